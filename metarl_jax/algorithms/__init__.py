@@ -1,0 +1,31 @@
+"""The algorithms: one family a file. A new one is a file and a line here."""
+
+import dataclasses
+from typing import Any
+
+from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.algorithms.intrinsic_reward import IntrinsicReward
+from metarl_jax.algorithms.maml import MAML
+from metarl_jax.algorithms.meta_gradient import MetaGradient
+from metarl_jax.algorithms.policy_gradient import PolicyGradient
+from metarl_jax.algorithms.q_learning import QLearning
+from metarl_jax.algorithms.rl2 import RL2
+from metarl_jax.core.environment import check_choice, nearest
+
+ALGORITHMS: dict[str, type[Algorithm]] = {
+    algorithm.name: algorithm for algorithm in (PolicyGradient, MAML, QLearning, RL2, MetaGradient, IntrinsicReward)
+}
+
+
+def make(name: str, **options: Any) -> Algorithm:
+    """The algorithm of that name with some of its options set.
+
+    Raises:
+        ValueError: there is no such algorithm, it has no such option, or an option's value is illegal.
+    """
+    check_choice("algorithm", name, ALGORITHMS)
+    known = [field.name for field in dataclasses.fields(ALGORITHMS[name])]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{name} has no option {option!r}{nearest(option, known)}")
+    return ALGORITHMS[name](**options)

@@ -1,0 +1,190 @@
+"""What all algorithms share: the outer loop's options, their legal ranges, and how a meta-learner is put together."""
+
+import dataclasses
+import math
+from typing import Any, ClassVar, Literal, get_args, get_type_hints
+
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from metarl_jax.core.batching import default_chunk
+from metarl_jax.core.environment import Discrete, Environment, check_choice
+from metarl_jax.core.lifetime import Lifetime
+from metarl_jax.core.losses import Loss
+from metarl_jax.core.meta import Epochs, MetaLearner, backprop, evolution
+from metarl_jax.core.objective import OBJECTIVES
+from metarl_jax.core.policy import Policy
+from metarl_jax.core.types import Array
+
+# What a number of an algorithm may be: (smallest, largest). Names mean the same in every algorithm.
+RANGES: dict[str, tuple[float, float]] = {
+    "tasks": (1, math.inf),
+    "adaptations": (0, math.inf),
+    "envs": (1, math.inf),
+    "steps": (0, math.inf),
+    "lifespan": (1, math.inf),
+    "epochs": (1, math.inf),
+    "minibatches": (1, math.inf),
+    "sweeps": (1, math.inf),
+    "hidden": (1, math.inf),
+    "width": (1, math.inf),
+    "context": (1, math.inf),
+    "pairs": (1, math.inf),
+    "chunk": (0, math.inf),
+    "anneal": (0, math.inf),
+    "meta_lr": (0, math.inf),
+    "inner_lr": (0, math.inf),
+    "gamma": (0, 1),
+    "lambda_": (0, 1),
+    "outer_gamma": (0, 1),
+    "outer_lambda": (0, 1),
+    "clip": (0, math.inf),
+    "entropy": (0, math.inf),
+    "value_weight": (0, math.inf),
+    "max_gradient_norm": (0, math.inf),
+    "sigma": (1e-8, math.inf),
+    "temperature": (1e-8, math.inf),
+    "reward_scale": (0, math.inf),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """A family of meta-learners: a frozen dataclass of hyper-parameters.
+
+    A subclass answers four questions: what are the meta-parameters, how is an agent born, what does it remember, how
+    does it adapt; all in `lifetime`. Float options may be traced arrays, so that `jax.vmap` over them compiles once.
+
+    Args:
+        estimator: how φ is improved, by backpropagation through the lifetime or by evolution strategies.
+        objective: which of a lifetime's losses count, the last or their mean.
+        tasks: N, tasks in a meta-step.
+        adaptations: K, how often an agent adapts in a lifetime.
+        envs: E, parallel environments of an agent.
+        steps: T, steps of a rollout in each; 0 for one whole episode, or one whole trial of a policy with memory.
+        gamma: discount of the rewards.
+        meta_lr: step size of the outer Adam.
+        anneal: meta-steps over which step size and entropy bonus fall to zero; 0 keeps them constant.
+        max_gradient_norm: longest meta-gradient; longer ones are scaled down. 0 for no limit.
+        chunk: tasks differentiated side by side; 0 for the fastest measured on this kind of device.
+        pairs: antithetic pairs of a population, for evolution.
+        sigma: standard deviation of the population, for evolution.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+
+    estimator: Literal["backprop", "evolution"] = "backprop"
+    objective: Literal["final", "mean"] = "final"
+    tasks: int = 20
+    adaptations: int = 1
+    envs: int = 10
+    steps: int = 0
+    gamma: float = 0.99
+    meta_lr: float = 1e-3
+    anneal: int = 0
+    max_gradient_norm: float = 1.0
+    chunk: int = 0
+    pairs: int = 16
+    sigma: float = 0.05
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            check_option(self.name, field.name, getattr(self, field.name), hints[field.name])
+
+    def refuses(self, environment: Environment) -> str | None:
+        """Why this algorithm cannot work in that environment, and what would; None where it can."""
+        return None
+
+    def lifetime(self, environment: Environment) -> Lifetime:
+        """The life that an agent of this algorithm leads in a task of `environment`."""
+        raise NotImplementedError
+
+    def loss(self, policy: Policy, entropy_share: Array) -> Loss:
+        """The outer loss; `entropy_share` falls from 1 to 0 over `anneal` meta-steps."""
+        raise NotImplementedError
+
+    @property
+    def lives(self) -> int:
+        """Meta-steps that an agent lives through before it is reborn in another task."""
+        return 1
+
+    @property
+    def schedule(self) -> tuple[int, int]:
+        """How a held-out evaluation reports: (number of reports after the first, adaptations between them)."""
+        return self.adaptations, 1
+
+    def build(self, environment: Environment, mesh: Mesh | None = None) -> MetaLearner:
+        """The meta-learner of this algorithm in that environment, as pure functions.
+
+        Raises:
+            ValueError: the algorithm cannot work in this environment.
+        """
+        reason = self.refuses(environment)
+        if reason:
+            raise ValueError(f"{self.name} cannot learn {environment.name}: {reason}")
+        lifetime = self.lifetime(environment)
+        shared = lifetime.adaptations == 0 and self.lives == 1
+        chunk = self.chunk or default_chunk(lifetime.envs * lifetime.steps, shared)
+        if self.estimator == "evolution":
+            return evolution(
+                lifetime, self.optimiser(), self.tasks, pairs=self.pairs, sigma=self.sigma, chunk=chunk, mesh=mesh
+            )
+        return backprop(
+            lifetime,
+            lambda step: self.loss(lifetime.policy, self.remaining(step)),
+            self.optimiser(),
+            self.tasks,
+            objective=OBJECTIVES[self.objective],
+            epochs=self.relives(),
+            lifespan=self.lives,
+            chunk=chunk,
+            mesh=mesh,
+        )
+
+    def relives(self) -> Epochs:
+        """How often the outer loop relives a batch of lifetimes."""
+        return Epochs()
+
+    def optimiser(self) -> optax.GradientTransformation:
+        """Adam on φ, behind a limit on the length of the meta-gradient."""
+        adam = optax.adam(lambda step: self.meta_lr * self.remaining(self._meta_steps(step)), eps=1e-5)
+        if isinstance(self.max_gradient_norm, float | int) and self.max_gradient_norm == 0:
+            return adam
+        return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), adam)
+
+    def remaining(self, step: Array) -> Array:
+        """The share of the annealing that lies ahead: 1 at first, 0 in the end."""
+        return jnp.clip(1.0 - step / self.anneal, 0.0, 1.0) if self.anneal else jnp.ones(())
+
+    def _meta_steps(self, updates: Array) -> Array:
+        relives = self.relives()
+        return updates // (relives.epochs * relives.minibatches)
+
+    def rollout_steps(self, environment: Environment, episodes: int = 1) -> tuple[int, int | None]:
+        """T and the quota of episodes: whole episodes where `steps` is 0, else a window of that length."""
+        if self.steps == 0:
+            return environment.horizon * episodes, episodes
+        return self.steps, None
+
+
+def check_option(owner: str, name: str, value: Any, hint: Any) -> None:
+    """Raise ValueError unless an option has a legal value; traced arrays are taken on trust."""
+    if get_args(hint) and all(isinstance(choice, str) for choice in get_args(hint)):
+        check_choice(f"{name} of {owner}", value, get_args(hint))
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue
+        low, high = RANGES.get(name, (-math.inf, math.inf))
+        if math.isnan(number) or not low <= number <= high:
+            bound = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+            raise ValueError(f"{name} of {owner} is {number}; it must be {bound}")
+
+
+def needs_discrete(environment: Environment) -> str | None:
+    """The refusal of algorithms that compare the values of finitely many actions."""
+    if isinstance(environment.action_space, Discrete):
+        return None
+    return "it compares finitely many actions and these are vectors; maml, rl2 or meta_gradient take vectors"

@@ -1,0 +1,78 @@
+"""RL²: the memory of a recurrent policy is the learner (Duan et al. 2016, arXiv:1611.02779; Wang et al. 2016)."""
+
+import dataclasses
+from typing import ClassVar
+
+from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.core.environment import Environment
+from metarl_jax.core.learner import frozen
+from metarl_jax.core.lifetime import Lifetime
+from metarl_jax.core.losses import Loss, ppo
+from metarl_jax.core.meta import Epochs
+from metarl_jax.core.policy import Policy, gru_policy
+from metarl_jax.core.types import Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RL2(Algorithm):
+    """Learn a recurrent policy whose memory outlasts the episodes of a trial, by PPO over whole trials.
+
+    φ = the policy's parameters; the agent never adapts, its memory does. Returns and advantages run on across the
+    ends of episodes: what was found out in one is worth something in the next.
+
+    Args:
+        width: units of the recurrent memory.
+        hidden: widths of the layers between memory and heads.
+        lambda_: trace decay of the advantages.
+        clip: how far the ratio to the acting policy may move the surrogate.
+        entropy: weight of the entropy bonus.
+        value_weight: weight of the critic's error.
+        epochs: how often a batch of trials is relived.
+        minibatches: in how many parts.
+    """
+
+    name: ClassVar[str] = "rl2"
+    summary: ClassVar[str] = "a recurrent policy that learns in its memory, across the episodes of a trial"
+
+    tasks: int = 256
+    adaptations: int = 0
+    envs: int = 1
+    meta_lr: float = 1e-3
+    max_gradient_norm: float = 0.5
+    width: int = 64
+    hidden: tuple[int, ...] = ()
+    lambda_: float = 0.95
+    clip: float = 0.2
+    entropy: float = 0.01
+    value_weight: float = 0.5
+    epochs: int = 4
+    minibatches: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.adaptations != 0:
+            raise ValueError(f"adaptations of rl2 is {self.adaptations}; it must be 0: its memory is what adapts")
+        if self.tasks % self.minibatches:
+            raise ValueError(
+                f"tasks of rl2 is {self.tasks} and minibatches {self.minibatches}; tasks must be a multiple of "
+                f"minibatches, for example {max(1, self.tasks // self.minibatches) * self.minibatches}"
+            )
+
+    def lifetime(self, environment: Environment) -> Lifetime:
+        policy = gru_policy(environment, self.width, self.hidden)
+        steps, quota = self.rollout_steps(environment, environment.trial_episodes)
+        return Lifetime(environment, policy, frozen(policy.init), 0, self.envs, steps, quota)
+
+    def loss(self, policy: Policy, entropy_share: Array) -> Loss:
+        return ppo(
+            policy,
+            gamma=self.gamma,
+            lambda_=self.lambda_,
+            clip=self.clip,
+            value_weight=self.value_weight,
+            entropy=self.entropy * entropy_share,
+            trial=True,
+        )
+
+    def relives(self) -> Epochs:
+        return Epochs(self.epochs, self.minibatches)

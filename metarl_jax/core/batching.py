@@ -1,0 +1,97 @@
+"""Tasks in parallel: vmap over a chunk that fits the cache, a scan over chunks, a mesh over devices."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from metarl_jax.core.types import Array, Tree
+
+AXIS = "tasks"  # the mesh axis over which tasks are divided
+Reduce = Callable[[Tree], Tree]
+CACHE_ROWS = 2048  # time steps of one chunk whose activations stay in a CPU core's cache
+
+
+def default_chunk(rows_per_task: int, shared_params: bool) -> int | None:
+    """How many tasks to batch at once; None for all of them.
+
+    Accelerators, and policies whose parameters all tasks share, want one large product. On a CPU adapted parameters
+    differ by task, and a chunk whose activations stay in the cache is fastest.
+    """
+    if shared_params or jax.default_backend() != "cpu":
+        return None
+    return max(1, CACHE_ROWS // rows_per_task)
+
+
+def map_tasks(function: Callable[..., Any], chunk: int | None, *tasks: Tree) -> Any:
+    """`function` over the leading axis N of `tasks`, vmapped `chunk` at a time."""
+    total = jax.tree.leaves(tasks)[0].shape[0]
+    if chunk is None or chunk >= total:
+        return jax.vmap(function)(*tasks)
+    return jax.lax.map(lambda task: function(*task), tasks, batch_size=chunk)
+
+
+def mean_gradient(
+    function: Callable[..., tuple[Array, Any]], chunk: int | None, meta_params: Tree, *tasks: Tree
+) -> tuple[Array, Tree, Any]:
+    """The mean over tasks of `function(φ, *task) -> loss, aux`, its gradient in φ, and aux with its task axis.
+
+    Chunk after chunk, so that only one chunk's activations are alive; the last chunk may be smaller.
+    """
+
+    def gradient(*tasks: Tree) -> tuple[Array, Tree, Any]:
+        def total(meta_params: Tree) -> tuple[Array, Any]:
+            losses, aux = jax.vmap(lambda *task: function(meta_params, *task))(*tasks)
+            return jnp.sum(losses), aux
+
+        (loss, aux), slope = jax.value_and_grad(total, has_aux=True)(meta_params)
+        return loss, slope, aux
+
+    total = jax.tree.leaves(tasks)[0].shape[0]
+    whole = total if chunk is None or chunk >= total else total - total % chunk
+    parts = []
+    if whole:
+        parts.append(_scan_chunks(gradient, whole if chunk is None else min(chunk, whole), _cut(tasks, 0, whole)))
+    if whole < total:
+        parts.append(gradient(*_cut(tasks, whole, total)))
+    loss, slope = jax.tree.map(lambda *xs: sum(xs) / total, *[part[:2] for part in parts])
+    return loss, slope, jax.tree.map(lambda *xs: jnp.concatenate(xs), *[part[2] for part in parts])
+
+
+def _scan_chunks(gradient: Callable[..., tuple[Array, Tree, Any]], chunk: int, tasks: Any) -> tuple[Array, Tree, Any]:
+    total = jax.tree.leaves(tasks)[0].shape[0]
+    if chunk == total:
+        return gradient(*tasks)
+
+    def add(sums: Tree, tasks: Any) -> tuple[Tree, Any]:
+        loss, slope, aux = gradient(*tasks)
+        return jax.tree.map(jnp.add, sums, (loss, slope)), aux
+
+    chunks = jax.tree.map(lambda x: x.reshape(total // chunk, chunk, *x.shape[1:]), tasks)
+    shapes = jax.eval_shape(gradient, *jax.tree.map(lambda x: x[0], chunks))[:2]
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    (loss, slope), aux = jax.lax.scan(add, zeros, chunks)
+    return loss, slope, jax.tree.map(lambda x: x.reshape(total, *x.shape[2:]), aux)
+
+
+def _cut(tasks: Any, start: int, stop: int) -> Any:
+    return jax.tree.map(lambda x: x[start:stop], tasks)
+
+
+def across_devices(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Run `function(reduce, replicated, tasks) -> replicated, tasks` on every device's share of the tasks.
+
+    `reduce` averages a tree over the devices. Without a mesh there is one device and nothing to average.
+    """
+    if mesh is None:
+        return lambda replicated, tasks: function(lambda tree: tree, replicated, tasks)
+
+    def local(replicated: Tree, tasks: Tree) -> Any:
+        return function(lambda tree: jax.lax.pmean(tree, AXIS), replicated, tasks)
+
+    everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
+    return jax.shard_map(
+        local, mesh=mesh, in_specs=(everywhere, divided), out_specs=(everywhere, divided), check_vma=False
+    )

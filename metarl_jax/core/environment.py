@@ -1,0 +1,191 @@
+"""Environments are pure functions of a task; a task is nothing but numbers."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.core.types import SPLITS, Array, Key, Split, Step, Tree
+
+HELD_OUT_SHARE = 8  # one task in eight belongs to the test split
+
+
+class Discrete(NamedTuple):
+    """The actions 0 ... n - 1."""
+
+    n: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def dtype(self) -> Any:
+        return jnp.int32
+
+
+class Box(NamedTuple):
+    """Real vectors between `low` and `high`, elementwise."""
+
+    low: float
+    high: float
+    shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> Any:
+        return jnp.float32
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """A family of tasks that share their spaces: a frozen dataclass of static options.
+
+    A subclass names its `Task` (a NamedTuple of arrays) and defines the legal range of each of its fields in `limits`,
+    `reset`, `step`, `draw_task` and the two spaces. Everything is written for one task and one episode;
+    callers vmap. `step` never resets and `reset` never changes the task.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    reference: ClassVar[str | None] = None  # what the oracle row of an evaluation stands for
+    Task: ClassVar[type]
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """The legal range of every task number, by field."""
+        raise NotImplementedError
+
+    @property
+    def observation_space(self) -> Box:
+        raise NotImplementedError
+
+    @property
+    def action_space(self) -> Discrete | Box:
+        raise NotImplementedError
+
+    @property
+    def horizon(self) -> int:
+        """The most steps that one episode can take."""
+        raise NotImplementedError
+
+    @property
+    def trial_episodes(self) -> int:
+        """How many episodes of one task make a trial, the quota of every held-out evaluation."""
+        raise NotImplementedError
+
+    def reset(self, key: Key, task: Tree) -> tuple[Array, Tree]:
+        """Start an episode of `task`: the observation [O] and the state."""
+        raise NotImplementedError
+
+    def step(self, key: Key, state: Tree, action: Array, task: Tree) -> Step:
+        """Advance one step."""
+        raise NotImplementedError
+
+    def draw_task(self, key: Key, split: Split) -> Tree:
+        """Draw from the law that train and test share, or from the one of the extrapolation split."""
+        raise NotImplementedError
+
+    def sample_task(self, key: Key, split: Split) -> Tree:
+        """Draw a task of `split`.
+
+        Train and test follow one law and are disjoint by construction: a hash of the task's own bits says to which
+        of the two a task belongs, and draws from the other side are rejected.
+        """
+        check_split(split)
+        if split == "extrapolation":
+            return self.draw_task(key, split)
+
+        def draw(attempt: Array) -> Tree:
+            return self.draw_task(jax.random.fold_in(key, attempt), split)
+
+        def wrong_side(carry: tuple[Array, Tree]) -> Array:
+            return (carry[0] < 0) | (is_held_out(carry[1]) != (split == "test"))
+
+        def again(carry: tuple[Array, Tree]) -> tuple[Array, Tree]:
+            return carry[0] + 1, draw(carry[0] + 1)
+
+        # A blank task that is never accepted: `draw` is then compiled once, in the loop.
+        blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(draw, jnp.int32(0)))
+        return jax.lax.while_loop(wrong_side, again, (jnp.int32(-1), blank))[1]
+
+    def check_task(self, task: Any) -> Tree:
+        """Return the user's `task` as arrays of this environment's `Task`.
+
+        Raises:
+            ValueError: a field is missing, unknown, of the wrong shape, not finite or outside its legal range.
+        """
+        fields = task if isinstance(task, dict) else getattr(task, "_asdict", dict)()
+        template = jax.eval_shape(lambda: self.draw_task(jax.random.key(0), "train"))._asdict()
+        unknown = [name for name in fields if name not in template]
+        if unknown:
+            raise ValueError(f"{self.name} has no task number {unknown[0]!r}{nearest(unknown[0], template)}")
+        checked = {name: self._check_field(name, fields.get(name), like) for name, like in template.items()}
+        return self.Task(**checked)
+
+    def _check_field(self, name: str, value: Any, like: Any) -> Any:
+        if like is None:
+            if value is not None:
+                raise ValueError(f"task number {name!r} has no meaning with these options of {self.name}; leave it out")
+            return None
+        if value is None:
+            raise ValueError(f"the task of {self.name} lacks {name!r}, an array of shape {like.shape}")
+        array = np.asarray(value)
+        if array.shape != like.shape:
+            raise ValueError(f"task number {name!r} of {self.name} has shape {array.shape}; it must be {like.shape}")
+        low, high = self.limits[name]
+        illegal = array[~((array >= low) & (array <= high))]  # NaN as well
+        if illegal.size:
+            rule = f"it must lie in [{low:g}, {high:g}]"
+            raise ValueError(f"task number {name!r} of {self.name} is {illegal.flat[0]:g}; {rule}")
+        if not jnp.issubdtype(like.dtype, jnp.floating) and np.any(array != np.round(array.astype(float))):
+            raise ValueError(f"task number {name!r} of {self.name} is not whole; it must be")
+        return jnp.asarray(array, like.dtype)
+
+
+def check_split(split: str) -> None:
+    """Raise ValueError unless `split` is one of the three."""
+    check_choice("split", split, SPLITS)
+
+
+def check_choice(what: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    names = list(choices)
+    if value not in names:
+        raise ValueError(f"unknown {what} {value!r}; choose one of {', '.join(names)}{nearest(str(value), names)}")
+
+
+def check_least(what: str, value: Any, least: int) -> None:
+    """Raise ValueError unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{what} is {value!r}; it must be a whole number of at least {least}: choose {what}={least}")
+
+
+def nearest(word: str, choices: Any) -> str:
+    """A hint that names the choice most like `word`, or nothing."""
+    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def is_held_out(task: Tree) -> Array:
+    """Whether a task belongs to the test split: a hash of its bits, [] bool."""
+    leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(task)]
+    bits = jnp.concatenate([_bits(leaf) for leaf in leaves])
+    position = jnp.arange(1, bits.size + 1, dtype=jnp.uint32)
+    return jnp.sum(_mix(bits + _mix(position)), dtype=jnp.uint32) % HELD_OUT_SHARE == 0
+
+
+def _bits(leaf: Array) -> Array:
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.uint32)
+    return leaf.astype(jnp.uint32)
+
+
+def _mix(word: Array) -> Array:
+    """The 32-bit finaliser of MurmurHash3 (Appleby, public domain)."""
+    word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
+    word = (word ^ (word >> 13)) * jnp.uint32(0xC2B2AE35)
+    return word ^ (word >> 16)

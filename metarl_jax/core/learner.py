@@ -1,0 +1,90 @@
+"""Learners: how an agent is born and how it adapts. And the one primitive that every inner gradient goes through."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax.core.types import Agent, Array, Experience, Key, Tree
+
+
+class Learner(NamedTuple):
+    """The update rule f_φ, as three pure functions."""
+
+    meta_init: Callable[[Key], Tree]  # key -> φ
+    birth: Callable[[Tree, Key], Agent]  # φ, key -> the newborn agent
+    adapt: Callable[[Tree, Agent, Experience, Key], Agent]  # φ, agent, what it saw -> the agent, a little wiser
+
+
+def frozen(meta_init: Callable[[Key], Tree]) -> Learner:
+    """The learner that never adapts: its agent acts with φ itself, and its memory does the learning."""
+    return Learner(meta_init, lambda meta_params, key: Agent(meta_params), lambda meta_params, agent, seen, key: agent)
+
+
+InnerLoss = Callable[[Tree, Tree, Any], Array]  # θ, everything else that is differentiable, data
+
+
+def inner_gradient(loss: InnerLoss, first_order: bool = False) -> InnerLoss:
+    """The function (θ, φ, data) -> ∇θ loss, with its own derivative: forward over reverse.
+
+    For a cotangent v one Jacobian-vector product of the joint gradient along θ gives both products at once,
+
+        ∂/∂ε ∇_{θ,φ} loss(θ + ε v, φ) |_{ε=0} = (∇²_θθ loss · v,  ∇_φ (∇_θ loss · v)),
+
+    by the symmetry of second derivatives. It equals reverse over reverse, needs less memory and is faster. Data gets
+    no derivative. `first_order` treats ∇θ loss as a constant (arXiv:1703.03400, §5.2).
+
+    Semi-gradients: pass the target's own parameters inside φ. They are constants of the inner gradient, as they must
+    be, yet the outer one reaches them.
+    """
+    if first_order:
+        return lambda params, meta_params, data: jax.lax.stop_gradient(jax.grad(loss)(params, meta_params, data))
+
+    joint = jax.grad(loss, argnums=(0, 1))
+
+    @jax.custom_vjp
+    def gradient(params: Tree, meta_params: Tree, data: Any) -> Tree:
+        return jax.grad(loss)(params, meta_params, data)
+
+    def forward(params: Tree, meta_params: Tree, data: Any) -> tuple[Tree, Any]:
+        (value, _), along = jax.linearize(lambda params: joint(params, meta_params, data), params)
+        return value, along
+
+    def backward(along: Any, cotangent: Tree) -> tuple[Tree, Tree, None]:
+        return (*along(cotangent), None)
+
+    gradient.defvjp(forward, backward)
+    return gradient
+
+
+def inner_optimiser(name: Literal["sgd", "adam"], lr: Array | float) -> optax.GradientTransformation:
+    """The optimisers that may run inside a lifetime: twice differentiable, also at a zero gradient.
+
+    Adam takes the square root of a running mean of squares, whose derivative at zero is infinite; `eps_root` moves
+    it away from zero.
+    """
+    if name == "sgd":
+        return optax.sgd(lr)
+    return optax.adam(lr, eps=1e-5, eps_root=1e-8)
+
+
+def partition(tree: Tree, chosen: Callable[[str], bool]) -> tuple[Tree, Tree]:
+    """Split a tree of parameters in two by the path of each leaf; None stands where the other half has the leaf."""
+    mask = jax.tree_util.tree_map_with_path(lambda path, leaf: chosen(jax.tree_util.keystr(path)), tree)
+    return (
+        jax.tree.map(lambda here, leaf: leaf if here else None, mask, tree),
+        jax.tree.map(lambda here, leaf: None if here else leaf, mask, tree),
+    )
+
+
+def merge(one: Tree, other: Tree) -> Tree:
+    """Undo `partition`."""
+    return jax.tree.map(lambda a, b: b if a is None else a, one, other, is_leaf=lambda leaf: leaf is None)
+
+
+def logit(share: Array | float) -> Array:
+    """The inverse of the sigmoid: how numbers in (0, 1) are meta-learned."""
+    share = jnp.asarray(share, jnp.float32)
+    return jnp.log(share) - jnp.log1p(-share)

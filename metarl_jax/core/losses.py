@@ -1,0 +1,160 @@
+"""Policy losses. Each is a pair: `credit` turns a record into advantages (data), `surrogate` is what is differentiated.
+
+All surrogates are written with the ratio to the policy that acted, never with log π: at the acting parameters the
+gradient is the same, but only the ratio has the curvature of the expected return (arXiv:1810.06784, §4).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from metarl_jax.core.policy import Policy
+from metarl_jax.core.returns import boundaries, discounted_returns, gae, linear_baseline
+from metarl_jax.core.rollout import replay
+from metarl_jax.core.types import Array, Experience, Output, Tree
+
+Scalar = Array | float
+
+
+class Loss(NamedTuple):
+    """A loss of an agent's parameters on what was experienced; minimised."""
+
+    credit: Callable[[Experience], Experience]  # fills in advantage and target
+    surrogate: Callable[[Tree, Experience], Array]  # of a credited experience
+    normalise: bool = False  # standardise advantages, over whatever is credited together
+
+    def __call__(self, params: Tree, experience: Experience) -> Array:
+        credited = experience if experience.advantage is not None else self.credited(experience)
+        return self.surrogate(params, credited)
+
+    def credited(self, experience: Experience) -> Experience:
+        """Credit one task's experience, standardised over itself."""
+        credited = self.credit(experience)
+        if not self.normalise:
+            return credited
+        return credited._replace(advantage=standardise(credited.advantage, credited.weight))
+
+
+def weighted_mean(x: Array, weight: Array) -> Array:
+    """The mean of x over the steps that count."""
+    return jnp.sum(x * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+
+
+def standardise(x: Array, weight: Array, reduce: Callable[[Array], Array] = lambda x: x) -> Array:
+    """Mean 0 and standard deviation 1 over the steps that count; `reduce` averages over devices."""
+    share = jnp.maximum(reduce(jnp.mean(weight)), 1e-8)
+    mean = reduce(jnp.mean(x * weight)) / share
+    variance = reduce(jnp.mean((x - mean) ** 2 * weight)) / share
+    return (x - mean) / (jnp.sqrt(variance) + 1e-6)
+
+
+def reinforce(
+    policy: Policy, *, gamma: Scalar = 0.99, baseline: bool = True, normalise: bool = True, entropy: Scalar = 0.0
+) -> Loss:
+    """REINFORCE with a linear baseline refitted to each task's data (Williams 1992).
+
+        L(θ) = −E[ π_θ(a|s) / π_b(a|s) · (G_t − b(s_t, t)) ] − c E[ H(π_θ) ]
+    """
+
+    def credit(experience: Experience) -> Experience:
+        returns = discounted_returns(experience.reward, gamma * boundaries(experience).trace)
+        advantage = returns - linear_baseline(experience, returns) if baseline else returns
+        return experience._replace(advantage=advantage, target=returns)
+
+    def surrogate(params: Tree, experience: Experience) -> Array:
+        output = replay(policy, params, experience)
+        return _policy_term(policy, output, experience) - entropy * _entropy(policy, output, experience)
+
+    return Loss(credit, surrogate, normalise)
+
+
+def actor_critic(
+    policy: Policy,
+    *,
+    gamma: Scalar = 0.99,
+    lambda_: Scalar = 0.95,
+    value_weight: Scalar = 0.5,
+    entropy: Scalar = 0.01,
+    normalise: bool = False,
+    trial: bool = False,
+    reward: Callable[[Experience], Array] | None = None,
+) -> Loss:
+    """Advantage actor-critic (Mnih et al. 2016, arXiv:1602.01783, with generalised advantages).
+
+        L(θ) = −E[ π_θ / π_b · A_t ] + c_v ½ E[ (V_θ(s_t) − A_t − V(s_t))² ] − c_H E[ H(π_θ) ]
+
+    `reward` replaces the recorded reward, for example by a learned one.
+    """
+
+    def surrogate(params: Tree, experience: Experience) -> Array:
+        output = replay(policy, params, experience)
+        return _policy_term(policy, output, experience) + _regularisers(
+            policy, output, experience, value_weight, entropy
+        )
+
+    return Loss(_advantage_credit(gamma, lambda_, trial, reward), surrogate, normalise)
+
+
+def ppo(
+    policy: Policy,
+    *,
+    gamma: Scalar = 0.99,
+    lambda_: Scalar = 0.95,
+    clip: Scalar = 0.2,
+    value_weight: Scalar = 0.5,
+    entropy: Scalar = 0.01,
+    normalise: bool = True,
+    trial: bool = False,
+) -> Loss:
+    """Proximal policy optimisation, clipped (Schulman et al. 2017, arXiv:1707.06347, eq. 7).
+
+        L(θ) = −E[ min(ρ A, clip(ρ, 1 − ε, 1 + ε) A) ] + value and entropy terms as in `actor_critic`
+    """
+
+    def surrogate(params: Tree, experience: Experience) -> Array:
+        output = replay(policy, params, experience)
+        ratio = _ratio(policy, output, experience)
+        clipped = jnp.clip(ratio, 1 - clip, 1 + clip)
+        gain = jnp.minimum(ratio * experience.advantage, clipped * experience.advantage)
+        regularisers = _regularisers(policy, output, experience, value_weight, entropy)
+        return -weighted_mean(gain, experience.weight) + regularisers
+
+    return Loss(_advantage_credit(gamma, lambda_, trial), surrogate, normalise)
+
+
+def _advantage_credit(
+    gamma: Scalar,
+    lambda_: Scalar,
+    trial: bool,
+    reward: Callable[[Experience], Array] | None = None,
+) -> Callable[[Experience], Experience]:
+    def credit(experience: Experience) -> Experience:
+        rewards = experience.reward if reward is None else reward(experience)
+        edges = boundaries(experience, trial)
+        advantage = gae(rewards, experience.value, experience.next_value, edges, gamma, lambda_)
+        target = experience.value + advantage
+        return experience._replace(advantage=advantage, target=target)
+
+    return credit
+
+
+def _ratio(policy: Policy, output: Output, experience: Experience) -> Array:
+    log_prob = policy.distribution.log_prob(output.distribution, experience.action)
+    return jnp.exp(log_prob - experience.log_prob)
+
+
+def _policy_term(policy: Policy, output: Output, experience: Experience) -> Array:
+    ratio = _ratio(policy, output, experience)
+    return -weighted_mean(ratio * experience.advantage, experience.weight)
+
+
+def _entropy(policy: Policy, output: Output, experience: Experience) -> Array:
+    return weighted_mean(policy.distribution.entropy(output.distribution), experience.weight)
+
+
+def _regularisers(
+    policy: Policy, output: Output, experience: Experience, value_weight: Scalar, entropy: Scalar
+) -> Array:
+    error = 0.5 * weighted_mean((output.value - experience.target) ** 2, experience.weight)
+    return value_weight * error - entropy * _entropy(policy, output, experience)

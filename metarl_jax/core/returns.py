@@ -1,0 +1,79 @@
+"""Returns and advantages along the time axis: arrays [T, ...], any trailing axes."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.types import Array, Experience
+
+
+class Boundaries(NamedTuple):
+    """Where the future stops counting."""
+
+    bootstrap: Array  # [T, E] 1 where the value of what follows counts
+    trace: Array  # [T, E] 1 where the next step belongs to the same sum
+
+
+def boundaries(experience: Experience, trial: bool = False) -> Boundaries:
+    """Cut sums at episode ends, or, over a `trial`, only where its quota of episodes is used up.
+
+    A terminated episode has no future; a truncated one has, but its next step belongs to another episode.
+    """
+    dtype = experience.reward.dtype
+    if trial:
+        continues = (~experience.final).astype(dtype)
+        return Boundaries(continues, continues)
+    bootstrap = ~experience.terminated
+    return Boundaries(bootstrap.astype(dtype), (bootstrap & ~experience.truncated).astype(dtype))
+
+
+def discounted_returns(reward: Array, discount: Array, last: Array | None = None) -> Array:
+    """Reward to go, G_t = r_t + d_t G_{t+1}; `last` [...] follows the final step (0 unless given)."""
+
+    def accumulate(future: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
+        reward, discount = now
+        total = reward + discount * future
+        return total, total
+
+    start = jnp.zeros_like(reward[0]) if last is None else last
+    return jax.lax.scan(accumulate, start, (reward, discount), reverse=True)[1]
+
+
+def gae(
+    reward: Array, value: Array, next_value: Array, edges: Boundaries, gamma: Array | float, lambda_: Array | float
+) -> Array:
+    """Generalised advantage estimates (Schulman et al. 2016, arXiv:1506.02438, eq. 16), [T, ...].
+
+        δ_t = r_t + γ b_t V(s_{t+1}) − V(s_t);     A_t = δ_t + γ λ c_t A_{t+1}
+
+    b is `bootstrap` (0 where the task ended), c is `trace` (0 at every boundary).
+    """
+    delta = reward + gamma * edges.bootstrap * next_value - value
+    return discounted_returns(delta, gamma * lambda_ * edges.trace)
+
+
+def episode_time(first: Array) -> Array:
+    """Steps since the episode began, [T, E], counted from where the record starts."""
+    clock = jnp.arange(first.shape[0]).reshape((-1,) + (1,) * (first.ndim - 1))
+    return clock - jax.lax.cummax(jnp.where(first, clock, 0))
+
+
+def linear_baseline(experience: Experience, target: Array, ridge: float = 1e-5) -> Array:
+    """The least-squares fit of `target` [T, E] on [s, s², t, t², t³, 1], evaluated where it was fitted.
+
+    The time-dependent linear baseline of Duan et al. 2016 (arXiv:1604.06778, §4.1), refitted to the data of one
+    task; t counts hundreds of steps. The normal equations are solved on standardised features.
+    """
+    observation = experience.timestep.observation  # [T, E, O]
+    time = episode_time(experience.timestep.first)[..., None] / 100.0
+    features = jnp.concatenate([observation, observation**2, time, time**2, time**3], axis=-1)
+    weight = experience.weight[..., None]
+    count = jnp.maximum(jnp.sum(weight), 1.0)
+    features = features - jnp.sum(weight * features, axis=(0, 1)) / count
+    features = features / jnp.sqrt(jnp.sum(weight * features**2, axis=(0, 1)) / count + 1e-8)
+    features = jnp.concatenate([features, jnp.ones_like(time)], axis=-1)  # [T, E, F]
+    flat = (weight * features).reshape(-1, features.shape[-1])
+    gram = flat.T @ features.reshape(flat.shape) / count + ridge * jnp.eye(flat.shape[-1])
+    moment = flat.T @ target.reshape(-1) / count
+    return features @ jnp.linalg.solve(gram, moment)

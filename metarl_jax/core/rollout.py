@@ -1,0 +1,136 @@
+"""Acting in the environment, and recomputing the same outputs from the record."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Environment
+from metarl_jax.core.policy import Policy
+from metarl_jax.core.types import Array, Experience, Key, Output, Step, Timestep, Tree
+
+
+class Scene(NamedTuple):
+    """Where the parallel environments of one task stand."""
+
+    timestep: Timestep  # [E, ...]
+    state: Tree  # [E, ...]
+    memory: Tree  # [E, ...]
+
+
+def opening(environment: Environment, policy: Policy, task: Tree, key: Key, envs: int) -> Scene:
+    """The first scene of a task: E fresh episodes, blank memory, no last action or reward."""
+    observation, state = jax.vmap(environment.reset, (0, None))(jax.random.split(key, envs), task)
+    space = environment.action_space
+    timestep = Timestep(
+        observation=observation,
+        previous_action=jnp.zeros((envs, *space.shape), space.dtype),
+        previous_reward=jnp.zeros(envs),
+        first=jnp.ones(envs, bool),
+    )
+    return Scene(timestep, state, policy.initial_memory((envs,)))
+
+
+def rollout(
+    environment: Environment,
+    policy: Policy,
+    params: Tree,
+    task: Tree,
+    scene: Scene,
+    key: Key,
+    steps: int,
+    quota: int | None = None,
+    greedy: bool = False,
+) -> tuple[Scene, Experience]:
+    """Act for T steps in E environments with frozen parameters.
+
+    Episodes follow one another in the same task. After `quota` of them an environment's steps weigh nothing.
+    Nothing here is differentiated: callers recompute what they differentiate with `replay`.
+    """
+    params = jax.lax.stop_gradient(params)
+    task = jax.lax.stop_gradient(task)
+    envs = scene.timestep.first.shape[0]
+    looks_ahead = policy.critic and policy.has_memory and policy.forgets
+
+    def act(carry: tuple[Scene, Array], key: Key) -> tuple[tuple[Scene, Array], tuple[Experience, Array]]:
+        scene, episodes = carry
+        act_key, step_key, reset_key = jax.random.split(key, 3)
+        memory, output = policy.apply(params, scene.memory, scene.timestep)
+        action = _choose(policy, act_key, output, greedy)
+        step_keys = jax.random.split(step_key, envs)
+        step = jax.vmap(environment.step, (0, 0, 0, None))(step_keys, scene.state, action, task)
+        successor = Timestep(step.observation, action, step.reward, jnp.zeros(envs, bool))
+        ahead = policy.apply(params, memory, successor)[1].value if looks_ahead else output.value
+        done = step.terminated | step.truncated
+        counts = jnp.ones(envs, bool) if quota is None else episodes < quota
+        episodes = episodes + done
+        record = Experience(
+            timestep=scene.timestep,
+            action=action,
+            log_prob=policy.distribution.log_prob(output.distribution, action),
+            value=output.value,
+            next_value=ahead,
+            reward=step.reward,
+            terminated=step.terminated,
+            truncated=step.truncated,
+            final=jnp.zeros(envs, bool) if quota is None else counts & (episodes >= quota),
+            weight=counts.astype(step.reward.dtype),
+            next_observation=step.observation,
+            memory=(),
+        )
+        after = Scene(successor, step.state, memory)
+        if quota != 1:
+            after = _restart(environment, policy, reset_key, task, done, step, after)
+        return (after, episodes), record
+
+    start = (scene, jnp.zeros(envs, jnp.int32))
+    (after, _), experience = jax.lax.scan(act, start, jax.random.split(key, steps))
+    experience = experience._replace(memory=scene.memory)
+    if policy.critic and not looks_ahead:
+        experience = experience._replace(next_value=_next_values(policy, params, after, experience))
+    return after, jax.lax.stop_gradient(experience)
+
+
+def replay(policy: Policy, params: Tree, experience: Experience) -> Output:
+    """The outputs [T, E] along a recorded rollout, as a differentiable function of the parameters."""
+    return policy.unroll(params, experience.memory, experience.timestep)
+
+
+def revalue(policy: Policy, params: Tree, experience: Experience) -> Experience:
+    """The experience with the values that `params` gives it: what semi-gradient targets are made of.
+
+    A policy with memory keeps the values that were recorded: recomputing them costs a second replay.
+    """
+    if not policy.critic or policy.has_memory:
+        return experience
+    value = replay(policy, params, experience).value
+    after = experience.timestep._replace(observation=experience.next_observation)
+    return experience._replace(value=value, next_value=policy.unroll(params, (), after).value)
+
+
+def _choose(policy: Policy, key: Key, output: Output, greedy: bool) -> Array:
+    if greedy:
+        return policy.distribution.mode(output.distribution)
+    return policy.distribution.sample(key, output.distribution)
+
+
+def _restart(
+    environment: Environment, policy: Policy, key: Key, task: Tree, done: Array, step: Step, after: Scene
+) -> Scene:
+    """Begin a new episode of the same task wherever one has ended; memory stays, its owner decides at `first`."""
+    observation, state = jax.vmap(environment.reset, (0, None))(jax.random.split(key, done.shape[0]), task)
+
+    def pick(fresh: Array, old: Array) -> Array:
+        return jnp.where(done.reshape(done.shape + (1,) * (old.ndim - 1)), fresh, old)
+
+    timestep = after.timestep._replace(observation=pick(observation, step.observation), first=done)
+    return after._replace(timestep=timestep, state=jax.tree.map(pick, state, step.state))
+
+
+def _next_values(policy: Policy, params: Tree, after: Scene, experience: Experience) -> Array:
+    """The value of what follows each step, [T, E]: the true next observation, or the trial's next timestep."""
+    if policy.has_memory:
+        last = policy.apply(params, after.memory, after.timestep)[1].value
+        return jnp.concatenate([experience.value[1:], last[None]])
+    following = experience.timestep._replace(observation=experience.next_observation)
+    return policy.unroll(params, (), following).value

@@ -1,0 +1,68 @@
+"""The records that pass between environment, policy, learner and lifetime.
+
+Axis letters in the shape comments: N tasks, K adaptations, T steps, E parallel environments, A actions.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+Array = jax.Array
+Key = jax.Array  # a typed key: jax.random.key(seed)
+Tree = Any  # any pytree of arrays
+Split = Literal["train", "test", "extrapolation"]
+SPLITS: tuple[Split, ...] = ("train", "test", "extrapolation")
+
+
+class Timestep(NamedTuple):
+    """What the policy perceives before it acts."""
+
+    observation: Array  # [..., O]
+    previous_action: Array  # [...] int32, or [..., A] float32
+    previous_reward: Array  # [...]
+    first: Array  # [...] bool: the first step of an episode
+
+
+class Step(NamedTuple):
+    """What the environment answers to an action; there is no automatic reset."""
+
+    observation: Array  # [O] the true next observation, also at the end of an episode
+    state: Tree
+    reward: Array  # [] float32
+    terminated: Array  # [] bool: the task ended the episode, nothing follows
+    truncated: Array  # [] bool: the clock ended it, the value of `observation` still counts
+    info: dict[str, Array]  # diagnostics, never perceived by the policy
+
+
+class Output(NamedTuple):
+    """What the policy answers to a timestep."""
+
+    distribution: Tree  # parameters of the action distribution
+    value: Array  # [...] estimate of the return from here; zero without a critic
+    extra: Tree = ()
+
+
+class Experience(NamedTuple):
+    """What a rollout records: data, never differentiated."""
+
+    timestep: Timestep  # [T, E, ...]
+    action: Array  # [T, E, ...]
+    log_prob: Array  # [T, E] of the action under the policy that acted
+    value: Array  # [T, E] of the timestep under the policy that acted
+    next_value: Array  # [T, E] of what follows: at a truncated step, the true last observation
+    reward: Array  # [T, E]
+    terminated: Array  # [T, E] bool
+    truncated: Array  # [T, E] bool
+    final: Array  # [T, E] bool: the step that used up the quota of episodes, nothing follows it
+    weight: Array  # [T, E] 1 where the step counts, 0 after the quota of episodes
+    next_observation: Array  # [T, E, O] the true one, before any reset
+    memory: Tree  # [E, ...] at the first timestep
+    advantage: Array | None = None  # [T, E] filled in by a loss's `credit`
+    target: Array | None = None  # [T, E] what the value is regressed on
+
+
+class Agent(NamedTuple):
+    """All that changes during a lifetime and is shared by its parallel environments."""
+
+    params: Tree
+    state: Tree = ()  # optimiser state, running statistics, ...

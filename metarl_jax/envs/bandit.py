@@ -1,0 +1,90 @@
+"""Slot machines: k arms of unknown pay, n pulls (Wang et al. 2016; Duan et al. 2016, RL^2, table 1)."""
+
+import dataclasses
+from typing import ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Box, Discrete, Environment, check_choice, check_least
+from metarl_jax.core.types import Array, Key, Split, Step
+
+GAP = {"bernoulli": 0.3, "gaussian": 1.0}  # by how much the one good arm of an extrapolation task pays more
+
+
+class BanditTask(NamedTuple):
+    """What each arm pays on average."""
+
+    mean: Array  # [k] probability of a reward of 1, or mean of a normal reward of variance 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Bandit(Environment):
+    """Pull one of `arms` arms, `pulls` times: a trial is one episode, and what it teaches is gone with it.
+
+    Splits: in `train` and `test` the arms are independent, p ~ U[0, 1] (bernoulli) or mean ~ N(0, 1) (gaussian).
+    `extrapolation` has the instances of the minimax lower bound (Lattimore & Szepesvari 2020, chapter 15): all arms pay
+    alike, p ~ U[0, .7] or N(0, 1), but one that pays `GAP` more; a set of measure zero under the training law, hence
+    disjoint from it.
+    """
+
+    name: ClassVar[str] = "bandit"
+    summary: ClassVar[str] = "find the best of several slot machines in a handful of pulls"
+    reference: ClassVar[str | None] = "the best arm at every pull, known means"
+    Task: ClassVar[type] = BanditTask
+
+    arms: int = 5
+    pulls: int = 10
+    rewards: Literal["bernoulli", "gaussian"] = "bernoulli"
+
+    def __post_init__(self) -> None:
+        check_least("arms", self.arms, 2)
+        check_least("pulls", self.pulls, 1)
+        check_choice("rewards", self.rewards, GAP)
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return {"mean": (0.0, 1.0) if self.rewards == "bernoulli" else (-100.0, 100.0)}
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(1.0, 1.0, (1,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(self.arms)
+
+    @property
+    def horizon(self) -> int:
+        return self.pulls
+
+    @property
+    def trial_episodes(self) -> int:
+        return 1
+
+    def reset(self, key: Key, task: BanditTask) -> tuple[Array, Array]:
+        return jnp.ones(1), jnp.int32(0)
+
+    def step(self, key: Key, state: Array, action: Array, task: BanditTask) -> Step:
+        mean, pulled = task.mean[action], state + 1
+        if self.rewards == "bernoulli":
+            reward = jax.random.bernoulli(key, mean).astype(jnp.float32)
+        else:
+            reward = mean + jax.random.normal(key)
+        # The last pull terminates: nothing follows it that a value could count.
+        return Step(jnp.ones(1), pulled, reward, pulled >= self.pulls, jnp.array(False), {"expected_reward": mean})
+
+    def draw_task(self, key: Key, split: Split) -> BanditTask:
+        if split != "extrapolation":
+            return BanditTask(self.draw_means(key, 1.0, self.arms))
+        level_key, good_key = jax.random.split(key)
+        gap = GAP[self.rewards]
+        level = self.draw_means(level_key, 1.0 - gap, 1)
+        good = jax.random.randint(good_key, (), 0, self.arms)
+        return BanditTask(level + gap * (jnp.arange(self.arms) == good))
+
+    def draw_means(self, key: Key, top: float, n: int) -> Array:
+        """Independent arms, U[0, top] or N(0, 1), [n]."""
+        if self.rewards == "bernoulli":
+            return jax.random.uniform(key, (n,), maxval=top)
+        return jax.random.normal(key, (n,))

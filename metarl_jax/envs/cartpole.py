@@ -1,0 +1,225 @@
+"""A pole on a cart with other physics in every task.
+
+Dynamics, thresholds and rewards are those of Gymnasium's CartPole-v1 (Barto, Sutton & Anderson 1983), Euler step. The
+scrambled observation follows the meta-CartPole of Lu et al. 2023 (Structured state space models for in-context
+reinforcement learning): a random orthogonal map of what is seen, so that each task has to be decoded first.
+"""
+
+import dataclasses
+import math
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.core.environment import Box, Discrete, Environment, check_choice, check_least, check_split
+from metarl_jax.core.types import Array, Key, Split, Step
+
+Range = tuple[float, float]
+
+TIME_STEP = 0.02  # s
+POSITION_LIMIT = 2.4  # m
+ANGLE_LIMIT = 12 * 2 * math.pi / 360  # rad
+START = 0.05  # each number of the first state is uniform in +-START
+
+# gravity in m/s^2, masses in kg, half the length of the pole in m, force in N
+TRAINING: dict[str, dict[str, Range]] = {
+    "standard": {
+        "gravity": (9.8, 9.8),
+        "cart_mass": (1.0, 1.0),
+        "pole_mass": (0.1, 0.1),
+        "half_length": (0.5, 0.5),
+        "force": (10.0, 10.0),
+    },
+    "mild": {
+        "gravity": (7.0, 13.0),
+        "cart_mass": (0.5, 2.0),
+        "pole_mass": (0.05, 0.5),
+        "half_length": (0.25, 1.0),
+        "force": (5.0, 15.0),
+    },
+    "wide": {
+        "gravity": (3.0, 20.0),
+        "cart_mass": (0.2, 5.0),
+        "pole_mass": (0.01, 1.0),
+        "half_length": (0.1, 2.0),
+        "force": (2.0, 20.0),
+    },
+}
+# What the extrapolation split may reach, and what a task of the user's may hold.
+LEGAL: dict[str, Range] = {
+    "gravity": (1.5, 30.0),
+    "cart_mass": (0.1, 8.0),
+    "pole_mass": (0.005, 2.0),
+    "half_length": (0.05, 3.0),
+    "force": (1.0, 30.0),
+}
+EXTRAPOLATION: dict[str, dict[str, Range]] = {"standard": TRAINING["mild"], "mild": TRAINING["wide"], "wide": LEGAL}
+GAP = 0.01  # an extrapolated number stays this share of the margin away from the training range
+
+
+class CartPoleTask(NamedTuple):
+    """The independent numbers of the physics; what follows from them is computed in `step`."""
+
+    gravity: Array  # [] m/s^2
+    cart_mass: Array  # [] kg
+    pole_mass: Array  # [] kg
+    half_length: Array  # [] m
+    force: Array  # [] N
+    direction: Array  # [] +1, or -1 where the two actions swap their meaning
+    mixing: Array | None  # [4, 2] orthonormal columns, (position, angle) -> observation; None when not scrambled
+
+
+class State(NamedTuple):
+    """Where the cart and the pole are."""
+
+    position: Array  # [] m
+    velocity: Array  # [] m/s
+    angle: Array  # [] rad from upright
+    angular_velocity: Array  # [] rad/s
+    time: Array  # [] int32 steps taken
+
+
+@dataclasses.dataclass(frozen=True)
+class CartPole(Environment):
+    """Balance a pole of unknown physics: push left or right, one point a step.
+
+    Scrambled hides the velocities behind a random map of (position, angle); it is meant with `steps=200` and
+    `episodes=16`, for the agent has to learn what it sees before it can balance.
+
+    Splits: `train` and `test` are uniform over the box of `physics`. `extrapolation` is uniform over a wider box
+    (standard -> mild -> wide -> legal), with one number, drawn by chance, always outside the training range.
+    """
+
+    name: ClassVar[str] = "cartpole"
+    summary: ClassVar[str] = "balance a pole whose physics, actions and observations differ from task to task"
+    reference: ClassVar[str | None] = "linear-quadratic controller that knows the physics"
+    Task: ClassVar[type] = CartPoleTask
+
+    physics: Literal["standard", "mild", "wide"] = "mild"
+    flip: bool = True
+    scrambled: bool = False
+    steps: int = 500
+    episodes: int = 2
+
+    def __post_init__(self) -> None:
+        check_choice("physics", self.physics, TRAINING)
+        check_least("steps", self.steps, 1)
+        check_least("episodes", self.episodes, 1)
+
+    @property
+    def limits(self) -> dict[str, Range]:
+        return {**LEGAL, "direction": (-1.0, 1.0), "mixing": (-1.0, 1.0)}
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(-np.inf, np.inf, (4,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(2)
+
+    @property
+    def horizon(self) -> int:
+        return self.steps
+
+    @property
+    def trial_episodes(self) -> int:
+        return self.episodes
+
+    def reset(self, key: Key, task: CartPoleTask) -> tuple[Array, State]:
+        position, velocity, angle, angular_velocity = jax.random.uniform(key, (4,), minval=-START, maxval=START)
+        state = State(position, velocity, angle, angular_velocity, time=jnp.int32(0))
+        return observe(state, task), state
+
+    def step(self, key: Key, state: State, action: Array, task: CartPoleTask) -> Step:
+        force = task.direction * jnp.where(action == 1, task.force, -task.force)
+        state = advance(state, force, task)
+        terminated = (jnp.abs(state.position) > POSITION_LIMIT) | (jnp.abs(state.angle) > ANGLE_LIMIT)
+        truncated = ~terminated & (state.time >= self.steps)
+        return Step(observe(state, task), state, jnp.float32(1.0), terminated, truncated, {})
+
+    def sample_task(self, key: Key, split: Split) -> CartPoleTask:
+        """Draw a task; standard physics has one or two tasks, too few to split, so train and test share them."""
+        check_split(split)
+        if self.physics == "standard" and not self.scrambled:
+            return self.draw_task(key, split)
+        drawn: CartPoleTask = super().sample_task(key, split)
+        return drawn
+
+    def draw_task(self, key: Key, split: Split) -> CartPoleTask:
+        physics_key, direction_key, mixing_key = jax.random.split(key, 3)
+        outside = split == "extrapolation"
+        numbers = (
+            draw_outside(physics_key, self.physics) if outside else draw_inside(physics_key, TRAINING[self.physics])
+        )
+        swapped = jax.random.bernoulli(direction_key) if self.flip else False
+        return CartPoleTask(
+            **dict(zip(LEGAL, numbers, strict=True)),
+            direction=jnp.where(swapped, jnp.float32(-1.0), 1.0),
+            mixing=draw_mixing(mixing_key) if self.scrambled else None,
+        )
+
+    def check_task(self, task: Any) -> CartPoleTask:
+        checked: CartPoleTask = super().check_task(task)
+        if jnp.abs(checked.direction) != 1.0:
+            raise ValueError(f"task number 'direction' of cartpole is {checked.direction}; it must be 1 or -1")
+        if checked.mixing is not None and not np.allclose(checked.mixing.T @ checked.mixing, np.eye(2), atol=1e-4):
+            raise ValueError("task number 'mixing' of cartpole must have orthonormal columns: mixing.T @ mixing = I")
+        return checked
+
+
+def advance(state: State, force: Array, task: CartPoleTask) -> State:
+    """One Euler step of the cart and the pole under `force` in N (Florian 2007, without friction)."""
+    total_mass = task.cart_mass + task.pole_mass
+    pole_moment = task.pole_mass * task.half_length
+    sine, cosine = jnp.sin(state.angle), jnp.cos(state.angle)
+    push = (force + pole_moment * state.angular_velocity**2 * sine) / total_mass
+    inertia = task.half_length * (4.0 / 3.0 - task.pole_mass * cosine**2 / total_mass)
+    angular_acceleration = (task.gravity * sine - cosine * push) / inertia
+    acceleration = push - pole_moment * angular_acceleration * cosine / total_mass
+    return State(
+        position=state.position + TIME_STEP * state.velocity,
+        velocity=state.velocity + TIME_STEP * acceleration,
+        angle=state.angle + TIME_STEP * state.angular_velocity,
+        angular_velocity=state.angular_velocity + TIME_STEP * angular_acceleration,
+        time=state.time + 1,
+    )
+
+
+def observe(state: State, task: CartPoleTask) -> Array:
+    """The four numbers of the state, or the task's mixture of position and angle, each in units of its threshold."""
+    if task.mixing is None:
+        return jnp.stack([state.position, state.velocity, state.angle, state.angular_velocity])
+    return task.mixing @ jnp.stack([state.position / POSITION_LIMIT, state.angle / ANGLE_LIMIT])
+
+
+def ranges(boxes: dict[str, Range]) -> tuple[Array, Array]:
+    """The lower and the upper ends, [5] each, in the order of the task's fields."""
+    low, high = np.array([boxes[name] for name in LEGAL], np.float32).T
+    return jnp.asarray(low), jnp.asarray(high)
+
+
+def draw_inside(key: Key, boxes: dict[str, Range]) -> Array:
+    """Uniform over a box, [5]."""
+    low, high = ranges(boxes)
+    return low + (high - low) * jax.random.uniform(key, low.shape)
+
+
+def draw_outside(key: Key, physics: str) -> Array:
+    """Uniform over the wider box, but for one number that is drawn from below or above its training range, [5]."""
+    (low, high), (least, most) = ranges(TRAINING[physics]), ranges(EXTRAPOLATION[physics])
+    below, above = low - least, most - high
+    lot, side, share, place = jax.random.uniform(key, (4 * low.size,)).reshape(4, -1)
+    distance = GAP + (1.0 - GAP) * share
+    beyond = jnp.where(side * (below + above) < below, low - below * distance, high + above * distance)
+    return jnp.where(jnp.arange(low.size) == jnp.argmax(lot), beyond, least + (most - least) * place)
+
+
+def draw_mixing(key: Key) -> Array:
+    """Two random orthonormal columns, uniformly distributed (Gram-Schmidt on normal vectors), [4, 2] float32."""
+    first, second = jnp.split(jax.random.normal(key, (8,)), 2)
+    first = first / jnp.linalg.norm(first)
+    second = second - (first @ second) * first
+    return jnp.stack([first, second / jnp.linalg.norm(second)], axis=-1)

@@ -1,0 +1,210 @@
+"""Mazes that are seen one cell at a time: find the exit, remember the way, walk it again.
+
+Corridors are Kruskal's spanning tree of the grid under a random order of the walls; some more walls are opened, so that
+there is more than one way and the shortest is worth finding.
+"""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.core.environment import Box, Discrete, Environment, check_least
+from metarl_jax.core.types import Array, Key, Split, Step
+
+MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left as (row, column)
+EXTRA = 2  # the mazes of the extrapolation split are this much larger
+PATIENCE = 20  # steps allowed an attempt by default, times the size
+
+
+class MazeTask(NamedTuple):
+    """A maze of `size` x `size` cells in arrays of capacity C = the largest size of any split."""
+
+    size: Array  # [] int32
+    right: Array  # [C, C] bool: the passage to the right neighbour is open
+    down: Array  # [C, C] bool: the passage to the lower neighbour is open
+
+
+class State(NamedTuple):
+    """Where the walker is."""
+
+    row: Array  # [] int32
+    column: Array  # [] int32
+    time: Array  # [] int32 steps taken
+
+
+@dataclasses.dataclass(frozen=True)
+class Maze(Environment):
+    """Walk from the top left cell of an unknown maze to the bottom right one, `episodes` times.
+
+    The walker perceives how far the exit is in rows and in columns, and which of the four moves are open: never the
+    map. It earns 1 at the exit and pays `STEP_COST` for every other step; a move into a wall stays. An attempt is
+    truncated after `steps` steps; `steps=0` stands for 20 x `size`.
+
+    Splits: `train` and `test` are mazes of `size`; `extrapolation` has mazes of `size + 2`.
+    """
+
+    name: ClassVar[str] = "maze"
+    summary: ClassVar[str] = "find the way out of a maze that is seen one cell at a time, then take the shortest way"
+    reference: ClassVar[str | None] = "the shortest path, known map"
+    Task: ClassVar[type] = MazeTask
+    STEP_COST: ClassVar[float] = 0.01
+
+    size: int = 7
+    openings: float = 0.1
+    episodes: int = 10
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        check_least("size", self.size, 2)  # start and exit of a 1 x 1 maze are one cell
+        check_least("episodes", self.episodes, 1)
+        check_least("steps", self.steps, 0)
+        if not 0.0 <= self.openings <= 1.0:
+            raise ValueError(f"openings is {self.openings!r}; it is a probability: choose one in [0, 1]")
+
+    @property
+    def capacity(self) -> int:
+        """The side of the arrays: the size of the largest maze."""
+        return self.size + EXTRA
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return {"size": (2, self.capacity), "right": (0, 1), "down": (0, 1)}
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(0.0, 1.0, (2 * self.capacity + len(MOVES),))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(len(MOVES))
+
+    @property
+    def horizon(self) -> int:
+        return self.steps or PATIENCE * self.size
+
+    @property
+    def trial_episodes(self) -> int:
+        return self.episodes
+
+    def reset(self, key: Key, task: MazeTask) -> tuple[Array, State]:
+        state = State(jnp.int32(0), jnp.int32(0), jnp.int32(0))
+        return observe(state, task), state
+
+    def step(self, key: Key, state: State, action: Array, task: MazeTask) -> Step:
+        stride = jnp.where(open_moves(task, state.row, state.column)[action], jnp.asarray(MOVES)[action], 0)
+        state = State(state.row + stride[0], state.column + stride[1], state.time + 1)
+        terminated = (state.row == task.size - 1) & (state.column == task.size - 1)
+        truncated = ~terminated & (state.time >= self.horizon)
+        reward = jnp.where(terminated, jnp.float32(1.0), -self.STEP_COST)
+        return Step(observe(state, task), state, reward, terminated, truncated, {})
+
+    def draw_task(self, key: Key, split: Split) -> MazeTask:
+        size = self.size + EXTRA if split == "extrapolation" else self.size
+        tree_key, openings_key = jax.random.split(key)
+        tree = spanning_tree(tree_key, size)
+        opened = tree | jax.random.bernoulli(openings_key, self.openings, tree.shape)
+        right, down = jnp.split(opened, 2)
+        blank = jnp.zeros((self.capacity, self.capacity), bool)
+        return MazeTask(
+            size=jnp.int32(size),
+            right=blank.at[:size, : size - 1].set(right.reshape(size, size - 1)),
+            down=blank.at[: size - 1, :size].set(down.reshape(size - 1, size)),
+        )
+
+    def check_task(self, task: Any) -> MazeTask:
+        checked: MazeTask = super().check_task(task)
+        n = int(checked.size)
+        for field, inside in (("right", checked.right[:n, : n - 1]), ("down", checked.down[: n - 1, :n])):
+            if jnp.sum(getattr(checked, field)) != jnp.sum(inside):
+                raise ValueError(f"task number {field!r} of maze has a passage that leaves its {n} x {n} cells")
+        if not jnp.isfinite(exit_distances(checked)[0, 0]):
+            raise ValueError("this maze has no way from the start (0, 0) to the exit; open 'right' or 'down' passages")
+        return checked
+
+
+def walls(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cells, numbered row by row, on both sides of every inner wall: first the passages right, then down."""
+    cells = np.arange(size * size).reshape(size, size)
+    one = np.concatenate([cells[:, :-1].ravel(), cells[:-1].ravel()])
+    other = np.concatenate([cells[:, 1:].ravel(), cells[1:].ravel()])
+    return one, other
+
+
+def spanning_tree(key: Key, size: int) -> Array:
+    """Kruskal's algorithm over the walls in random order: which to open, [2 n (n - 1)] bool, in the order of `walls`.
+
+    Cells carry the label of the region they belong to; a wall between two regions is opened and they become one.
+    """
+    one, other = walls(size)
+    order = shuffle(key, len(one))
+
+    def visit(label: Array, wall: tuple[Array, Array]) -> tuple[Array, Array]:
+        ours, theirs = label[wall[0]], label[wall[1]]
+        return jnp.where(label == ours, theirs, label), ours != theirs
+
+    between = (jnp.asarray(one)[order], jnp.asarray(other)[order])
+    _, opened = jax.lax.scan(visit, jnp.arange(size * size), between, unroll=4)
+    return jnp.zeros(len(one), bool).at[order].set(opened)
+
+
+def shuffle(key: Key, n: int) -> Array:
+    """A random order of 0 ... n - 1, [n] int32.
+
+    The number rides in the low bits of one random word: sorting single words is five times faster than `argsort`.
+    """
+    low = jnp.uint32((1 << n.bit_length()) - 1)
+    words = (jax.random.bits(key, (n,)) & ~low) | jnp.arange(n, dtype=jnp.uint32)
+    return jnp.asarray(jnp.sort(words) & low, jnp.int32)
+
+
+def open_moves(task: MazeTask, row: Array, column: Array) -> Array:
+    """Which of up, right, down, left are open in a cell, [4] bool."""
+    above, before = jnp.maximum(row - 1, 0), jnp.maximum(column - 1, 0)
+    return jnp.stack(
+        [
+            (row > 0) & task.down[above, column],
+            task.right[row, column],
+            task.down[row, column],
+            (column > 0) & task.right[row, before],
+        ]
+    )
+
+
+def observe(state: State, task: MazeTask) -> Array:
+    """Rows and columns to the exit, both one-hot, and the four open moves, [2 C + 4] float32."""
+    capacity = task.right.shape[0]
+    rows = jax.nn.one_hot(task.size - 1 - state.row, capacity)
+    columns = jax.nn.one_hot(task.size - 1 - state.column, capacity)
+    return jnp.concatenate([rows, columns, open_moves(task, state.row, state.column).astype(jnp.float32)])
+
+
+def exit_distances(task: MazeTask) -> Array:
+    """Steps from every cell to the exit, [C, C] float32; infinite where there is no way.
+
+    Breadth-first search as relaxation: d <- min(d, 1 + min over open neighbours of d), until nothing changes; after i
+    rounds every distance up to i is right, so the longest shortest path bounds the rounds.
+    """
+    capacity = task.right.shape[0]
+    at_exit = jnp.arange(capacity) == task.size - 1
+    start = jnp.where(at_exit[:, None] & at_exit[None, :], 0.0, jnp.inf)
+
+    def relax(distance: Array) -> Array:
+        across, along = task.right[:, :-1], task.down[:-1, :]
+        best: Array = distance
+        best = best.at[:, :-1].min(jnp.where(across, distance[:, 1:] + 1, jnp.inf))
+        best = best.at[:, 1:].min(jnp.where(across, distance[:, :-1] + 1, jnp.inf))
+        best = best.at[:-1, :].min(jnp.where(along, distance[1:, :] + 1, jnp.inf))
+        best = best.at[1:, :].min(jnp.where(along, distance[:-1, :] + 1, jnp.inf))
+        return best
+
+    def changed(carry: tuple[Array, Array]) -> Array:
+        return jnp.any(carry[0] != carry[1])
+
+    def again(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        return carry[1], relax(carry[1])
+
+    settled: tuple[Array, Array] = jax.lax.while_loop(changed, again, (start, relax(start)))
+    return settled[1]

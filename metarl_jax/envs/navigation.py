@@ -1,0 +1,94 @@
+"""A point in the plane walks to a goal it cannot see (Finn et al. 2017, MAML, figure 4).
+
+The order within a step is that of the authors' code: move, reward the new position, then end if it is at the goal. The
+reward is the distance; the paper's text has it squared.
+"""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Box, Environment, check_least
+from metarl_jax.core.types import Array, Key, Split, Step
+
+STRIDE = 0.1  # the most one step moves along an axis
+TOLERANCE = 0.01  # closer than this along both axes is at the goal
+SQUARE = 0.5  # goals of train and test lie in the square +-SQUARE
+FAR = 1.0  # goals of the extrapolation split lie in +-FAR, outside the square
+
+
+class NavigationTask(NamedTuple):
+    """Where to go."""
+
+    goal: Array  # [2]
+
+
+class State(NamedTuple):
+    """Where the point is."""
+
+    position: Array  # [2]
+    time: Array  # [] int32 steps taken
+
+
+@dataclasses.dataclass(frozen=True)
+class Navigation(Environment):
+    """Walk from the origin to an unseen goal; every step costs the distance that is left.
+
+    An action is clipped to +-0.1 an axis. An episode terminates at the goal and is truncated after `steps` steps.
+
+    Splits: `train` and `test` have goals uniform in [-.5, .5]^2. `extrapolation` has goals in [-1, 1]^2 outside that
+    square: an axis drawn by chance is farther than .5, the other is free.
+    """
+
+    name: ClassVar[str] = "navigation"
+    summary: ClassVar[str] = "walk to a goal in the plane that only the rewards give away"
+    reference: ClassVar[str | None] = "straight to the known goal"
+    Task: ClassVar[type] = NavigationTask
+
+    steps: int = 100
+
+    def __post_init__(self) -> None:
+        check_least("steps", self.steps, 1)
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return {"goal": (-FAR, FAR)}
+
+    @property
+    def observation_space(self) -> Box:
+        reach = STRIDE * (self.steps + 1)  # one more for the rounding
+        return Box(-reach, reach, (2,))
+
+    @property
+    def action_space(self) -> Box:
+        return Box(-STRIDE, STRIDE, (2,))
+
+    @property
+    def horizon(self) -> int:
+        return self.steps
+
+    @property
+    def trial_episodes(self) -> int:
+        return 1
+
+    def reset(self, key: Key, task: NavigationTask) -> tuple[Array, State]:
+        origin = jnp.zeros(2)
+        return origin, State(origin, jnp.int32(0))
+
+    def step(self, key: Key, state: State, action: Array, task: NavigationTask) -> Step:
+        position = state.position + jnp.clip(action, -STRIDE, STRIDE)
+        state = State(position, state.time + 1)
+        offset = position - task.goal
+        terminated = jnp.all(jnp.abs(offset) < TOLERANCE)
+        truncated = ~terminated & (state.time >= self.steps)
+        return Step(position, state, -jnp.linalg.norm(offset), terminated, truncated, {})
+
+    def draw_task(self, key: Key, split: Split) -> NavigationTask:
+        if split != "extrapolation":
+            return NavigationTask(jax.random.uniform(key, (2,), minval=-SQUARE, maxval=SQUARE))
+        place, share, side, axis = jax.random.uniform(key, (4,))  # each in [0, 1)
+        free = FAR * (2.0 * place - 1.0)
+        far = (FAR - (FAR - SQUARE) * share) * jnp.where(side < 0.5, -1.0, 1.0)  # never on the edge of the square
+        return NavigationTask(jnp.where(axis < 0.5, jnp.stack([far, free]), jnp.stack([free, far])))

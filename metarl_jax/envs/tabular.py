@@ -1,0 +1,120 @@
+"""Random finite Markov decision processes (Duan et al. 2016, RL^2, table 2)."""
+
+import dataclasses
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Box, Discrete, Environment, check_least
+from metarl_jax.core.types import Array, Key, Split, Step
+
+BRANCHES = 2  # how many states can follow a state and an action in the extrapolation split
+
+
+class TabularTask(NamedTuple):
+    """The whole decision process; rewards are normal with variance 1."""
+
+    transition: Array  # [S, A, S] probability of the next state
+    reward_mean: Array  # [S, A]
+
+
+class State(NamedTuple):
+    """Which state the process is in."""
+
+    current: Array  # [] int32
+    time: Array  # [] int32 steps taken
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomMDP(Environment):
+    """Earn the most in an unknown decision process: from state 0, `steps` steps an episode, `episodes` a trial.
+
+    Splits: in `train` and `test` P(. | s, a) ~ Dirichlet(1) and the mean reward ~ N(1, 1). `extrapolation` has Garnet
+    processes (Archibald et al. 1995): from each state and action only `BRANCHES` states can follow, the same rewards. A
+    transition of probability zero never occurs under the training law, hence the splits are disjoint.
+    """
+
+    name: ClassVar[str] = "tabular"
+    summary: ClassVar[str] = "learn a random Markov decision process from its states and noisy rewards"
+    reference: ClassVar[str | None] = "the optimal policy of the known process, in expectation"
+    Task: ClassVar[type] = TabularTask
+
+    states: int = 10
+    actions: int = 5
+    steps: int = 10
+    episodes: int = 10
+
+    def __post_init__(self) -> None:
+        check_least("states", self.states, BRANCHES + 1)  # fewer branches than states, or extrapolation is training
+        check_least("actions", self.actions, 2)
+        check_least("steps", self.steps, 1)
+        check_least("episodes", self.episodes, 1)
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return {"transition": (0.0, 1.0), "reward_mean": (-100.0, 100.0)}
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(0.0, 1.0, (self.states,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(self.actions)
+
+    @property
+    def horizon(self) -> int:
+        return self.steps
+
+    @property
+    def trial_episodes(self) -> int:
+        return self.episodes
+
+    def reset(self, key: Key, task: TabularTask) -> tuple[Array, State]:
+        state = State(jnp.int32(0), jnp.int32(0))
+        return self.observe(state), state
+
+    def step(self, key: Key, state: State, action: Array, task: TabularTask) -> Step:
+        next_key, noise_key = jax.random.split(key)
+        mean = task.reward_mean[state.current, action]
+        reward = mean + jax.random.normal(noise_key)
+        following = draw_index(next_key, task.transition[state.current, action])
+        state = State(following, state.time + 1)
+        # The horizon is part of the task: nothing follows its last step, so it terminates.
+        terminated = state.time >= self.steps
+        return Step(self.observe(state), state, reward, terminated, jnp.array(False), {"expected_reward": mean})
+
+    def observe(self, state: State) -> Array:
+        """The state one-hot, [S] float32."""
+        return jax.nn.one_hot(state.current, self.states)
+
+    def draw_task(self, key: Key, split: Split) -> TabularTask:
+        transition_key, branch_key, reward_key = jax.random.split(key, 3)
+        shape = (self.states, self.actions, self.states)
+        size = math.prod(shape)  # drawn flat: a tenth of the time to compile
+        weight = jax.random.exponential(transition_key, (size,)).reshape(shape)  # normalised: Dirichlet(1)
+        if split == "extrapolation":
+            chance = jax.random.uniform(branch_key, (size,)).reshape(shape)
+            least = jnp.sort(chance, axis=-1)[..., -BRANCHES, None]
+            weight = weight * (chance >= least)
+        return TabularTask(
+            transition=weight / jnp.sum(weight, axis=-1, keepdims=True),
+            reward_mean=1.0 + jax.random.normal(reward_key, (size // self.states,)).reshape(shape[:2]),
+        )
+
+    def check_task(self, task: Any) -> TabularTask:
+        checked: TabularTask = super().check_task(task)
+        total = jnp.sum(checked.transition, axis=-1)
+        if not jnp.allclose(total, 1.0, atol=1e-4):
+            worst = float(total.ravel()[jnp.argmax(jnp.abs(total - 1.0))])
+            raise ValueError(f"task number 'transition' of tabular has a row that sums to {worst:g}; it must be 1")
+        return checked
+
+
+def draw_index(key: Key, probability: Array) -> Array:
+    """An index drawn with the given probabilities [S], by inversion of their sums, [] int32."""
+    sums = jnp.cumsum(probability)
+    index = jnp.sum(sums <= jax.random.uniform(key) * sums[-1])
+    return jnp.minimum(index, probability.size - 1).astype(jnp.int32)

@@ -1,0 +1,1 @@
+"""The shell: everything that touches files, devices, signals and terminals."""

@@ -1,0 +1,184 @@
+"""The Python door: train, resume, load, build, adapt."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from metarl_jax.core.types import Agent, Split
+from metarl_jax.experiment import devices, results, run_folder, training
+from metarl_jax.experiment.config import RunConfig, require, resolve
+from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.evaluation import Evaluation, adapt_agent, evaluate_learner
+from metarl_jax.experiment.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from metarl_jax.core.meta import MetaLearner
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A trained run."""
+
+    path: Path
+    config: RunConfig
+    step: int
+    """Meta-steps behind `meta_params`."""
+    meta_params: Any
+    metrics: dict[str, np.ndarray]
+    """By name, one number a chunk of meta-steps."""
+
+    def evaluate(self, *, split: Split = "test", tasks: int | None = None, seed: int = 0) -> Evaluation:
+        """Evaluate on held-out tasks, beside random, from-scratch and reference agents."""
+        count = tasks if tasks is not None else self.config.run.evaluation_tasks or 200
+        evaluation = evaluate_learner(self.config, self.meta_params, split=split, tasks=count, seed=seed)
+        cost = {name: self.metrics[name][-1] for name in ("env_steps", "wall_seconds") if name in self.metrics}
+        evaluation.table.env_steps = int(cost["env_steps"]) if "env_steps" in cost else None
+        evaluation.table.wall_seconds = float(cost["wall_seconds"]) if "wall_seconds" in cost else None
+        return evaluation
+
+    def plot(self, kind: Literal["adaptation", "learning"] = "adaptation") -> "Figure":
+        """Draw how the trained learner adapts to held-out tasks, or how its diagnostics went during training."""
+        from metarl_jax.experiment.figures import adaptation_figure, learning_figure
+
+        if kind == "learning":
+            return learning_figure(self.metrics, self.path.name)
+        saved = RunFolder(self.path).evaluation
+        return adaptation_figure(results.read(saved) if saved.exists() else self.evaluate().table)
+
+
+class Adapted(NamedTuple):
+    """A learner after a life in one task; K + 1 reports, the first of the newborn agent."""
+
+    agent: Agent
+    returns: np.ndarray  # [K+1, episodes]
+    lengths: np.ndarray  # [K+1, episodes] steps
+    success: np.ndarray  # [K+1, episodes] 1 where the task ended the episode, 0 where the clock did
+
+
+def train(
+    algorithm: str,
+    environment: str,
+    /,  # there are options of these names
+    *,
+    seed: int = 0,
+    preset: str = "default",
+    meta_steps: int | None = None,
+    out: str | Path | None = None,
+    quiet: bool = False,
+    env: dict[str, Any] | None = None,
+    **options: Any,
+) -> Result:
+    """Meta-train and evaluate in a new run folder: `out`, or `runs/<algorithm>-<environment>-<seed>-<n>`.
+
+    `options` are fields of the algorithm, the environment or the run (`log_every`, `checkpoint_every` ...); `env`
+    holds options of the environment whose names the algorithm has too.
+
+    Raises:
+        UsageError: a name, type or value is wrong, or `out` exists; before anything is compiled or written.
+        Interrupted: a signal arrived; the run is saved.
+        TrainingDiverged: the training state is no longer finite.
+    """
+    lengths = {} if meta_steps is None else {"meta_steps": meta_steps}
+    config = resolve(algorithm, environment, preset=preset, env=env, seed=seed, **lengths, **options)
+    return run(config, out=out, quiet=quiet)
+
+
+def run(config: RunConfig, *, out: str | Path | None = None, quiet: bool = False) -> Result:
+    """`train` with a configuration in hand."""
+    devices.prepare()
+    return _finish(run_folder.create(config, out), config, quiet)
+
+
+def resume(path: str | Path, *, meta_steps: int | None = None, quiet: bool = False) -> Result:
+    """Continue a run from its newest usable checkpoint, bit for bit; `meta_steps` makes it longer.
+
+    Raises:
+        UsageError: the folder is no run, its configuration was edited, or `meta_steps` is less than it has.
+        UnusableRun: it has checkpoints and none can be used.
+    """
+    folder, config = run_folder.open_run(path)
+    devices.prepare()
+    run_folder.warn_of_change(folder)
+    if meta_steps is not None:
+        planned = config.run.meta_steps
+        require(meta_steps >= planned, "meta_steps", meta_steps, f"at least {planned}, what the run was planned for")
+        config = dataclasses.replace(config, run=dataclasses.replace(config.run, meta_steps=meta_steps))
+    return _finish(folder, config, quiet)
+
+
+def load(path: str | Path) -> Result:
+    """A run as its newest usable checkpoint left it.
+
+    Raises:
+        UsageError: the folder is no run, its configuration was edited, or it was never saved.
+        UnusableRun: it has checkpoints and none can be used.
+    """
+    folder, config = run_folder.open_run(path)
+    devices.prepare()
+    restored = training.restore(folder, config.algorithm.build(config.environment), training.run_keys(config.run.seed))
+    if restored is None:
+        raise UsageError(f"{path} has no checkpoint yet; continue it with `metarl resume {path}`")
+    step, state = restored
+    lines = [line for line in run_folder.read_metrics(folder) if line["meta_step"] <= step]
+    names = dict.fromkeys(name for line in lines for name in line)
+    metrics = {name: np.array([line.get(name, np.nan) for line in lines], np.float64) for name in names}
+    return Result(folder.path, config, step, state.meta_params, metrics)
+
+
+def build(config: RunConfig | str, environment: str | None = None, /, **options: Any) -> "MetaLearner":
+    """The pure meta-learner of a configuration, or of an algorithm and an environment by name with options.
+
+    Its `init(key)` and `step(state, key)` can be jitted, vmapped over seeds and scanned.
+    """
+    if isinstance(config, str):
+        config = resolve(config, environment or "", **options)
+    return config.algorithm.build(config.environment)
+
+
+def adapt(
+    run: Result | str | Path, task: Any, *, adaptations: int | None = None, episodes: int | None = None, seed: int = 0
+) -> Adapted:
+    """Let a trained learner live in one task of yours, a dict of task numbers or a `Task`.
+
+    It adapts `adaptations` times, as often as in training unless given, and before and after each it plays
+    `episodes` episodes, a trial of the environment unless given, that it does not learn from.
+
+    Raises:
+        UsageError: the task lacks a number or has an illegal one, or a count is out of range.
+    """
+    result = run if isinstance(run, Result) else load(run)
+    environment = result.config.environment
+    try:
+        checked = environment.check_task(task)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    lifetime = result.config.algorithm.lifetime(environment)
+    turns = lifetime.adaptations if adaptations is None else adaptations
+    quota = environment.trial_episodes if episodes is None else episodes
+    require(turns >= 0, "adaptations", turns, "0 or more")
+    require(quota >= 1, "episodes", quota, "at least 1")
+    live = jax.jit(lambda phi, task, key: adapt_agent(lifetime, phi, task, key, turns, quota))
+    agent, curve = live(result.meta_params, checked, jax.random.key(seed))
+    return Adapted(agent, *(np.asarray(field) for field in curve))
+
+
+def _finish(folder: RunFolder, config: RunConfig, quiet: bool) -> Result:
+    """Train to the end, evaluate, draw."""
+    training.advance(folder, config, quiet)
+    result = load(folder.path)
+    if config.run.evaluation_tasks:
+        save_evaluation(folder, result.evaluate())
+    return result
+
+
+def save_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:
+    """Write the table and the adaptation-curve figure of an evaluation into the run folder."""
+    from metarl_jax.experiment.figures import write_figure
+
+    evaluation.table.write(folder.evaluation)
+    write_figure(evaluation.plot(), folder.figure)

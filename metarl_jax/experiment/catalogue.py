@@ -1,0 +1,25 @@
+"""What there is: algorithms, environments, and which pairs make sense."""
+
+from typing import Any
+
+from metarl_jax.algorithms import ALGORITHMS
+from metarl_jax.core.types import SPLITS
+from metarl_jax.envs import ENVIRONMENTS
+
+
+def catalogue() -> dict[str, list[dict[str, Any]]]:
+    """The algorithms, each with the environments that it accepts at its defaults, and the environments."""
+    return {
+        "algorithms": [
+            {"name": name, "summary": kind.summary, "environments": _accepted(kind())}
+            for name, kind in ALGORITHMS.items()
+        ],
+        "environments": [
+            {"name": name, "summary": kind.summary, "splits": list(SPLITS), "reference": kind.reference}
+            for name, kind in ENVIRONMENTS.items()
+        ],
+    }
+
+
+def _accepted(algorithm: Any) -> list[str]:
+    return [name for name, kind in ENVIRONMENTS.items() if algorithm.refuses(kind()) is None]

@@ -1,0 +1,246 @@
+"""The configuration of a run: everything that determines its result, checked before anything is compiled."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from metarl_jax.algorithms import ALGORITHMS
+from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.core.environment import Environment, nearest
+from metarl_jax.envs import ENVIRONMENTS
+from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.presets import PRESETS, preset
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """How long a run is and how often it reports and saves."""
+
+    seed: int = 0
+    """Seed of everything random: birth, tasks, episodes."""
+    meta_steps: int = 500
+    """Meta-steps of the whole run."""
+    log_every: int = 10
+    """Meta-steps compiled into one program, and averaged into one line of metrics."""
+    checkpoint_every: int = 100
+    """Meta-steps between checkpoints; one is written at the first log line after each multiple, and at the end."""
+    checkpoint_minutes: float | None = None
+    """Also checkpoint when this many minutes have passed since the last one."""
+    keep: int = 3
+    """Newest checkpoints that are kept."""
+    evaluation_tasks: int = 200
+    """Held-out tasks of the evaluation that ends the run; 0 skips it."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UsageError: an option is out of range.
+        """
+        for name in ("meta_steps", "log_every", "checkpoint_every", "keep"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2**32 - 1")
+        require(self.evaluation_tasks >= 0, "evaluation_tasks", self.evaluation_tasks, "0 (none) or more")
+        minutes = self.checkpoint_minutes
+        require(minutes is None or 0 < minutes < math.inf, "checkpoint_minutes", minutes, "positive, or None")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """An algorithm, an environment that it accepts, and the options of the run."""
+
+    algorithm: Algorithm
+    environment: Environment
+    preset: str = "default"
+    run: RunOptions = dataclasses.field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        """Check what the parts cannot check alone.
+
+        Raises:
+            UsageError: the preset is unknown, a number is not finite, or the algorithm refuses the environment.
+        """
+        choose("preset", self.preset, PRESETS)
+        for part in (self.algorithm, self.environment):
+            for name, value in dataclasses.asdict(part).items():
+                require(not isinstance(value, float) or math.isfinite(value), name, value, "a finite number")
+        refusal = self.algorithm.refuses(self.environment)
+        if refusal:
+            raise UsageError(f"{self.algorithm.name} cannot run on {self.environment.name}: {refusal}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data from which `from_json` makes an equal configuration."""
+        return {
+            "algorithm": {"name": self.algorithm.name, **_plain(self.algorithm)},
+            "environment": {"name": self.environment.name, **_plain(self.environment)},
+            "preset": self.preset,
+            "run": _plain(self.run),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "RunConfig":
+        """The inverse of `to_json`.
+
+        Raises:
+            UsageError: a part is missing, unknown, of the wrong type or out of range.
+        """
+        algorithm, environment = dict(data["algorithm"]), dict(data["environment"])
+        return cls(
+            algorithm=construct(algorithm_class(algorithm.pop("name")), algorithm),
+            environment=construct(environment_class(environment.pop("name")), environment),
+            preset=data["preset"],
+            run=construct(RunOptions, data["run"]),
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of the configuration, in hexadecimal."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+def resolve(
+    algorithm: str,
+    environment: str,
+    /,  # there are options of these names
+    *,
+    preset: str = "default",
+    env: dict[str, Any] | None = None,
+    **options: Any,
+) -> RunConfig:
+    """Name a configuration: `options` are fields of the run, the algorithm or the environment, over the preset's.
+
+    `env` holds options of the environment, for names that the algorithm has too.
+
+    Raises:
+        UsageError: a name is unknown, a value has the wrong type or range, or the pair makes no sense.
+    """
+    start = defaults(algorithm, environment, preset)
+    run, rest = _split(options, type(start.run))
+    mine, theirs = _split(rest, type(start.algorithm))
+    known = [*field_names(start.run), *field_names(start.algorithm), *field_names(start.environment), "preset", "out"]
+    for name in theirs:
+        choose(f"option of {algorithm} on {environment}", name, known, listed=field_names(start.environment))
+    return RunConfig(
+        algorithm=_change(start.algorithm, mine),
+        environment=_change(start.environment, theirs | (env or {})),
+        preset=preset,
+        run=_change(start.run, run),
+    )
+
+
+def defaults(algorithm: str, environment: str, name: str) -> RunConfig:
+    """The configuration that the preset `name` stands for on this pair.
+
+    Raises:
+        UsageError: a name is unknown or the pair makes no sense.
+    """
+    algorithm_type, environment_type = algorithm_class(algorithm), environment_class(environment)
+    chosen = preset(choose("preset", name, PRESETS), algorithm, environment)
+    return RunConfig(
+        algorithm=construct(algorithm_type, _applicable(chosen.algorithm, algorithm_type)),
+        environment=construct(environment_type, _applicable(chosen.environment, environment_type)),
+        preset=name,
+        run=construct(RunOptions, chosen.run),
+    )
+
+
+def algorithm_class(name: str) -> type[Algorithm]:
+    """The algorithm called `name`, or a UsageError with the nearest one."""
+    return ALGORITHMS[choose("algorithm", name, ALGORITHMS)]
+
+
+def environment_class(name: str) -> type[Environment]:
+    """The environment called `name`, or a UsageError with the nearest one."""
+    return ENVIRONMENTS[choose("environment", name, ENVIRONMENTS)]
+
+
+def choose(kind: str, name: str, choices: Iterable[str], listed: Iterable[str] | None = None) -> str:
+    """Return `name` if it is one of the choices; otherwise raise a UsageError with the nearest one and the list."""
+    choices = list(choices)
+    if name in choices:
+        return name
+    raise UsageError(f"unknown {kind} {name!r}; choose one of {', '.join(listed or choices)}{nearest(name, choices)}")
+
+
+def require(holds: bool, name: str, value: Any, rule: str) -> None:
+    """Raise a UsageError unless the rule holds."""
+    if not holds:
+        raise UsageError(f"{name} is {value}; it must be {rule}")
+
+
+def construct(kind: type[Any], options: dict[str, Any]) -> Any:
+    """Make a `kind` from options whose names and types are checked; its own range errors become UsageErrors."""
+    hints = typing.get_type_hints(kind)
+    for name in options:
+        choose(f"option of {getattr(kind, 'name', 'the run')}", name, field_names(kind))
+    try:
+        return kind(**{name: conform(name, value, hints[name]) for name, value in options.items()})
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def conform(name: str, value: Any, hint: Any) -> Any:
+    """Return `value` as the annotated type: an int may stand for a float and a list for a tuple, nothing else.
+
+    Raises:
+        UsageError: the value has another type.
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return choose(name, value, arguments)
+    if origin in (types.UnionType, typing.Union):
+        return _conform_optional(name, value, arguments)
+    if origin is tuple:
+        require(isinstance(value, list | tuple), name, repr(value), f"a list of {_called(arguments[0])}")
+        return tuple(conform(name, item, arguments[0]) for item in value)
+    accepted = (int, float) if hint is float else (hint,)
+    is_bool = isinstance(value, bool)
+    require(isinstance(value, accepted) and is_bool == (hint is bool), name, repr(value), f"of type {_called(hint)}")
+    return hint(value)
+
+
+def field_names(part: Any) -> list[str]:
+    """The names of a dataclass's fields."""
+    return [field.name for field in dataclasses.fields(part)]
+
+
+def _conform_optional(name: str, value: Any, arguments: tuple[Any, ...]) -> Any:
+    if value is None and type(None) in arguments:
+        return None
+    errors = []
+    for argument in arguments:
+        if argument is not type(None):
+            try:
+                return conform(name, value, argument)
+            except UsageError as error:
+                errors.append(error)
+    raise errors[-1]
+
+
+def _plain(part: Any) -> dict[str, Any]:
+    """The fields of a dataclass as JSON has them: lists for tuples."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(part).items()}
+
+
+def _called(hint: Any) -> str:
+    return getattr(hint, "__name__", str(hint))
+
+
+def _split(options: dict[str, Any], kind: type[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that are fields of `kind`, and the others."""
+    names = field_names(kind)
+    mine = {name: value for name, value in options.items() if name in names}
+    return mine, {name: value for name, value in options.items() if name not in names}
+
+
+def _applicable(overrides: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
+    return _split(overrides, kind)[0]
+
+
+def _change(part: Any, options: dict[str, Any]) -> Any:
+    values = {name: getattr(part, name) for name in field_names(part)}
+    return construct(type(part), values | options)

@@ -1,0 +1,53 @@
+"""Adaptation curves on held-out tasks: of a trained learner, and of one that starts from scratch."""
+
+import jax
+import numpy as np
+
+from metarl_jax.algorithms import ALGORITHMS
+from metarl_jax.core.environment import Environment
+from metarl_jax.core.evaluation import Curve, evaluate
+from metarl_jax.core.lifetime import Lifetime
+from metarl_jax.core.types import Key, Tree
+
+SCRATCH = "policy_gradient"
+Schedule = tuple[int, int]  # reports after the first, and adaptations between two of them
+
+
+def adaptation_curve(
+    lifetime: Lifetime,
+    meta_params: Tree,
+    tasks: Tree,
+    key: Key,
+    schedule: Schedule,
+    *,
+    greedy: bool = False,
+    episodes: int | None = None,
+) -> Curve:
+    """What agents get in `tasks` [N, ...] as they adapt: NumPy arrays [N, reports + 1, episodes]."""
+    reports, stride = schedule
+
+    @jax.jit
+    def run(meta_params: Tree, tasks: Tree, key: Key) -> Curve:
+        return evaluate(lifetime, meta_params, tasks, key, reports, greedy, stride=stride, episodes=episodes)
+
+    return on_host(run(meta_params, tasks, key))
+
+
+def scratch_curve(environment: Environment, lifetime: Lifetime, tasks: Tree, key: Key, schedule: Schedule) -> Curve:
+    """The curve of a fresh network that learns each task by policy gradients, from as much experience.
+
+    Beside a learner that adapts, it adapts as often and to rollouts of the same size. Beside one that learns in its
+    memory, it adapts after each episode of the trial: episode e is then its return after e - 1 of them.
+    """
+    scratch = ALGORITHMS[SCRATCH]().lifetime(environment)
+    if lifetime.adaptations:
+        same = {name: getattr(lifetime, name) for name in ("envs", "steps", "quota", "fresh")}
+        return adaptation_curve(scratch._replace(**same), {}, tasks, key, schedule)
+    by_episode = scratch._replace(envs=lifetime.envs, steps=environment.horizon, quota=1)
+    curve = adaptation_curve(by_episode, {}, tasks, key, (environment.trial_episodes - 1, 1), episodes=1)
+    return jax.tree.map(lambda field: np.swapaxes(field, 1, 2), curve)
+
+
+def on_host(curve: Curve) -> Curve:
+    """A curve as NumPy arrays."""
+    return jax.tree.map(lambda field: np.asarray(field, np.float64), curve)

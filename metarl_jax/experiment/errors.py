@@ -1,0 +1,31 @@
+"""What the shell raises on purpose, each with the exit code it ends a command with."""
+
+from pathlib import Path
+
+
+class UsageError(ValueError):
+    """The request cannot be met: a sentence with the value, the rule and what would do. Nothing was run or written."""
+
+    exit_code = 2
+
+
+class TrainingDiverged(RuntimeError):
+    """The training state is no longer finite. The checkpoints on disk are the last good ones."""
+
+    exit_code = 3
+
+
+class UnusableRun(RuntimeError):
+    """A run has checkpoints and none of them can be used. Nothing was overwritten."""
+
+    exit_code = 4
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM arrived during training; the run was saved and can be resumed."""
+
+    def __init__(self, path: Path, signal_number: int, step: int) -> None:
+        super().__init__(f"stopped at meta-step {step} and saved; continue with: metarl resume {path}")
+        self.path = path
+        self.step = step
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,78 @@
+"""Figures, drawn without a display: what a run learnt, and how fast it adapts beside the references."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metarl_jax.experiment.progress import BOOKKEEPING
+from metarl_jax.experiment.results import Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def adaptation_figure(table: Table) -> "Figure":
+    """The returns of an evaluation by gradient step and by episode, with 95 % bands."""
+    kinds = [kind for kind in ("step", "episode") if any(_position(row, kind) is not None for row in table.rows)]
+    figure, panels = _panels(len(kinds))
+    for kind, panel in zip(kinds, panels, strict=True):
+        _draw_curves(panel, table, kind)
+        panel.set(xlabel={"step": "gradient step", "episode": "episode"}[kind], ylabel="return on held-out tasks")
+    panels[-1].legend(fontsize="small")
+    figure.suptitle(f"{table.table}: {table.tasks} held-out tasks")
+    return figure
+
+
+def learning_figure(metrics: dict[str, np.ndarray], title: str = "") -> "Figure":
+    """Every diagnostic of a training run against environment steps."""
+    names = [name for name in metrics if name not in BOOKKEEPING]
+    figure, panels = _panels(max(1, len(names)))
+    for name, panel in zip(names, panels, strict=False):
+        panel.plot(metrics["env_steps"], metrics[name])
+        panel.set(xlabel="environment steps", ylabel=name.replace("_", " "))
+    figure.suptitle(title)
+    return figure
+
+
+def write_figure(figure: "Figure", path: str | Path) -> Path:
+    """Write a figure as PNG."""
+    figure.savefig(path, format="png", dpi=120)
+    return Path(path)
+
+
+def _panels(count: int) -> tuple["Figure", list["Axes"]]:
+    from matplotlib.figure import Figure  # not pyplot, which would keep figures alive and look for a display
+
+    figure = Figure(figsize=(4.5 * count, 3.5), layout="constrained")
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _draw_curves(panel: Any, table: Table, kind: str) -> None:
+    for method in dict.fromkeys(row.row for row in table.rows):
+        placed = [(_position(row, kind), row) for row in table.rows if row.row == method]
+        curve = [(x, row) for x, row in placed if x is not None and row.value is not None]
+        if not curve:
+            _draw_level(panel, table, method)
+            continue
+        xs = [x for x, _ in curve]
+        drawn = panel.plot(xs, [row.value for _, row in curve], label=method, marker="o", markersize=3)
+        banded = [(x, row.interval) for x, row in curve if row.interval is not None]
+        low, high = [interval[0] for _, interval in banded], [interval[1] for _, interval in banded]
+        panel.fill_between([x for x, _ in banded], low, high, color=drawn[0].get_color(), alpha=0.2, linewidth=0)
+    panel.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _draw_level(panel: Any, table: Table, method: str) -> None:
+    """A dashed line at the mean over episodes of a method that takes no gradient steps."""
+    values = [row.value for row in table.rows if row.row == method and _position(row, "episode") is not None]
+    known = [value for value in values if value is not None]
+    if known:
+        panel.axhline(float(np.mean(known)), label=method, linestyle="--", color="grey", linewidth=1)
+
+
+def _position(row: Row, kind: str) -> int | None:
+    """Where a cell `kind=<number>` stands on the axis of its kind; None for every other cell."""
+    name, _, number = row.column.partition("=")
+    return int(number) if name == kind and number.isdigit() else None

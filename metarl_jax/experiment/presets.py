@@ -1,0 +1,45 @@
+"""Presets: overrides of the defaults, as plain data.
+
+`tiny` ends in seconds on a laptop and is one set for all algorithms: an override whose field an algorithm or an
+environment lacks is left out. `default` holds what each (algorithm, environment) pair needs beyond the defaults of
+its own fields.
+"""
+
+import dataclasses
+from typing import Any
+
+PRESETS = ("tiny", "default")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Overrides by field name."""
+
+    algorithm: dict[str, Any] = dataclasses.field(default_factory=dict)
+    environment: dict[str, Any] = dataclasses.field(default_factory=dict)
+    run: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __or__(self, special: "Preset") -> "Preset":
+        """These overrides, and over them those of `special`."""
+        return Preset(
+            self.algorithm | special.algorithm, self.environment | special.environment, self.run | special.run
+        )
+
+
+TINY = Preset(
+    algorithm={"tasks": 8, "envs": 4, "hidden": (16, 16), "width": 16, "pairs": 4},
+    environment={},
+    run={"meta_steps": 10, "log_every": 5, "checkpoint_every": 5, "evaluation_tasks": 16},
+)
+
+DEFAULT = Preset(run={"meta_steps": 500, "log_every": 10, "checkpoint_every": 100, "evaluation_tasks": 200})
+
+PAIRS: dict[tuple[str, str], Preset] = {
+    ("rl2", "cartpole"): Preset(run={"meta_steps": 300}),
+    ("rl2", "maze"): Preset(run={"meta_steps": 1000}),
+}
+
+
+def preset(name: str, algorithm: str, environment: str) -> Preset:
+    """The overrides that `name` stands for on this pair; `name` is one of `PRESETS`."""
+    return TINY if name == "tiny" else DEFAULT | PAIRS.get((algorithm, environment), Preset())

@@ -1,0 +1,157 @@
+"""The one format of results: a table of cells, with what it takes to trust them, in JSON and in Markdown."""
+
+import dataclasses
+import datetime
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metarl_jax.experiment import devices
+from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.run_folder import write_whole
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+Interval = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One cell: what `row`, a method, reached in `column`."""
+
+    row: str
+    column: str
+    value: float | None
+    interval: Interval | None = None  # 95 %, over tasks
+    published: float | None = None
+    bound: float | None = None  # what the best possible agent gets
+    note: str | None = None
+
+
+@dataclasses.dataclass
+class Table:
+    """The cells of one table and where they come from."""
+
+    table: str
+    seeds: list[int]
+    tasks: int  # held-out tasks behind every cell
+    env_steps: int | None = None  # environment steps of the training
+    wall_seconds: float | None = None  # of the training
+    versions: dict[str, str] = dataclasses.field(default_factory=devices.versions)
+    device: str = dataclasses.field(default_factory=devices.describe)
+    date: str = dataclasses.field(default_factory=lambda: datetime.date.today().isoformat())
+    rows: list[Row] = dataclasses.field(default_factory=list)
+
+    def add(
+        self,
+        row: str,
+        column: str,
+        value: float | None,
+        interval: Interval | None = None,
+        *,
+        published: float | None = None,
+        bound: float | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Add a cell; numbers of NumPy and JAX are welcome, and what is not finite becomes null."""
+        ends = (_finite(interval[0]), _finite(interval[1])) if interval is not None else (None, None)
+        whole = (ends[0], ends[1]) if ends[0] is not None and ends[1] is not None else None
+        self.rows.append(Row(row, column, _finite(value), whole, _finite(published), _finite(bound), note))
+
+    def cell(self, row: str, column: str) -> Row:
+        """The cell of a method in a column.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for candidate in self.rows:
+            if (candidate.row, candidate.column) == (row, column):
+                return candidate
+        raise KeyError(f"{self.table} has no cell {row!r}, {column!r}")
+
+    def to_json(self) -> str:
+        """The table as JSON; null stands where there is nothing."""
+        return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False)
+
+    def write(self, path: str | Path) -> Path:
+        """Write the JSON, making the folders on the way."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, self.to_json() + "\n")
+        return path
+
+    def to_rich(self) -> "RichTable":
+        """The same table for a terminal, short and turned: a column a line."""
+        from rich.table import Table as RichTable
+
+        methods, columns, _ = self._pivot()
+        cells = {(row.row, row.column): _short_cell(row) for row in self.rows}
+        drawn = RichTable(title=self.table, caption=f"{self.tasks} tasks, half a 95 % interval behind ±")
+        for name in ("", *methods):
+            drawn.add_column(name, justify="right")
+        for column in columns:
+            if not column.endswith(",iqm"):
+                drawn.add_row(column, *(cells.get((method, column), "") for method in methods))
+        return drawn
+
+    def to_markdown(self) -> str:
+        """A method a line and a cell a column, with intervals, published values and bounds where they are known."""
+        methods, columns, cells = self._pivot()
+        lines = [[method, *(cells.get((method, column), "") for column in columns)] for method in methods]
+        table = [["", *columns], ["---", *["---:"] * len(columns)], *lines]
+        return "\n".join(f"| {' | '.join(line)} |" for line in table) + "\n"
+
+    def _pivot(self) -> tuple[list[str], list[str], dict[tuple[str, str], str]]:
+        """Methods and columns in their order of appearance, and the cells as words."""
+        methods = list(dict.fromkeys(row.row for row in self.rows))
+        columns = list(dict.fromkeys(row.column for row in self.rows))
+        return methods, columns, {(row.row, row.column): _cell(row) for row in self.rows}
+
+
+def read(path: str | Path) -> Table:
+    """The table that `Table.write` wrote.
+
+    Raises:
+        UsageError: the file is not a table of results.
+    """
+    try:
+        data = json.loads(Path(path).read_text())
+        rows = [_row(row) for row in data.pop("rows")]
+        return Table(**data, rows=rows)
+    except (json.JSONDecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is no table of results: {error}") from error
+
+
+def _row(data: dict[str, Any]) -> Row:
+    interval = data.get("interval")
+    return Row(**data | {"interval": None if interval is None else (interval[0], interval[1])})
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _cell(row: Row) -> str:
+    if row.value is None:
+        return row.note or ""
+    words = [_number(row.value)]
+    if row.interval is not None:
+        words.append(f"[{_number(row.interval[0])}, {_number(row.interval[1])}]")
+    if row.published is not None:
+        words.append(f"(published {_number(row.published)})")
+    if row.bound is not None:
+        words.append(f"(bound {_number(row.bound)})")
+    return " ".join(words)
+
+
+def _short_cell(row: Row) -> str:
+    if row.value is None:
+        return ""
+    half = (row.interval[1] - row.interval[0]) / 2 if row.interval is not None else 0.0
+    return _number(row.value) + (f" ±{half:.2g}" if half else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"

@@ -1,0 +1,169 @@
+"""A run on disk: `run.json` (configuration, versions, devices), `metrics.jsonl`, `checkpoints/` and what is drawn."""
+
+import contextlib
+import datetime
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from metarl_jax.experiment import devices
+from metarl_jax.experiment.checkpoint import sync
+from metarl_jax.experiment.config import RunConfig
+from metarl_jax.experiment.errors import UsageError
+
+log = logging.getLogger("metarl_jax")
+Line = dict[str, Any]  # meta_step, env_steps, wall_seconds and the means of one chunk's diagnostics
+
+
+class RunFolder(NamedTuple):
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def description(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation.json"
+
+    @property
+    def figure(self) -> Path:
+        return self.path / "adaptation.png"
+
+
+def create(config: RunConfig, out: str | Path | None) -> RunFolder:
+    """Make the folder of a new run: `out`, or the first free `runs/<algorithm>-<environment>-<seed>-<n>`.
+
+    Raises:
+        UsageError: `out` exists.
+    """
+    folder = RunFolder(_make_new(Path(out)) if out is not None else _make_numbered(config))
+    describe(folder, config)
+    return folder
+
+
+def describe(folder: RunFolder, config: RunConfig) -> None:
+    """Write `run.json`: at the start of a run, and when it is made longer."""
+    description = {
+        "config": config.to_json(),
+        "digest": config.digest(),
+        **circumstances(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    write_whole(folder.description, json.dumps(description, indent=1) + "\n")
+
+
+def circumstances() -> dict[str, Any]:
+    """What the last bits of a result depend on beside the configuration."""
+    return {"versions": devices.versions(), "device": devices.describe()}
+
+
+def warn_of_change(folder: RunFolder) -> None:
+    """Say so if a run is continued with other versions or devices: it will not be the same bit for bit."""
+    before = json.loads(folder.description.read_text())
+    changed = " and ".join(name for name, value in circumstances().items() if before.get(name) != value)
+    if changed:
+        log.warning("%s was started with other %s: the rest will not be the same bit for bit", folder.path, changed)
+
+
+def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
+    """The folder and configuration of an existing run.
+
+    Raises:
+        UsageError: it is no run, or its configuration was edited.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.description.is_file():
+        raise UsageError(f"{path} is no run: it has no {folder.description.name}; `metarl train` makes one")
+    edited = UsageError(f"{folder.description} was edited; restore it, or start another run with `metarl train`")
+    try:
+        description = json.loads(folder.description.read_text())
+        config = RunConfig.from_json(description["config"])
+    except (UsageError, LookupError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise edited from error
+    if config.to_json() != description["config"] or config.digest() != description.get("digest"):
+        raise edited
+    return folder, config
+
+
+def read_metrics(folder: RunFolder) -> list[Line]:
+    """The lines of `metrics.jsonl`; a last line that was cut off is left out."""
+    if not folder.metrics.exists():
+        return []
+    lines = folder.metrics.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def append_metrics(folder: RunFolder, line: Line) -> None:
+    """Add one line; `null` stands for what is not finite."""
+    finite = {name: value if abs(value) < float("inf") else None for name, value in line.items()}
+    with folder.metrics.open("a") as file:
+        file.write(json.dumps(finite, allow_nan=False) + "\n")
+
+
+def cut_metrics(folder: RunFolder, step: int) -> list[Line]:
+    """Drop the lines after meta-step `step`, those of work that a resumed run repeats; return the others."""
+    lines = [line for line in read_metrics(folder) if line["meta_step"] <= step]
+    write_whole(folder.metrics, "".join(json.dumps(line) + "\n" for line in lines))
+    return lines
+
+
+@contextlib.contextmanager
+def locked(folder: RunFolder) -> Iterator[None]:
+    """Keep every other process from training the same run.
+
+    Raises:
+        UsageError: another one does.
+    """
+    descriptor = os.open(folder.path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UsageError(f"{folder.path} is being trained by another process; wait for it or stop it") from None
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
+    draft = path.with_name(path.name + ".draft")
+    draft.write_text(text)
+    sync(draft)
+    draft.rename(path)
+    sync(path.parent)
+
+
+def _make_new(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        raise UsageError(
+            f"{path} exists, and a run folder is never overwritten; continue it with `metarl resume`, or name another"
+        ) from None
+    return path
+
+
+def _make_numbered(config: RunConfig) -> Path:
+    stem = f"{config.algorithm.name}-{config.environment.name}-{config.run.seed}"
+    number = 1
+    while True:
+        path = Path("runs") / f"{stem}-{number}"
+        with contextlib.suppress(FileExistsError):
+            os.makedirs(path)
+            return path
+        number += 1

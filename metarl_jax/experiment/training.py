@@ -1,0 +1,175 @@
+"""The training loop: compiled chunks of meta-steps, and between them everything that touches the world.
+
+Meta-step i is `learner.step(state, fold_in(root, i))`, whatever chunk it falls in: a run is determined by its state
+and i, so that an interrupted and resumed run equals an uninterrupted one bit for bit.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.experiment import checkpoint, devices
+from metarl_jax.experiment.config import RunConfig, RunOptions
+from metarl_jax.experiment.errors import Interrupted, TrainingDiverged
+from metarl_jax.experiment.interruption import Interruption, listening
+from metarl_jax.experiment.progress import Report, reporter
+from metarl_jax.experiment.run_folder import Line, RunFolder, append_metrics, cut_metrics, describe, locked, open_run
+
+Chunk = Callable[[Any, int, int], tuple[Any, dict[str, jax.Array], jax.Array]]
+
+
+class Keys(NamedTuple):
+    """The two keys that a seed stands for."""
+
+    birth: jax.Array
+    root: jax.Array
+
+
+def run_keys(seed: int) -> Keys:
+    """The key of the first state, and the one that meta-step i folds i into."""
+    key = jax.random.key(seed)
+    return Keys(jax.random.fold_in(key, 0), jax.random.fold_in(key, 1))
+
+
+def compile_chunk(learner: Any, root: jax.Array, size: int, mesh: jax.sharding.Mesh | None) -> Chunk:
+    """The jitted function (state, first, count) -> state, infos [size], finite: `count` <= `size` meta-steps.
+
+    The count is an argument of one program, so that a shorter last chunk compiles nothing and rounds alike. The
+    state is donated.
+    """
+
+    def chunk(state: Any, first: jax.Array, count: jax.Array) -> tuple[Any, Any, jax.Array]:
+        def turn(index: jax.Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+            state, infos = carry
+            state, info = learner.step(state, jax.random.fold_in(root, first + index))
+            return state, jax.tree.map(lambda rows, value: rows.at[index].set(value), infos, info)
+
+        like = jax.eval_shape(learner.step, state, root)[1]
+        infos = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), like)
+        state, infos = jax.lax.fori_loop(0, count, turn, (state, infos))
+        return state, infos, is_finite(state)
+
+    if mesh is None:
+        return jax.jit(chunk, donate_argnums=0)
+    # Without fixed shardings the second chunk would see another layout than the first, and compile again.
+    whole = replicated(mesh)
+    return jax.jit(chunk, donate_argnums=0, in_shardings=(whole, whole, whole), out_shardings=whole)
+
+
+def is_finite(state: Any) -> jax.Array:
+    """Whether every float of a state is finite, [] bool."""
+    floats = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))
+
+
+def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
+    """The layout of what every device holds in full."""
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+
+def advance(folder: RunFolder, config: RunConfig, quiet: bool = False) -> None:
+    """Train the run from its newest usable checkpoint, or from birth, to its last meta-step.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM arrived; everything is saved.
+        TrainingDiverged: the state is no longer finite; the checkpoints before stay.
+        UnusableRun: there are checkpoints, but none can be used.
+        UsageError: another process trains this run.
+    """
+    with locked(folder), listening() as interruption:
+        mesh = devices.task_mesh(config.algorithm.tasks, config.algorithm.relives().minibatches)
+        learner = config.algorithm.build(config.environment, mesh)
+        keys = run_keys(config.run.seed)
+        step, state = restore(folder, learner, keys) or (0, jax.jit(learner.init)(keys.birth))
+        if mesh is not None:
+            state = jax.device_put(state, replicated(mesh))
+        chunk = compile_chunk(learner, keys.root, config.run.log_every, mesh)
+        if open_run(folder.path)[1] != config:  # a longer run than planned; known to be usable from here on
+            describe(folder, config)
+        lines = cut_metrics(folder, step)
+        clock = Clock(lines[-1]["wall_seconds"] if lines else 0.0)
+        with reporter(step, config.run.meta_steps, quiet) as report:
+            session = Session(folder, config.run, learner.env_steps, chunk, clock, interruption, report)
+            _loop(session, step, state)
+
+
+def restore(folder: RunFolder, learner: Any, keys: Keys) -> tuple[int, Any] | None:
+    """Step and state of the newest usable checkpoint of a run; None if it was never saved."""
+    return checkpoint.newest(folder.checkpoints, jax.eval_shape(learner.init, keys.birth))
+
+
+class Clock:
+    """Seconds that a run has trained, over all its sessions; and since its last checkpoint."""
+
+    def __init__(self, before: float) -> None:
+        self._start = time.monotonic() - before
+        self._saved = time.monotonic()
+
+    def seconds(self) -> float:
+        return round(time.monotonic() - self._start, 3)
+
+    def note_saved(self) -> None:
+        self._saved = time.monotonic()
+
+    def minutes_unsaved(self) -> float:
+        return (time.monotonic() - self._saved) / 60
+
+
+class Session(NamedTuple):
+    """What stays the same while the loop turns."""
+
+    folder: RunFolder
+    options: RunOptions
+    env_steps: int  # of one meta-step
+    chunk: Chunk
+    clock: Clock
+    interruption: Interruption
+    report: Report
+
+
+def _loop(session: Session, step: int, state: Any) -> None:
+    folder, options = session.folder, session.options
+    while step < options.meta_steps:
+        count = min(options.log_every - step % options.log_every, options.meta_steps - step)
+        state, infos, finite = session.chunk(state, step, count)
+        step += count
+        line = _line(session, step, jax.device_get(infos), count)
+        append_metrics(folder, line)
+        session.report(line)
+        if not finite:
+            raise TrainingDiverged(_divergence(folder, step))
+        stop = session.interruption.signal_number
+        if stop is not None or _due(session, step, count):
+            checkpoint.sync(folder.metrics)  # a checkpoint never knows more than the metrics
+            checkpoint.save(folder.checkpoints, step, state, options.keep)
+            session.clock.note_saved()
+        if stop is not None:
+            raise Interrupted(folder.path, stop, step)
+
+
+def _due(session: Session, step: int, count: int) -> bool:
+    """Whether a checkpoint is due: a multiple was passed in the last chunk, time is up, or the run ends."""
+    options = session.options
+    passed = step // options.checkpoint_every > (step - count) // options.checkpoint_every
+    minutes = options.checkpoint_minutes
+    return passed or step == options.meta_steps or (minutes is not None and session.clock.minutes_unsaved() >= minutes)
+
+
+def _line(session: Session, step: int, infos: dict[str, Any], count: int) -> Line:
+    """The metrics of a chunk: means over its meta-steps."""
+    means = {name: float(np.mean(values[:count], dtype=np.float64)) for name, values in infos.items()}
+    spent = {"env_steps": step * session.env_steps, "wall_seconds": session.clock.seconds()}
+    return {"meta_step": step, **spent, **means}
+
+
+def _divergence(folder: RunFolder, step: int) -> str:
+    saved = checkpoint.found(folder.checkpoints)
+    kept = f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint had been written"
+    return (
+        f"the training state was no longer finite at meta-step {step}; {kept}; a smaller learning rate or "
+        "gradient clip is the usual remedy"
+    )

@@ -1,0 +1,18 @@
+"""Shared by all tests: two host devices, quick compilation, compiled programs kept between runs."""
+
+import os
+import pathlib
+
+import jax
+import pytest
+
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "metarl_jax" / "tests"
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests compile more than they compute, so the compiler hurries; learning tests are the other way round."""
+    jax.config.update("jax_disable_most_optimizations", "not slow" in config.getoption("markexpr"))

@@ -1,0 +1,64 @@
+"""A meta-learner that compiles in no time, with every kind of leaf a training state may have."""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from metarl_jax.algorithms import ALGORITHMS
+from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.core.environment import Environment
+
+
+class ToyState(NamedTuple):
+    meta_params: Any
+    optimiser: Any
+    lives: Any
+
+
+class ToyLearner(NamedTuple):
+    init: Any
+    step: Any
+    env_steps: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Toy(Algorithm):
+    """A random walk that remembers its keys; `breaks_at` is the meta-step that leaves a NaN behind."""
+
+    name: ClassVar[str] = "toy"
+    summary: ClassVar[str] = "a random walk"
+
+    tasks: int = 8
+    breaks_at: int = -1
+
+    def build(self, environment: Environment, mesh: Any = None) -> Any:
+        def init(key: jax.Array) -> ToyState:
+            walk = {"w": jax.random.normal(key, (3, 2)), "none": jnp.zeros((0, 4)), "half": jnp.ones(2, jnp.bfloat16)}
+            lives = {"key": jax.random.split(key, 2), "alive": jnp.ones(4, bool), "age": jnp.int32(0)}
+            return ToyState(walk, (jnp.zeros(3), jnp.int32(0)), lives)
+
+        def step(state: ToyState, key: jax.Array) -> tuple[ToyState, dict[str, jax.Array]]:
+            own = jax.random.normal(state.lives["key"][0], (3, 2))
+            w = jnp.sin(state.meta_params["w"] * 1.7 + own + jax.random.normal(key, (3, 2)))
+            age = state.lives["age"] + 1
+            w = jnp.where(age == self.breaks_at, jnp.nan, w)
+            lives = state.lives | {"age": age, "key": jax.vmap(jax.random.fold_in, (0, None))(state.lives["key"], age)}
+            optimiser = (state.optimiser[0] + w.sum(1), state.optimiser[1] + 1)
+            info = {"return": w.sum(), "return_before": -w.mean()}
+            return ToyState(state.meta_params | {"w": w}, optimiser, lives), info
+
+        return ToyLearner(init, step, env_steps=7)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def toy():
+    """The toy among the algorithms while a module's tests run."""
+    ALGORITHMS[Toy.name] = Toy
+    yield
+    del ALGORITHMS[Toy.name]
+
+
+SHORT = {"evaluation_tasks": 0, "quiet": True, "log_every": 4, "checkpoint_every": 8}

@@ -1,0 +1,357 @@
+"""What every environment must do: a new one is held to all of this without being asked."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl_jax.core.environment import Box, Discrete, Environment, is_held_out
+from metarl_jax.core.types import SPLITS, Array, Key, Split, Step, Tree
+from metarl_jax.envs import ENVIRONMENTS, make
+
+VARIANTS: dict[str, Environment] = {name: make(name) for name in ENVIRONMENTS} | {
+    "cartpole-scrambled": make("cartpole", physics="wide", scrambled=True, steps=60, episodes=16),
+    "maze-9x9": make("maze", size=9, openings=0.0, steps=40),
+    "bandit-gaussian": make("bandit", rewards="gaussian", arms=3, pulls=20),
+}
+TASKS = 6
+every_environment = pytest.mark.parametrize("name", list(VARIANTS))
+
+
+def draw_action(environment: Environment, key: Key) -> Array:
+    space = environment.action_space
+    if isinstance(space, Discrete):
+        return jax.random.randint(key, (), 0, space.n)
+    return jax.random.uniform(key, space.shape, minval=2 * space.low, maxval=2 * space.high)  # past the bounds, too
+
+
+def roll(environment: Environment, key: Key, task: Tree) -> Step:
+    """A random walk of `horizon` + 1 steps over episode ends, its steps as they came."""
+
+    def advance(carry: tuple[Tree], key: Key) -> tuple[tuple[Tree], Step]:
+        act_key, step_key, reset_key = jax.random.split(key, 3)
+        step = environment.step(step_key, carry[0], draw_action(environment, act_key), task)
+        fresh = environment.reset(reset_key, task)[1]
+        over = step.terminated | step.truncated
+        return (jax.tree.map(lambda new, old: jnp.where(over, new, old), fresh, step.state),), step
+
+    start_key, key = jax.random.split(key)
+    start = environment.reset(start_key, task)[1]
+    return jax.lax.scan(advance, (start,), jax.random.split(key, environment.horizon + 1))[1]
+
+
+@functools.cache
+def sampler(name: str, split: Split) -> Callable[[Array], Tree]:
+    return jax.jit(jax.vmap(lambda key: VARIANTS[name].sample_task(key, split)))
+
+
+@functools.cache
+def some_tasks(name: str, split: Split = "train") -> Tree:
+    """Tasks that differ in number, not in shape, so that every test shares one compilation."""
+    return sampler(name, split)(jax.random.split(jax.random.key(7), 300))
+
+
+def one_task(name: str, i: int = 0, split: Split = "train") -> Any:
+    return jax.tree.map(lambda leaf: leaf[i], some_tasks(name, split))
+
+
+@functools.cache
+def roller(name: str) -> Callable[[Array, Tree], Step]:
+    return jax.jit(jax.vmap(functools.partial(roll, VARIANTS[name])))
+
+
+@functools.cache
+def trajectories(name: str) -> Step:
+    tasks = jax.tree.map(lambda leaf: leaf[:TASKS], some_tasks(name))
+    return roller(name)(jax.random.split(jax.random.key(1), TASKS), tasks)
+
+
+def repeated(task: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: jnp.stack([leaf] * TASKS), task)
+
+
+def same(one: Tree, other: Tree) -> bool:
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def signature(tree: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+
+
+@every_environment
+def test_names_its_parts(name: str) -> None:
+    environment = VARIANTS[name]
+    assert ENVIRONMENTS[environment.name] is type(environment)
+    assert environment.summary
+    assert "\n" not in environment.summary
+    assert set(environment.limits) == set(environment.Task._fields)  # type: ignore[attr-defined]
+    assert environment.trial_episodes >= 1
+    assert environment.horizon >= 1
+    assert isinstance(hash(environment), int)  # a static argument of jit
+
+
+@every_environment
+def test_shapes_and_types_are_stable(name: str) -> None:
+    environment, key, space = VARIANTS[name], jax.random.key(0), VARIANTS[name].action_space
+    action = jax.ShapeDtypeStruct(space.shape, space.dtype)
+    observation, state = jax.eval_shape(environment.reset, key, one_task(name))
+    step = jax.eval_shape(environment.step, key, state, action, one_task(name))
+    seen = (environment.observation_space.shape, jnp.float32)
+    assert signature(observation) == signature(step.observation) == seen
+    assert signature(state) == signature(step.state)
+    assert signature(step.reward) == ((), jnp.float32)
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves((observation, state, step, one_task(name))))
+    assert signature(step.terminated) == signature(step.truncated) == ((), jnp.bool_)
+
+
+@every_environment
+def test_every_split_has_the_same_shapes_and_is_legal(name: str) -> None:
+    for split in SPLITS:
+        assert signature(some_tasks(name, split)) == signature(some_tasks(name))
+        task = one_task(name, 0, split)
+        assert same(VARIANTS[name].check_task(task), task)
+
+
+@every_environment
+def test_what_it_shows_is_finite_and_inside_its_space(name: str) -> None:
+    steps, space = trajectories(name), VARIANTS[name].observation_space
+    assert np.all(np.isfinite(steps.observation))
+    assert np.all(np.isfinite(steps.reward))
+    assert np.all(steps.observation >= space.low)
+    assert np.all(steps.observation <= space.high)
+
+
+@every_environment
+def test_episodes_end_within_the_horizon_and_for_one_reason(name: str) -> None:
+    steps = trajectories(name)
+    over = np.asarray(steps.terminated | steps.truncated)
+    assert not np.any(steps.terminated & steps.truncated)
+    ends = [np.flatnonzero(row) for row in over]
+    assert all(len(row) and row[0] < VARIANTS[name].horizon for row in ends)
+    assert max(int(np.max(np.diff(row), initial=0)) for row in ends) <= VARIANTS[name].horizon
+
+
+@every_environment
+def test_the_key_decides_everything(name: str) -> None:
+    task, key = repeated(one_task(name)), jax.random.key(3)
+    steps = roller(name)(jnp.stack([key, key, *jax.random.split(key, TASKS - 2)]), task)
+    first, second, third = (jax.tree.map(lambda leaf, i=i: leaf[i], steps) for i in range(3))
+    assert same(first, second)
+    assert not same(first, third)
+
+
+@every_environment
+def test_a_batch_is_a_loop(name: str) -> None:
+    environment, keys, space = VARIANTS[name], jax.random.split(jax.random.key(5), TASKS), VARIANTS[name].action_space
+    tasks = jax.tree.map(lambda leaf: leaf[:TASKS], some_tasks(name))
+    actions = jax.vmap(functools.partial(draw_action, environment))(keys)
+    states = jax.vmap(environment.reset)(keys, tasks)[1]
+    batch = jax.jit(jax.vmap(environment.step))(keys, states, actions, tasks)
+    single = jax.jit(environment.step)
+    assert actions.dtype == space.dtype
+    for i in range(TASKS):
+        state, action, task = jax.tree.map(lambda leaf, i=i: leaf[i], (states, actions, tasks))
+        one = single(keys[i], state, action, task)
+        jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a, b[i], rtol=1e-5, atol=1e-6), one, batch)
+
+
+@every_environment
+def test_reset_never_changes_the_task(name: str) -> None:
+    """The state holds nothing of the task: whatever the task, a reset with one key gives one state."""
+    keys = jnp.stack([jax.random.key(2)] * TASKS)
+    states = jax.vmap(VARIANTS[name].reset)(keys, jax.tree.map(lambda leaf: leaf[:TASKS], some_tasks(name)))[1]
+    for leaf in jax.tree.leaves(states):
+        assert np.all(leaf == leaf[:1])
+
+
+def task_numbers(name: str) -> list[str]:
+    return [field for field, value in one_task(name)._asdict().items() if value is not None]
+
+
+def moved(leaf: Array) -> Array:
+    """Another value: the entries in another order, or a number a little smaller."""
+    if leaf.ndim:
+        return jnp.flip(leaf)
+    return leaf * 0.9 if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf - 1
+
+
+@every_environment
+def test_every_task_number_moves_the_trajectory(name: str) -> None:
+    task, keys = one_task(name), jax.random.split(jax.random.key(4), TASKS)
+    before = roller(name)(keys, repeated(task))
+    for field in task_numbers(name):
+        after = roller(name)(keys, repeated(task._replace(**{field: moved(getattr(task, field))})))
+        felt = [(before.observation, after.observation), (before.reward, after.reward)]
+        assert not all(np.array_equal(a, b) for a, b in felt), field
+
+
+@every_environment
+def test_train_and_test_are_disjoint_by_construction(name: str) -> None:
+    held_out = jax.vmap(is_held_out)
+    assert not np.any(held_out(some_tasks(name, "train")))
+    assert np.all(held_out(some_tasks(name, "test")))
+    draw = jax.jit(jax.vmap(lambda key: VARIANTS[name].draw_task(key, "train")))
+    drawn = draw(jax.random.split(jax.random.key(8), 300))
+    assert 10 < np.sum(held_out(drawn)) < 70  # one in eight, 37.5 +- 5.7
+
+
+@every_environment
+def test_extrapolation_shares_no_task_with_training(name: str) -> None:
+    def fingerprints(split: Split) -> set[bytes]:
+        leaves = [np.asarray(leaf).reshape(300, -1) for leaf in jax.tree.leaves(some_tasks(name, split))]
+        return {b"".join(leaf[i].tobytes() for leaf in leaves) for i in range(300)}
+
+    assert len(fingerprints("extrapolation")) > 250
+    assert not fingerprints("extrapolation") & (fingerprints("train") | fingerprints("test"))
+    assert OUTSIDE[VARIANTS[name].name](VARIANTS[name], some_tasks(name, "extrapolation")).all()
+    assert not OUTSIDE[VARIANTS[name].name](VARIANTS[name], some_tasks(name, "train")).any()
+
+
+def cartpole_outside(environment: Any, tasks: Any) -> np.ndarray:
+    from metarl_jax.envs.cartpole import TRAINING
+
+    ranges = TRAINING[environment.physics].items()
+    values = tasks._asdict()
+    return np.any([(values[field] < low) | (values[field] > high) for field, (low, high) in ranges], axis=0)
+
+
+# What sets the extrapolation law of each environment apart from its training law, [N] bool.
+OUTSIDE: dict[str, Callable[[Any, Any], np.ndarray]] = {
+    "cartpole": cartpole_outside,
+    "maze": lambda environment, tasks: np.asarray(tasks.size) > environment.size,
+    "bandit": lambda _, tasks: np.ptp(np.sort(tasks.mean, axis=-1)[:, :-1], axis=-1) == 0,
+    "navigation": lambda _, tasks: np.max(np.abs(tasks.goal), axis=-1) > 0.5,
+    "tabular": lambda _, tasks: np.mean(np.asarray(tasks.transition) > 0, axis=(1, 2, 3)) < 0.9,
+}
+
+
+def test_an_extrapolation_law_is_known_for_every_environment() -> None:
+    assert set(OUTSIDE) == set(ENVIRONMENTS)
+
+
+@every_environment
+def test_illegal_task_numbers_are_refused_by_name_and_range(name: str) -> None:
+    environment, task = VARIANTS[name], one_task(name)
+    for field in task_numbers(name):
+        value, (low, high) = np.asarray(getattr(task, field)), environment.limits[field]
+        for illegal in (
+            np.full(value.shape, low - 1.0),
+            np.full(value.shape, high + 1.0),
+            np.full(value.shape, np.nan),
+        ):
+            with pytest.raises(ValueError, match=rf"'{field}' of {environment.name} is .*must lie in \[{low:g}, "):
+                environment.check_task(task._replace(**{field: illegal}))
+        with pytest.raises(ValueError, match=f"'{field}' of {environment.name} has shape"):
+            environment.check_task(task._replace(**{field: np.zeros((*value.shape, 2))}))
+        with pytest.raises(ValueError, match=f"lacks '{field}'"):
+            environment.check_task({k: v for k, v in task._asdict().items() if k != field})
+    with pytest.raises(ValueError, match="no task number 'colour'"):
+        environment.check_task({**task._asdict(), "colour": 1.0})
+
+
+ILLEGAL_TASKS: list[tuple[str, dict[str, Any], str]] = [
+    ("cartpole", {"direction": 0.5}, "must be 1 or -1"),
+    ("cartpole", {"mixing": np.zeros((4, 2))}, "'mixing' has no meaning"),
+    ("cartpole-scrambled", {"mixing": np.ones((4, 2)) / 2}, "orthonormal"),
+    ("bandit", {"mean": np.full(5, 1.01)}, r"'mean' of bandit .*\[0, 1\]"),
+    ("tabular", {"transition": np.full((10, 5, 10), 0.2)}, "row that sums to 2"),
+    ("maze", {"size": 6.5}, "is not whole"),
+    ("maze", {"right": np.zeros((9, 9), bool), "down": np.zeros((9, 9), bool)}, "no way from the start"),
+    ("maze", {"right": np.ones((9, 9), bool)}, "leaves its 7 x 7"),
+]
+
+
+@pytest.mark.parametrize(("name", "numbers", "message"), ILLEGAL_TASKS)
+def test_tasks_that_make_no_sense_are_refused(name: str, numbers: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        VARIANTS[name].check_task(one_task(name)._replace(**numbers))
+
+
+ILLEGAL_OPTIONS: list[tuple[str, dict[str, Any], str]] = [
+    ("cartpole", {"physics": "mlid"}, "unknown physics 'mlid'.*did you mean 'mild'"),
+    ("cartpole", {"steps": 0}, "steps is 0; it must be a whole number of at least 1"),
+    ("cartpole", {"episodes": 0}, "episodes is 0"),
+    ("maze", {"size": 1}, "size is 1; it must be a whole number of at least 2: choose size=2"),
+    ("maze", {"openings": 1.5}, r"openings is 1.5; .*\[0, 1\]"),
+    ("maze", {"openings": float("nan")}, "openings is nan"),
+    ("maze", {"steps": -1}, "steps is -1"),
+    ("maze", {"episodes": 2.5}, "episodes is 2.5"),
+    ("bandit", {"arms": 1}, "arms is 1"),
+    ("bandit", {"pulls": 0}, "pulls is 0"),
+    ("bandit", {"rewards": "normal"}, "unknown rewards 'normal'"),
+    ("navigation", {"steps": 0}, "steps is 0"),
+    ("tabular", {"states": 2}, "states is 2"),
+    ("tabular", {"actions": 1}, "actions is 1"),
+    ("tabular", {"step": 10}, "no option 'step'.*did you mean 'steps'"),
+    ("cartpol", {}, "unknown environment 'cartpol'.*did you mean 'cartpole'"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "message"), ILLEGAL_OPTIONS)
+def test_options_that_make_no_sense_are_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(name, **options)
+
+
+@every_environment
+def test_an_unknown_split_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"unknown split 'tests'.*did you mean 'test'"):
+        VARIANTS[name].sample_task(jax.random.key(0), "tests")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["navigation", "maze", "cartpole"])
+def test_the_clock_truncates_and_does_not_terminate(name: str) -> None:
+    environment = make(name, steps=3)
+    task = environment.draw_task(jax.random.key(1), "train")
+    _, state = environment.reset(jax.random.key(0), task)
+    flags = []
+    for _ in range(3):
+        action = jnp.zeros(environment.action_space.shape, environment.action_space.dtype)
+        step = environment.step(jax.random.key(0), state, action, task)
+        state, flags = step.state, [*flags, (bool(step.terminated), bool(step.truncated))]
+    assert flags == [(False, False), (False, False), (False, True)]
+
+
+def test_navigation_moves_then_rewards_then_ends() -> None:
+    environment = make("navigation")
+    task = environment.check_task({"goal": [0.15, -0.05]})
+    _, state = environment.reset(jax.random.key(0), task)
+    step = environment.step(jax.random.key(0), state, jnp.array([9.0, -0.05]), task)  # clipped to .1
+    np.testing.assert_allclose(step.observation, [0.1, -0.05], rtol=1e-6)
+    np.testing.assert_allclose(step.reward, -0.05, rtol=1e-5)
+    assert not step.terminated
+    step = environment.step(jax.random.key(0), step.state, jnp.array([0.045, 0.0]), task)
+    np.testing.assert_allclose(step.reward, -0.005, rtol=1e-4)
+    assert step.terminated
+    assert not step.truncated
+    assert isinstance(environment.action_space, Box)
+
+
+@pytest.mark.parametrize("name", ["bandit", "bandit-gaussian", "tabular"])
+def test_rewards_have_the_mean_they_announce(name: str) -> None:
+    environment, task, n = VARIANTS[name], one_task(name), 20_000
+    _, state = environment.reset(jax.random.key(0), task)
+    keys = jax.random.split(jax.random.key(0), n)
+    steps = jax.vmap(lambda key: environment.step(key, state, jnp.int32(1), task))(keys)
+    rewards = np.asarray(steps.reward)
+    mean = float(steps.info["expected_reward"][0])
+    variance = mean * (1 - mean) if name == "bandit" else 1.0
+    assert abs(rewards.mean() - mean) < 4 * np.sqrt(variance / n)
+    assert abs(rewards.var() - variance) < 0.06
+
+
+def test_tabular_states_follow_their_probabilities() -> None:
+    environment, n = make("tabular", states=4, actions=2), 20_000
+    task = environment.draw_task(jax.random.key(3), "extrapolation")
+    _, state = environment.reset(jax.random.key(0), task)
+    keys = jax.random.split(jax.random.key(0), n)
+    steps = jax.vmap(lambda key: environment.step(key, state, jnp.int32(1), task))(keys)
+    share, probability = np.asarray(steps.observation).mean(axis=0), np.asarray(task.transition[0, 1])
+    assert np.all(np.abs(share - probability) <= 4 * np.sqrt(probability * (1 - probability) / n) + 1e-6)
+    assert np.all(share[probability == 0] == 0)
+    assert np.sum(probability > 0) == 2

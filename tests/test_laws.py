@@ -1,0 +1,293 @@
+"""The laws that hold for every algorithm, on an environment small enough to see through."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from metarl_jax.algorithms import ALGORITHMS, make
+from metarl_jax.core.lifetime import Lifetime, begin_lifetime, run_lifetime
+from metarl_jax.core.meta import MetaLearner
+from metarl_jax.core.policy import gru_policy, mlp_policy
+from metarl_jax.core.rollout import opening, replay, rollout
+from metarl_jax.envs import make as make_environment
+
+ENVIRONMENT = make_environment("tabular", states=3, actions=2, steps=3, episodes=2)
+SMALL: dict[str, dict[str, Any]] = {
+    "policy_gradient": {"hidden": (4,), "epochs": 2, "lifespan": 3},
+    "maml": {"hidden": (4,), "adaptations": 2, "learned_rates": True},
+    "q_learning": {"hidden": (4,), "adaptations": 2, "sweeps": 2},
+    "rl2": {"width": 4, "epochs": 2, "minibatches": 2},
+    "meta_gradient": {"hidden": (4,), "steps": 4, "lifespan": 3, "max_gradient_norm": 0.0},
+    "intrinsic_reward": {"hidden": (4,), "adaptations": 2, "steps": 4, "lifespan": 3},
+}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, options) for name, options in SMALL.items()},
+    "maml-context": ("maml", {**SMALL["maml"], "adapts": "context", "context": 2, "inner_loss": "actor_critic"}),
+    "maml-head": ("maml", {"hidden": (4,), "adapts": "head"}),
+    "meta_gradient-adam": ("meta_gradient", {**SMALL["meta_gradient"], "inner_optimiser": "adam"}),
+}
+META_LEARNED = [name for name in VARIANTS if name != "policy_gradient"]
+
+
+def test_every_algorithm_is_under_the_laws() -> None:
+    assert set(SMALL) == set(ALGORITHMS)
+
+
+@functools.cache
+def learner(variant: str, **more: Any) -> MetaLearner:
+    name, options = VARIANTS[variant]
+    return make(name, **{"tasks": 4, "envs": 2, **options, **more}).build(ENVIRONMENT)
+
+
+@functools.cache
+def compiled_step(variant: str) -> Any:
+    return jax.jit(learner(variant).step)
+
+
+@functools.cache
+def first_state(variant: str) -> Any:
+    return jax.jit(learner(variant).init)(jax.random.key(0))
+
+
+class Life(NamedTuple):
+    """One recorded life, and its loss as a function of φ."""
+
+    meta_params: Any
+    live: Any
+    relive: Any
+    past: Any
+
+
+@functools.cache
+def life(variant: str) -> Life:
+    name, options = VARIANTS[variant]
+    algorithm = make(name, **{"envs": 2, **options})
+    lifetime = algorithm.lifetime(ENVIRONMENT)
+    loss = algorithm.loss(lifetime.policy, jnp.ones(()))
+    meta_params = spread(lifetime.learner.meta_init(jax.random.key(1)))
+    task = ENVIRONMENT.sample_task(jax.random.key(2), "train")
+    birth_key, key = jax.random.split(jax.random.key(3))
+
+    def total(meta_params: Any, past: Any, lifetime: Lifetime = lifetime) -> Any:
+        state = begin_lifetime(lifetime, meta_params, task, birth_key)
+        _, losses, history = run_lifetime(
+            lifetime, lambda _, agent, seen: loss(agent.params, seen), meta_params, state, key, past, judge_all=True
+        )
+        return jnp.sum(losses), history
+
+    live = jax.jit(lambda meta_params: total(meta_params, None))
+    relive = jax.jit(total, static_argnames="lifetime")
+    _, past = live(meta_params)
+    return Life(meta_params, live, functools.partial(relive, lifetime=lifetime), past)
+
+
+def spread(meta_params: Any) -> Any:
+    """Parameters away from their initial zeros, so that no gradient vanishes by symmetry."""
+    leaves, treedef = jax.tree.flatten(meta_params)
+    keys = jax.random.split(jax.random.key(9), max(1, len(leaves)))
+    noisy = [leaf + 0.3 * jax.random.normal(k, jnp.shape(leaf)) for k, leaf in zip(keys, leaves, strict=False)]
+    return jax.tree.unflatten(treedef, noisy)
+
+
+def close(a: Any, b: Any, **tolerance: float) -> None:
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **{"rtol": 2e-4, "atol": 2e-6, **tolerance}), a, b)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_relived_life_is_the_life_that_was_lived(variant: str) -> None:
+    one = life(variant)
+    close(one.relive(one.meta_params, one.past)[0], one.live(one.meta_params)[0])
+    lived = jax.grad(one.live, has_aux=True)(one.meta_params)[0]
+    close(jax.grad(one.relive, has_aux=True)(one.meta_params, one.past)[0], lived)
+
+
+@pytest.mark.parametrize("steps", [3, 8], ids=["one-episode", "over-episode-ends"])
+@pytest.mark.parametrize("kind", ["memoryless", "forgetting", "keeping"])
+def test_replayed_actions_have_a_log_ratio_of_zero(kind: str, steps: int) -> None:
+    policy = {
+        "memoryless": lambda: mlp_policy(ENVIRONMENT, (4,), critic=True),
+        "forgetting": lambda: gru_policy(ENVIRONMENT, 4, forgets=True),
+        "keeping": lambda: gru_policy(ENVIRONMENT, 4),
+    }[kind]()
+    params = spread(policy.init(jax.random.key(0)))
+    task = ENVIRONMENT.sample_task(jax.random.key(1), "train")
+    scene = opening(ENVIRONMENT, policy, task, jax.random.key(2), 2)
+    for key in jax.random.split(jax.random.key(3)):  # the second rollout starts in the middle of an episode
+        scene, seen = rollout(ENVIRONMENT, policy, params, task, scene, key, steps)
+        output = replay(policy, params, seen)
+        log_prob = policy.distribution.log_prob(output.distribution, seen.action)
+        np.testing.assert_allclose(log_prob - seen.log_prob, 0.0, atol=1e-5)
+        np.testing.assert_allclose(output.value, seen.value, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", META_LEARNED)
+def test_the_meta_gradient_reaches_every_leaf(variant: str) -> None:
+    one = life(variant)
+    slope = jax.grad(one.live, has_aux=True)(one.meta_params)[0]
+    dead = [
+        jax.tree_util.keystr(path)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(slope)
+        if not np.all(np.isfinite(leaf)) or not np.any(leaf)
+    ]
+    assert dead == []
+
+
+@pytest.mark.parametrize("variant", META_LEARNED)
+def test_the_meta_gradient_equals_central_differences(variant: str) -> None:
+    """Of a recorded life in float64, along random directions, where nothing but φ moves."""
+    one = life(variant)
+    lifetime = one.relive.keywords["lifetime"]
+    with jax.enable_x64(True):
+        birth = lifetime.learner.birth
+        exact = lifetime._replace(learner=lifetime.learner._replace(birth=lambda φ, key: double(birth(φ, key))))
+        meta_params, past = double(one.meta_params), double(one.past)
+        value = functools.partial(one.relive.func, lifetime=exact)
+        slope = jax.grad(value, has_aux=True)(meta_params, past)[0]
+        for seed in range(3):
+            direction = double(spread(jax.tree.map(lambda x, s=seed: jnp.zeros_like(x) + 0.1 * s, meta_params)))
+            ahead, behind = (
+                value(jax.tree.map(lambda x, d, e=e: x + e * d, meta_params, direction), past)[0] for e in (1e-5, -1e-5)
+            )
+            along = sum(jnp.vdot(d, g) for d, g in zip(*map(jax.tree.leaves, (direction, slope)), strict=True))
+            np.testing.assert_allclose(along, (ahead - behind) / 2e-5, rtol=1e-5, atol=1e-9)
+
+
+def double(tree: Any) -> Any:
+    def cast(x: Any) -> Any:
+        return x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    return jax.tree.map(cast, tree)
+
+
+def test_without_adaptation_the_meta_gradient_is_a_policy_gradient() -> None:
+    algorithm = make("maml", hidden=(4,), adaptations=0, envs=2)
+    lifetime = algorithm.lifetime(ENVIRONMENT)
+    loss = algorithm.loss(lifetime.policy, jnp.ones(()))
+    meta_params = lifetime.learner.meta_init(jax.random.key(0))
+    task = ENVIRONMENT.sample_task(jax.random.key(1), "train")
+
+    def total(meta_params: Any) -> Any:
+        state = begin_lifetime(lifetime, meta_params, task, jax.random.key(2))
+        judge = lambda _, agent, seen: loss(agent.params, seen)  # noqa: E731
+        _, losses, history = run_lifetime(lifetime, judge, meta_params, state, jax.random.key(3))
+        return losses[-1], history
+
+    slope, history = jax.grad(total, has_aux=True)(meta_params)
+    seen = jax.tree.map(lambda x: x[0], history)
+    credited = loss.credited(seen)
+
+    def surrogate(params: Any) -> Any:
+        output = lifetime.policy.unroll(params, (), seen.timestep)
+        return -jnp.mean(lifetime.policy.distribution.log_prob(output.distribution, seen.action) * credited.advantage)
+
+    close(slope["params"], jax.grad(surrogate)(meta_params["params"]))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_chunks_of_one_task_give_the_step_of_all_at_once(variant: str) -> None:
+    looped = jax.jit(learner(variant, chunk=1).step)(first_state(variant), jax.random.key(4))
+    uneven = jax.jit(learner(variant, chunk=3).step)(first_state(variant), jax.random.key(4))
+    whole = jax.jit(learner(variant, chunk=4).step)(first_state(variant), jax.random.key(4))
+    for other in (looped, uneven):
+        close(other[0].meta_params, whole[0].meta_params, rtol=1e-3, atol=1e-5)
+        close(other[1], whole[1], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_step_is_pure_compiles_once_and_uses_each_key_once(variant: str) -> None:
+    step, state = compiled_step(variant), first_state(variant)
+    first, info = step(state, jax.random.key(5))
+    again, _ = step(state, jax.random.key(5))
+    step(first, jax.random.key(6))
+    jax.tree.map(np.testing.assert_array_equal, first.meta_params, again.meta_params)
+    assert all(np.isfinite(value) for value in info.values())
+    assert step._cache_size() == 1
+
+
+@pytest.mark.parametrize("variant", SMALL)
+def test_no_key_is_used_twice(variant: str) -> None:
+    with jax.debug_key_reuse(True):
+        jax.jit(lambda state, key: learner(variant).step(state, key)[1])(first_state(variant), jax.random.key(7))
+
+
+@pytest.mark.parametrize("variant", SMALL)
+def test_jit_changes_nothing(variant: str) -> None:
+    state, key = first_state(variant), jax.random.key(8)
+    close(learner(variant).step(state, key)[0].meta_params, compiled_step(variant)(state, key)[0].meta_params)
+
+
+@pytest.mark.parametrize("variant", META_LEARNED)
+def test_the_meta_gradient_is_finite_where_the_inner_gradient_is_zero(variant: str) -> None:
+    one = life(variant)
+    silent = one.past._replace(
+        reward=jnp.zeros_like(one.past.reward),
+        value=jnp.zeros_like(one.past.value),
+        next_value=jnp.zeros_like(one.past.next_value),
+        weight=jnp.zeros_like(one.past.weight),
+    )
+    slope = jax.grad(one.relive, has_aux=True)(one.meta_params, silent)[0]
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(slope))
+
+
+@pytest.mark.parametrize("variant", ["maml", "rl2", "meta_gradient"])
+def test_two_devices_give_the_step_of_one(variant: str) -> None:
+    """RL² shuffles its minibatches on each device, so it is compared in one epoch of one batch."""
+    name, options = VARIANTS[variant]
+    options = {"tasks": 4, "envs": 2, **options, **({"epochs": 1, "minibatches": 1} if name == "rl2" else {})}
+    mesh = jax.make_mesh((2,), ("tasks",), axis_types=(jax.sharding.AxisType.Auto,))
+    steps = [make(name, **options).build(ENVIRONMENT, mesh=where).step for where in (None, mesh)]
+    one, two = (jax.jit(step)(first_state(variant), jax.random.key(4)) for step in steps)
+    close(two[0].meta_params, one[0].meta_params, rtol=1e-3, atol=1e-5)
+    close(two[1], one[1], rtol=1e-3, atol=1e-5)
+
+
+def test_hyper_parameters_are_leaves() -> None:
+    """One program runs a whole grid of step sizes and discounts."""
+
+    def run(inner_lr: Any, gamma: Any, key: Any) -> Any:
+        meta = make("maml", hidden=(4,), tasks=2, envs=2, inner_lr=inner_lr, gamma=gamma).build(ENVIRONMENT)
+        return meta.step(meta.init(key), key)[0].meta_params["params"]["actor"]["head"]["kernel"]
+
+    grid = jax.jit(jax.vmap(run, (0, 0, None)))
+    rates, gammas = jnp.array([0.0, 0.1, 1.0]), jnp.array([0.9, 0.95, 0.99])
+    key = jax.random.key(0)
+    many = grid(rates, gammas, key)
+    grid(rates * 2, gammas, key)
+    assert grid._cache_size() == 1
+    np.testing.assert_allclose(many[1], run(0.1, 0.95, key), rtol=1e-3, atol=1e-6)
+    assert not np.allclose(many[0], many[2])
+
+
+@pytest.mark.parametrize("variant", ["maml-head", "rl2"])
+def test_evolution_climbs_where_backprop_does(variant: str) -> None:
+    """On a bandit of certain rewards the return is smooth in φ, and both estimators look the same way."""
+    environment = make_environment("bandit", arms=3, pulls=2)
+    name, options = VARIANTS[variant]
+    options = {**options, "adaptations": 0, "tasks": 256, "max_gradient_norm": 0.0}
+    options |= {"entropy": 0.0, "epochs": 1, "minibatches": 1} if name == "rl2" else {"envs": 8}
+    algorithm = make(name, **options)
+    start = spread(algorithm.lifetime(environment).learner.meta_init(jax.random.key(0)))
+
+    def descent(meta: MetaLearner) -> Any:
+        state = meta.init(jax.random.key(0))._replace(meta_params=start)
+        moved = [jax.jit(meta.step)(state, key)[0].meta_params for key in jax.random.split(jax.random.key(1), 4)]
+        return np.mean([flat(m) - flat(start) for m in moved], axis=0)
+
+    def flat(tree: Any) -> Any:
+        actor = {k: v for k, v in tree.get("params", tree).items() if k != "critic"}
+        return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(actor)])
+
+    lifetime, sgd = algorithm.lifetime(environment), optax.sgd(1.0)
+    from metarl_jax.core.meta import backprop, evolution
+
+    slopes = [
+        descent(backprop(lifetime, lambda step: algorithm.loss(lifetime.policy, jnp.ones(())), sgd, 256)),
+        descent(evolution(lifetime, sgd, 256, pairs=256, sigma=0.1)),
+    ]
+    cosine = slopes[0] @ slopes[1] / np.linalg.norm(slopes[0]) / np.linalg.norm(slopes[1])
+    assert cosine > 0.6

@@ -1,0 +1,136 @@
+"""The command line: what it prints, and exit code 2 with one sentence for everything that is wrong."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import pytest
+from shell_toy import toy  # noqa: F401
+
+from metarl_jax.algorithms import ALGORITHMS
+from metarl_jax.core.types import SPLITS
+from metarl_jax.envs import ENVIRONMENTS
+from metarl_jax.experiment import checkpoint, doctor
+from metarl_jax.experiment.cli import main
+
+WRONG = [
+    ("", "usage"),
+    ("trian", "did you mean 'train'?"),
+    ("train", "usage"),
+    ("train mamml cartpole", "did you mean 'maml'?"),
+    ("train maml", "lacks its environment"),
+    ("train maml cartpol", "did you mean 'cartpole'?"),
+    ("train maml maze --preset tinny", "did you mean 'tiny'?"),
+    ("train maml maze --inner-l 3", "did you mean '--inner-lr'?"),
+    ("train maml maze --env.siz 3", "did you mean '--env.size'?"),
+    ("train maml maze --estimator evolutio", "did you mean 'evolution'?"),
+    ("train maml maze --gamma fast", "'fast'"),
+    ("train maml maze --gamma", "--gamma"),
+    ("train maml maze --tasks 2.5", "'2.5'"),
+    ("train maml maze --tasks 0", "tasks of maml is 0; it must be at least 1"),
+    ("train maml maze --gamma 1.5", "1.5"),
+    ("train maml maze --inner-lr=-1", "-1.0"),
+    ("train maml maze --env.size 1", "size is 1"),
+    ("train maml maze --meta-steps 0", "meta_steps is 0; it must be at least 1"),
+    ("train maml maze surplus", "'surplus'"),
+    ("train q_learning navigation", "q_learning cannot run on navigation"),
+    ("evaluate nowhere", "nowhere is no run"),
+    ("evaluate nowhere --split tset", "did you mean 'test'?"),
+    ("evaluate nowhere --tasks 0", "tasks is 0; it must be at least 1"),
+    ("evaluate", "run"),
+    ("resume nowhere", "nowhere is no run"),
+    ("resume nowhere --meta-step 3", "did you mean '--meta-steps'?"),
+    ("list --jsn", "did you mean '--json'?"),
+    ("doctor now", "'now'"),
+]
+
+
+@pytest.mark.parametrize(("command", "words"), WRONG)
+def test_wrong_input_ends_with_code_2_and_one_sentence(command, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jax, "jit", None)  # nothing may be compiled
+    assert main(command.split()) == 2
+    printed = capsys.readouterr()
+    assert words in printed.out + printed.err
+    if words != "usage":
+        assert printed.out == ""
+        assert len(printed.err.splitlines()) == 1
+    assert not any(tmp_path.iterdir())
+
+
+def test_list_names_everything_in_the_agreed_format(capsys):
+    assert main(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in found["algorithms"]] == list(ALGORITHMS)
+    assert [entry["name"] for entry in found["environments"]] == list(ENVIRONMENTS)
+    assert all(set(entry) == {"name", "summary", "environments"} for entry in found["algorithms"])
+    assert all(set(entry) == {"name", "summary", "splits", "reference"} for entry in found["environments"])
+    assert all(entry["splits"] == list(SPLITS) for entry in found["environments"])
+    accepts = {entry["name"]: entry["environments"] for entry in found["algorithms"]}
+    assert "navigation" in accepts["maml"]
+    assert "navigation" not in accepts["q_learning"]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["list"]])
+def test_help_ends_with_code_0(words, capsys):
+    assert main(words) == 0
+    assert capsys.readouterr().out
+
+
+def test_help_lists_the_flags_with_the_defaults_of_the_preset(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "maml", "maze", "--preset", "tiny", "--help"])
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    for flag in ("--inner-lr FLOAT", "--env.size INT", "--seed INT", "--out", "--hidden"):
+        assert flag in printed
+    assert "(default: 16 16)" in printed
+
+
+def test_flags_reach_the_configuration(tmp_path, capsys):
+    words = f"train toy maze --tasks 4 --env.size 3 --seed 7 --meta-steps 4 --out {tmp_path / 'run'}"
+    words += " --evaluation-tasks 0 --quiet"
+    assert main(words.split()) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "run.json").read_text())["config"]
+    assert (config["algorithm"]["tasks"], config["environment"]["size"]) == (4, 3)
+    assert (config["run"]["seed"], config["run"]["meta_steps"]) == (7, 4)
+
+
+def test_exit_codes_of_runs_that_fail(tmp_path, capsys):
+    run = tmp_path / "run"
+    words = f"train toy bandit --meta-steps 8 --log-every 4 --checkpoint-every 4 --out {run} --quiet"
+    words += " --evaluation-tasks 0"
+    assert main(words.split()) == 0
+    assert main(words.split()) == 2
+    assert "never overwritten" in capsys.readouterr().err
+    for path in checkpoint.found(run / "checkpoints"):
+        (path / "manifest.json").unlink()
+    assert main(["evaluate", str(run)]) == 4
+    assert main(["resume", str(run)]) == 4
+    assert main([*words.replace("/run", "/other").split(), "--breaks-at", "2"]) == 3
+
+
+def test_doctor_is_well_here_and_says_so_when_it_is_not(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "NEEDED_GIB", 0.0)
+    monkeypatch.setattr(doctor.devices, "usable_cores", jax.device_count)
+    assert main(["doctor"]) == 0
+    assert "compute on" in capsys.readouterr().out
+    monkeypatch.setattr(doctor, "NEEDED_GIB", 1e9)
+    assert main(["doctor"]) == 1
+    assert "PROBLEM: less than" in capsys.readouterr().out
+
+
+def test_the_module_is_the_command():
+    command = [sys.executable, "-m", "metarl_jax", "train", "mamml", "maze"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("metarl: unknown algorithm 'mamml'")
+
+
+def test_importing_the_package_imports_nothing_slow():
+    slow = ["orbax", "matplotlib", "tyro", "gymnax"]
+    code = f"import sys, metarl_jax.experiment.api as a; print([m for m in {slow} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,236 @@
+"""The training loop: resume is exact, signals save, divergence stops, nothing is overwritten."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from shell_toy import SHORT, toy  # noqa: F401
+
+from metarl_jax.experiment import api, checkpoint, interruption, progress, run_folder, training
+from metarl_jax.experiment.config import resolve
+from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
+
+TOY = ("toy", "bandit")
+
+
+def assert_same_run(one, other):
+    """Same parameters and same metrics, bit for bit, apart from wall time."""
+    for a, b in zip(jax.tree.leaves(one.meta_params), jax.tree.leaves(other.meta_params), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    assert metrics_without_time(one.path) == metrics_without_time(other.path)
+
+
+def metrics_without_time(path):
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "wall_seconds"} for line in lines]
+
+
+def interrupt_after(monkeypatch, lines):
+    """Send SIGTERM to this process while the chunk that ends with line number `lines` is under way."""
+    append = training.append_metrics
+    seen = []
+
+    def append_and_maybe_signal(folder, line):
+        append(folder, line)
+        seen.append(line)
+        if len(seen) == lines:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(training, "append_metrics", append_and_maybe_signal)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return api.train(*TOY, meta_steps=22, out=tmp_path_factory.mktemp("whole") / "run", **SHORT)
+
+
+def test_a_run_equals_a_plain_loop_over_its_steps(whole):
+    config = resolve(*TOY)
+    learner = config.algorithm.build(config.environment)
+    keys = training.run_keys(0)
+    state, step = learner.init(keys.birth), jax.jit(learner.step)
+    for index in range(22):
+        state, _ = step(state, jax.random.fold_in(keys.root, index))
+    np.testing.assert_allclose(whole.meta_params["w"], state.meta_params["w"], rtol=1e-5)
+    assert whole.step == 22
+
+
+def test_metrics_are_means_over_chunks(whole):
+    assert list(whole.metrics["meta_step"]) == [4, 8, 12, 16, 20, 22]
+    assert list(whole.metrics["env_steps"]) == [7 * step for step in (4, 8, 12, 16, 20, 22)]
+    assert set(whole.metrics) == {"meta_step", "env_steps", "wall_seconds", "return", "return_before"}
+    np.testing.assert_allclose(whole.metrics["return_before"] * -6, whole.metrics["return"], rtol=1e-5)
+    assert np.all(np.diff(whole.metrics["wall_seconds"]) >= 0)
+
+
+def test_another_seed_is_another_run(whole, tmp_path):
+    other = api.train(*TOY, seed=1, meta_steps=4, out=tmp_path / "run", **SHORT)
+    assert other.metrics["return"][0] != whole.metrics["return"][0]
+
+
+@pytest.mark.parametrize("lines", [1, 3, 5])
+def test_interrupted_and_resumed_equals_uninterrupted(whole, tmp_path, monkeypatch, lines):
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, lines)
+        with pytest.raises(Interrupted) as caught:
+            api.train(*TOY, meta_steps=22, out=tmp_path / "run", **SHORT)
+    assert (caught.value.exit_code, caught.value.step) == (143, 4 * lines)
+    assert api.load(tmp_path / "run").step == 4 * lines
+    assert_same_run(api.resume(tmp_path / "run", quiet=True), whole)
+
+
+def test_work_after_the_last_checkpoint_is_repeated_not_doubled(whole, tmp_path):
+    """As after a crash: metrics reach further than the checkpoints, and the last line is torn."""
+    run = api.train(*TOY, meta_steps=22, out=tmp_path / "run", **SHORT)
+    for path in checkpoint.found(run.path / "checkpoints")[1:]:
+        path.rename(path.with_name(path.name.replace("step", "gone")))
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"meta_step": 26, "env_st')
+    assert api.load(run.path).step == 8
+    assert_same_run(api.resume(run.path, quiet=True), whole)
+
+
+def test_a_damaged_newest_checkpoint_costs_only_the_work_since_the_one_before(whole, tmp_path):
+    run = api.train(*TOY, meta_steps=22, out=tmp_path / "run", **SHORT)
+    (run.path / "checkpoints" / "step-00000022" / "manifest.json").unlink()
+    assert api.load(run.path).step == 16
+    assert_same_run(api.resume(run.path, quiet=True), whole)
+
+
+def test_a_longer_run_equals_one_planned_longer(whole, tmp_path):
+    api.train(*TOY, meta_steps=12, out=tmp_path / "run", **SHORT)
+    longer = api.resume(tmp_path / "run", meta_steps=22, quiet=True)
+    assert_same_run(longer, whole)
+    assert api.load(longer.path).config.run.meta_steps == 22
+
+
+def test_a_run_is_not_made_shorter(tmp_path):
+    api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
+    with pytest.raises(UsageError, match="meta_steps is 3; it must be at least 4"):
+        api.resume(tmp_path / "run", meta_steps=3)
+
+
+def test_a_run_without_a_usable_checkpoint_is_left_alone(tmp_path):
+    run = api.train(*TOY, meta_steps=8, out=tmp_path / "run", **SHORT)
+    for path in checkpoint.found(run.path / "checkpoints"):
+        (path / "manifest.json").unlink()
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    for again in (api.load, lambda path: api.resume(path, meta_steps=12, quiet=True)):
+        with pytest.raises(UnusableRun):
+            again(run.path)
+    assert before == {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+
+
+def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(TrainingDiverged, match=r"meta-step 16; the last good checkpoint is .*step-00000008"):
+        api.train(*TOY, meta_steps=40, breaks_at=15, out=tmp_path / "run", **SHORT)
+    assert api.load(tmp_path / "run").step == 8
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["return"] is None
+
+
+def test_a_run_folder_is_never_overwritten(tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UsageError, match="exists"):
+        api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
+    assert not any((tmp_path / "run").iterdir())
+
+
+def test_without_out_every_run_gets_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = [api.train(*TOY, meta_steps=4, **SHORT).path for _ in range(2)]
+    assert paths == [Path("runs/toy-bandit-0-1"), Path("runs/toy-bandit-0-2")]
+
+
+def test_bad_input_leaves_nothing_behind(tmp_path):
+    with pytest.raises(UsageError):
+        api.train(*TOY, tasks=0, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("edit", ["seed", "digest", "config", "text"])
+def test_an_edited_configuration_is_refused(tmp_path, edit):
+    run = api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
+    description = json.loads((run.path / "run.json").read_text())
+    if edit == "seed":
+        description["config"]["run"]["seed"] = 9
+    elif edit in description:
+        del description[edit]
+    (run.path / "run.json").write_text("{" if edit == "text" else json.dumps(description))
+    with pytest.raises(UsageError, match="was edited"):
+        api.load(run.path)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    for again in (api.load, api.resume):
+        with pytest.raises(UsageError, match="is no run"):
+            again(tmp_path)
+
+
+def test_checkpoints_by_the_clock(tmp_path):
+    options = SHORT | {"checkpoint_every": 1000, "checkpoint_minutes": 1e-9, "keep": 100}
+    run = api.train(*TOY, meta_steps=12, out=tmp_path / "run", **options)
+    assert [path.name[-2:] for path in checkpoint.found(run.path / "checkpoints")] == ["04", "08", "12"]
+
+
+def test_two_processes_do_not_train_the_same_run(tmp_path):
+    run = api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
+    with (
+        run_folder.locked(run_folder.RunFolder(run.path)),
+        pytest.raises(UsageError, match="is being trained by another process"),
+    ):
+        api.resume(run.path, meta_steps=8, quiet=True)
+
+
+def test_chunks_of_every_length_are_one_program():
+    config = resolve(*TOY)
+    learner = config.algorithm.build(config.environment)
+    keys = training.run_keys(0)
+    chunk = training.compile_chunk(learner, keys.root, 5, None)
+    state = jax.jit(learner.init)(keys.birth)
+    first = 0
+    for count in (5, 2, 1):
+        state, _, _ = chunk(state, first, count)
+        first += count
+    assert chunk._cache_size() == 1
+
+
+def test_handlers_are_restored(tmp_path):
+    before = [signal.getsignal(number) for number in interruption.SIGNALS]
+    api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
+    assert [signal.getsignal(number) for number in interruption.SIGNALS] == before
+
+
+def test_plain_lines_where_there_is_no_terminal(capsys):
+    with progress.reporter(0, 8, quiet=False) as report:
+        report({"meta_step": 4, "env_steps": 28, "wall_seconds": 1.0, "loss": 2.0, "return": 3.0, "odd": None})
+    assert capsys.readouterr().err == "meta-step 4/8  return 3  loss 2  28 env steps  1.0 s\n"
+
+
+def test_a_signal_to_a_process_saves_and_says_so(tmp_path, whole):
+    """The command line as a user has it: SIGINT, exit 130, resume, and the same run as ever."""
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in SHORT.items() if name != "quiet"]
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from shell_toy import ALGORITHMS, Toy\n"
+    code += "ALGORITHMS['toy'] = Toy\n"
+    code += "from metarl_jax.experiment.cli import main; sys.exit(main(sys.argv[1:]))"
+    run = tmp_path / "run"
+
+    def command(*words):
+        return subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True)
+
+    with command("train", "toy", "bandit", f"--out={run}", "--meta-steps=100000000", *flags) as process:
+        while process.poll() is None and not (run / "metrics.jsonl").exists():
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        complaint = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert f"metarl resume {run}" in complaint
+    stopped = api.load(run)
+    assert stopped.step % 4 == 0
+    assert metrics_without_time(run)[:5] == metrics_without_time(whole.path)[: min(5, stopped.step // 4)]
