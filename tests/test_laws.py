@@ -68,7 +68,7 @@ def life(variant: str) -> Life:
     name, options = VARIANTS[variant]
     algorithm = make(name, **{"envs": 2, **options})
     lifetime = algorithm.lifetime(ENVIRONMENT)
-    loss = algorithm.loss(lifetime.policy, jnp.ones(()))
+    loss = algorithm.loss(lifetime, jnp.ones(()))
     meta_params = spread(lifetime.learner.meta_init(jax.random.key(1)))
     task = ENVIRONMENT.sample_task(jax.random.key(2), "train")
     birth_key, key = jax.random.split(jax.random.key(3))
@@ -167,7 +167,7 @@ def double(tree: Any) -> Any:
 def test_without_adaptation_the_meta_gradient_is_a_policy_gradient() -> None:
     algorithm = make("maml", hidden=(4,), adaptations=0, envs=2)
     lifetime = algorithm.lifetime(ENVIRONMENT)
-    loss = algorithm.loss(lifetime.policy, jnp.ones(()))
+    loss = algorithm.loss(lifetime, jnp.ones(()))
     meta_params = lifetime.learner.meta_init(jax.random.key(0))
     task = ENVIRONMENT.sample_task(jax.random.key(1), "train")
 
@@ -286,7 +286,7 @@ def test_evolution_climbs_where_backprop_does(variant: str) -> None:
     from metarl_jax.core.meta import backprop, evolution
 
     slopes = [
-        descent(backprop(lifetime, lambda step: algorithm.loss(lifetime.policy, jnp.ones(())), sgd, 256)),
+        descent(backprop(lifetime, lambda step: algorithm.loss(lifetime, jnp.ones(())), sgd, 256)),
         descent(evolution(lifetime, sgd, 256, pairs=256, sigma=0.1)),
     ]
     cosine = slopes[0] @ slopes[1] / np.linalg.norm(slopes[0]) / np.linalg.norm(slopes[1])

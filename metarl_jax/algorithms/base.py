@@ -14,7 +14,6 @@ from metarl_jax.core.lifetime import Lifetime
 from metarl_jax.core.losses import Loss
 from metarl_jax.core.meta import Epochs, MetaLearner, backprop, evolution
 from metarl_jax.core.objective import OBJECTIVES
-from metarl_jax.core.policy import Policy
 from metarl_jax.core.types import Array
 
 # What a number of an algorithm may be: (smallest, largest). Names mean the same in every algorithm.
@@ -32,7 +31,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "context": (1, math.inf),
     "pairs": (1, math.inf),
     "chunk": (0, math.inf),
-    "anneal": (0, math.inf),
+    "anneal": (-1, math.inf),
     "meta_lr": (0, math.inf),
     "inner_lr": (0, math.inf),
     "gamma": (0, 1),
@@ -65,7 +64,8 @@ class Algorithm:
         steps: T, steps of a rollout in each; 0 for one whole episode, or one whole trial of a policy with memory.
         gamma: discount of the rewards.
         meta_lr: step size of the outer Adam.
-        anneal: meta-steps over which step size and entropy bonus fall to zero; 0 keeps them constant.
+        anneal: meta-steps over which step size and entropy bonus fall to zero; 0 keeps them constant, and a run takes
+            -1 for its whole length.
         max_gradient_norm: longest meta-gradient; longer ones are scaled down. 0 for no limit.
         chunk: tasks differentiated side by side; 0 for the fastest measured on this kind of device.
         pairs: antithetic pairs of a population, for evolution.
@@ -102,7 +102,7 @@ class Algorithm:
         """The life that an agent of this algorithm leads in a task of `environment`."""
         raise NotImplementedError
 
-    def loss(self, policy: Policy, entropy_share: Array) -> Loss:
+    def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
         """The outer loss; `entropy_share` falls from 1 to 0 over `anneal` meta-steps."""
         raise NotImplementedError
 
@@ -126,15 +126,14 @@ class Algorithm:
         if reason:
             raise ValueError(f"{self.name} cannot learn {environment.name}: {reason}")
         lifetime = self.lifetime(environment)
-        shared = lifetime.adaptations == 0 and self.lives == 1
-        chunk = self.chunk or default_chunk(lifetime.envs * lifetime.steps, shared)
+        chunk = self.chunk or default_chunk(lifetime.envs * lifetime.steps, lifetime.learner.shared)
         if self.estimator == "evolution":
             return evolution(
                 lifetime, self.optimiser(), self.tasks, pairs=self.pairs, sigma=self.sigma, chunk=chunk, mesh=mesh
             )
         return backprop(
             lifetime,
-            lambda step: self.loss(lifetime.policy, self.remaining(step)),
+            lambda step: self.loss(lifetime, self.remaining(step)),
             self.optimiser(),
             self.tasks,
             objective=OBJECTIVES[self.objective],
@@ -157,7 +156,7 @@ class Algorithm:
 
     def remaining(self, step: Array) -> Array:
         """The share of the annealing that lies ahead: 1 at first, 0 in the end."""
-        return jnp.clip(1.0 - step / self.anneal, 0.0, 1.0) if self.anneal else jnp.ones(())
+        return jnp.clip(1.0 - step / self.anneal, 0.0, 1.0) if self.anneal > 0 else jnp.ones(())
 
     def _meta_steps(self, updates: Array) -> Array:
         relives = self.relives()

@@ -64,7 +64,8 @@ class IntrinsicReward(Algorithm):
         steps, _ = self.rollout_steps(environment)
         return Lifetime(environment, policy, learner, self.adaptations, self.envs, steps, fresh=False)
 
-    def loss(self, policy: Policy, entropy_share: Array) -> Loss:
+    def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
+        policy = lifetime.policy
         return actor_critic(policy, gamma=self.gamma, lambda_=self.lambda_, value_weight=0.0, entropy=0.0)
 
 

@@ -69,8 +69,8 @@ class MAML(Algorithm):
         )
         return Lifetime(environment, policy, learner, self.adaptations, self.envs, steps, quota)
 
-    def loss(self, policy: Policy, entropy_share: Array) -> Loss:
-        return self._policy_loss(policy, self.entropy * entropy_share)
+    def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
+        return self._policy_loss(lifetime.policy, self.entropy * entropy_share)
 
     def _policy_loss(self, policy: Policy, entropy: Array | float = 0.0) -> Loss:
         if self.inner_loss == "reinforce":

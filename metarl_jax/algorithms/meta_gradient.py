@@ -86,9 +86,9 @@ class MetaGradient(Algorithm):
         steps, _ = self.rollout_steps(environment)
         return Lifetime(environment, policy, learner, self.adaptations, self.envs, steps, fresh=False)
 
-    def loss(self, policy: Policy, entropy_share: Array) -> Loss:
+    def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
         return actor_critic(
-            policy, gamma=self.outer_gamma, lambda_=self.outer_lambda, value_weight=0.0, entropy=0.0
+            lifetime.policy, gamma=self.outer_gamma, lambda_=self.outer_lambda, value_weight=0.0, entropy=0.0
         )
 
 

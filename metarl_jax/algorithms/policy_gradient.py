@@ -10,7 +10,7 @@ from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import Learner, inner_optimiser
 from metarl_jax.core.lifetime import Lifetime
-from metarl_jax.core.losses import Loss, actor_critic, ppo, reinforce
+from metarl_jax.core.losses import Loss, actor_critic, per_step, ppo, reinforce
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.rollout import revalue
 from metarl_jax.core.types import Agent, Array, Experience, Key, Tree
@@ -58,14 +58,28 @@ class PolicyGradient(Algorithm):
     def lifetime(self, environment: Environment) -> Lifetime:
         policy = mlp_policy(environment, self.hidden, critic=self.algorithm != "reinforce")
         steps, quota = self.rollout_steps(environment)
-        learner = scratch_learner(policy, self.loss(policy, 1.0), inner_optimiser("adam", self.inner_lr), self.epochs)
+        loss = self._policy_loss(policy, steps)
+        learner = scratch_learner(policy, loss, inner_optimiser("adam", self.inner_lr), self.epochs)
         return Lifetime(environment, policy, learner, self.adaptations, self.envs, steps, quota)
 
-    def loss(self, policy: Policy, entropy_share: Array | float) -> Loss:
+    def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
+        return self._policy_loss(lifetime.policy, lifetime.steps)
+
+    def _policy_loss(self, policy: Policy, steps: int) -> Loss:
         if self.algorithm == "reinforce":
             return reinforce(policy, gamma=self.gamma, entropy=self.entropy)
-        shared = {"gamma": self.gamma, "lambda_": self.lambda_, "entropy": self.entropy, "normalise": True}
-        return ppo(policy, clip=self.clip, **shared) if self.algorithm == "ppo" else actor_critic(policy, **shared)
+        reward = per_step(self.gamma, steps)
+        clip = {"clip": self.clip} if self.algorithm == "ppo" else {}
+        make_loss = ppo if self.algorithm == "ppo" else actor_critic
+        return make_loss(
+            policy,
+            gamma=self.gamma,
+            lambda_=self.lambda_,
+            entropy=self.entropy,
+            normalise=True,
+            reward=reward,
+            **clip,
+        )
 
 
 def scratch_learner(policy: Policy, loss: Loss, optimiser: optax.GradientTransformation, epochs: int) -> Learner:

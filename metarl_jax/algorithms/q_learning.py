@@ -53,8 +53,8 @@ class QLearning(Algorithm):
         steps, quota = self.rollout_steps(environment)
         return Lifetime(environment, policy, learner, self.adaptations, self.envs, steps, quota)
 
-    def loss(self, policy: Policy, entropy_share: Array) -> Loss:
-        return reinforce(policy, gamma=self.gamma)
+    def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
+        return reinforce(lifetime.policy, gamma=self.gamma)
 
 
 def boltzmann_policy(environment: Environment, network: Network, temperature: Array | float) -> Policy:

@@ -7,9 +7,9 @@ from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import frozen
 from metarl_jax.core.lifetime import Lifetime
-from metarl_jax.core.losses import Loss, ppo
+from metarl_jax.core.losses import Loss, per_step, ppo
 from metarl_jax.core.meta import Epochs
-from metarl_jax.core.policy import Policy, gru_policy
+from metarl_jax.core.policy import gru_policy
 from metarl_jax.core.types import Array
 
 
@@ -17,10 +17,13 @@ from metarl_jax.core.types import Array
 class RL2(Algorithm):
     """Learn a recurrent policy whose memory outlasts the episodes of a trial, by PPO over whole trials.
 
-    φ = the policy's parameters; the agent never adapts, its memory does. Returns and advantages run on across the
-    ends of episodes: what was found out in one is worth something in the next.
+    φ = the policy's parameters; the agent never adapts, its memory does.
 
     Args:
+        across_episodes: let returns run on across the ends of episodes, so that what is found out in one is worth
+            something in the next. Not where every step is rewarded and episodes are not counted (CartPole in a window
+            of `steps`): there an early end would cost nothing.
+        lifespan: windows of `steps` that make a trial; gradients reach back to the start of a window.
         width: units of the recurrent memory.
         hidden: widths of the layers between memory and heads.
         lambda_: trace decay of the advantages.
@@ -39,6 +42,8 @@ class RL2(Algorithm):
     envs: int = 1
     meta_lr: float = 1e-3
     max_gradient_norm: float = 0.5
+    across_episodes: bool = True
+    lifespan: int = 1
     width: int = 64
     hidden: tuple[int, ...] = ()
     lambda_: float = 0.95
@@ -47,6 +52,10 @@ class RL2(Algorithm):
     value_weight: float = 0.5
     epochs: int = 4
     minibatches: int = 4
+
+    @property
+    def lives(self) -> int:
+        return self.lifespan
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,17 +70,18 @@ class RL2(Algorithm):
     def lifetime(self, environment: Environment) -> Lifetime:
         policy = gru_policy(environment, self.width, self.hidden)
         steps, quota = self.rollout_steps(environment, environment.trial_episodes)
-        return Lifetime(environment, policy, frozen(policy.init), 0, self.envs, steps, quota)
+        return Lifetime(environment, policy, frozen(policy.init), 0, self.envs, steps, quota, fresh=self.lifespan == 1)
 
-    def loss(self, policy: Policy, entropy_share: Array) -> Loss:
+    def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
         return ppo(
-            policy,
+            lifetime.policy,
             gamma=self.gamma,
             lambda_=self.lambda_,
             clip=self.clip,
             value_weight=self.value_weight,
             entropy=self.entropy * entropy_share,
-            trial=True,
+            trial=self.across_episodes,
+            reward=per_step(self.gamma, lifetime.steps),
         )
 
     def relives(self) -> Epochs:

@@ -16,11 +16,14 @@ class Learner(NamedTuple):
     meta_init: Callable[[Key], Tree]  # key -> φ
     birth: Callable[[Tree, Key], Agent]  # φ, key -> the newborn agent
     adapt: Callable[[Tree, Agent, Experience, Key], Agent]  # φ, agent, what it saw -> the agent, a little wiser
+    shared: bool = False  # every agent acts with φ itself, in all tasks, for life
 
 
 def frozen(meta_init: Callable[[Key], Tree]) -> Learner:
     """The learner that never adapts: its agent acts with φ itself, and its memory does the learning."""
-    return Learner(meta_init, lambda meta_params, key: Agent(meta_params), lambda meta_params, agent, seen, key: agent)
+    return Learner(
+        meta_init, lambda meta_params, key: Agent(meta_params), lambda meta_params, agent, seen, key: agent, shared=True
+    )
 
 
 InnerLoss = Callable[[Tree, Tree, Any], Array]  # θ, everything else that is differentiable, data

@@ -54,7 +54,7 @@ def reinforce(
 ) -> Loss:
     """REINFORCE with a linear baseline refitted to each task's data (Williams 1992).
 
-        L(θ) = −E[ π_θ(a|s) / π_b(a|s) · (G_t − b(s_t, t)) ] − c E[ H(π_θ) ]
+    L(θ) = −E[ π_θ(a|s) / π_b(a|s) · (G_t − b(s_t, t)) ] − c E[ H(π_θ) ]
     """
 
     def credit(experience: Experience) -> Experience:
@@ -106,10 +106,11 @@ def ppo(
     entropy: Scalar = 0.01,
     normalise: bool = True,
     trial: bool = False,
+    reward: Callable[[Experience], Array] | None = None,
 ) -> Loss:
     """Proximal policy optimisation, clipped (Schulman et al. 2017, arXiv:1707.06347, eq. 7).
 
-        L(θ) = −E[ min(ρ A, clip(ρ, 1 − ε, 1 + ε) A) ] + value and entropy terms as in `actor_critic`
+    L(θ) = −E[ min(ρ A, clip(ρ, 1 − ε, 1 + ε) A) ] + value and entropy terms as in `actor_critic`
     """
 
     def surrogate(params: Tree, experience: Experience) -> Array:
@@ -120,7 +121,16 @@ def ppo(
         regularisers = _regularisers(policy, output, experience, value_weight, entropy)
         return -weighted_mean(gain, experience.weight) + regularisers
 
-    return Loss(_advantage_credit(gamma, lambda_, trial), surrogate, normalise)
+    return Loss(_advantage_credit(gamma, lambda_, trial, reward), surrogate, normalise)
+
+
+def per_step(gamma: Scalar, steps: int) -> Callable[[Experience], Array]:
+    """The reward in units in which a discounted return is an average: divided by the effective horizon.
+
+    1 / (1 − γ) steps, or T where that is shorter. A critic then learns numbers of the size of one reward.
+    """
+    horizon = 1.0 / jnp.maximum(1.0 - gamma, 1.0 / steps)
+    return lambda seen: seen.reward / horizon
 
 
 def _advantage_credit(
@@ -132,7 +142,10 @@ def _advantage_credit(
     def credit(experience: Experience) -> Experience:
         rewards = experience.reward if reward is None else reward(experience)
         edges = boundaries(experience, trial)
-        advantage = gae(rewards, experience.value, experience.next_value, edges, gamma, lambda_)
+        following = experience.next_value
+        if trial:  # what follows the end of an episode is the next one
+            following = jnp.concatenate([experience.value[1:], following[-1:]])
+        advantage = gae(rewards, experience.value, following, edges, gamma, lambda_)
         target = experience.value + advantage
         return experience._replace(advantage=advantage, target=target)
 

@@ -26,7 +26,7 @@ class MetaState(NamedTuple):
     optimiser: Tree
     step: Array  # [] meta-steps taken
     lifetimes: LifetimeState | None = None  # [N, ...] lives that outlast a meta-step
-    lived: Array | None = None  # [] meta-steps that these lives have seen
+    lived: Array | None = None  # [N] meta-steps that these lives have seen
 
 
 class MetaLearner(NamedTuple):
@@ -65,7 +65,7 @@ def backprop(
     meta-step is a window on a longer life, and its gradient reaches back to the window's start.
     """
     persistent = lifespan > 1
-    live = _one_pass if epochs == Epochs() else _several_epochs
+    live = _one_pass if epochs == Epochs() and not lifetime.learner.shared else _several_epochs
 
     def init(key: Key) -> MetaState:
         meta_key, life_key = jax.random.split(key)
@@ -73,13 +73,14 @@ def backprop(
         state = MetaState(meta_params, optimiser.init(meta_params), jnp.int32(0))
         if not persistent:
             return state
-        return state._replace(lifetimes=_births(lifetime, split, meta_params, life_key, tasks), lived=jnp.int32(0))
+        ages = jnp.arange(tasks, dtype=jnp.int32) * lifespan // tasks  # of all ages, so that no two batches differ
+        return state._replace(lifetimes=_births(lifetime, split, meta_params, life_key, tasks), lived=ages)
 
     def update(reduce: Reduce, shared: tuple[Any, ...], lives: tuple[Any, ...]) -> tuple[Any, Any]:
         meta_params, optimiser_state, step, key = shared
         plan = _Plan(lifetime, loss(step), objective, optimiser, epochs, chunk, reduce)
         meta_params, optimiser_state, after, info = live(plan, meta_params, optimiser_state, lives, key)
-        return (meta_params, optimiser_state, reduce(info)), after if persistent else ()
+        return (meta_params, optimiser_state, reduce(info)), _without_shared(lifetime, after) if persistent else ()
 
     def step(state: MetaState, key: Key) -> tuple[MetaState, Info]:
         birth_key, live_key, shuffle_key = jax.random.split(key, 3)
@@ -185,12 +186,12 @@ def _live(plan: _Plan, meta_params: Tree, life: tuple[Any, ...], past: Experienc
     task, birth_key, state, key = life
     if state is None:
         state = begin_lifetime(plan.lifetime, meta_params, task, birth_key)
+    elif plan.lifetime.learner.shared:
+        state = state._replace(agent=plan.lifetime.learner.birth(meta_params, key))
 
     loss = plan.loss
     judge = None if loss is None else lambda meta_params, agent, seen: loss(agent.params, seen)
-    state, losses, history = run_lifetime(
-        plan.lifetime, judge, meta_params, state, key, past, plan.objective.reads_all
-    )
+    state, losses, history = run_lifetime(plan.lifetime, judge, meta_params, state, key, past, plan.objective.reads_all)
     return plan.objective.reduce(losses), state, history
 
 
@@ -231,7 +232,8 @@ def _several_epochs(plan: _Plan, meta_params: Tree, optimiser_state: Tree, lives
         return (optax.apply_updates(meta_params, updates), optimiser_state), info
 
     def epoch(carry: tuple[Tree, Tree], key: Key) -> tuple[tuple[Tree, Tree], Info]:
-        return jax.lax.scan(improve, carry, _minibatches(key, plan.epochs.minibatches, (past, *lives)))
+        batches = _minibatches(key, plan.epochs.minibatches, (past, *lives))
+        return jax.lax.scan(improve, carry, jax.vmap(_as_one)(batches) if plan.lifetime.learner.shared else batches)
 
     keys = jax.random.split(key, plan.epochs.epochs)
     (meta_params, optimiser_state), progress = jax.lax.scan(epoch, (meta_params, optimiser_state), keys)
@@ -245,22 +247,48 @@ def _minibatches(key: Key, count: int, batch: Any) -> Any:
     return jax.tree.map(lambda x: x[order], batch)
 
 
+def _as_one(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Lives that share their parameters as one life in N E environments: one product where vmap makes N small ones.
+
+    [N, K+1, T, E, ...] -> [1, K+1, T, N E, ...]; nothing but the record is relived, so the first task stands for all.
+    """
+
+    def fold(axis: int) -> Callable[[Array], Array]:
+        def move(x: Array) -> Array:
+            x = jnp.moveaxis(x, 0, axis - 1)  # N just before E
+            return x.reshape(1, *x.shape[: axis - 1], -1, *x.shape[axis + 1 :])
+
+        return move
+
+    past, *lives = batch
+    folded = jax.tree.map(fold(3), past._replace(memory=()))._replace(memory=jax.tree.map(fold(2), past.memory))
+    return folded, *jax.tree.map(lambda x: x[:1], lives)
+
+
 def _births(lifetime: Lifetime, split: Split, meta_params: Tree, key: Key, tasks: int) -> LifetimeState:
     def birth(key: Key) -> LifetimeState:
         task_key, life_key = jax.random.split(key)
         task = lifetime.environment.sample_task(task_key, split)
-        return begin_lifetime(lifetime, meta_params, task, life_key)
+        return _without_shared(lifetime, begin_lifetime(lifetime, meta_params, task, life_key))
 
     return jax.vmap(birth)(jax.random.split(key, tasks))
 
 
 def _reborn(lifetime: Lifetime, split: Split, state: MetaState, key: Key, tasks: int, lifespan: int) -> MetaState:
-    """Replace all lives by new ones in new tasks once they have reached their span."""
+    """Replace the lives that have reached their span by new ones in new tasks."""
     over = state.lived >= lifespan
-    lifetimes = jax.lax.cond(
-        over, lambda: _births(lifetime, split, state.meta_params, key, tasks), lambda: state.lifetimes
-    )
+
+    def replaced() -> LifetimeState:
+        fresh = _births(lifetime, split, state.meta_params, key, tasks)
+        return jax.tree.map(lambda new, old: jax.vmap(jnp.where)(over, new, old), fresh, state.lifetimes)
+
+    lifetimes = jax.lax.cond(jnp.any(over), replaced, lambda: state.lifetimes)
     return state._replace(lifetimes=lifetimes, lived=jnp.where(over, 0, state.lived) + 1)
+
+
+def _without_shared(lifetime: Lifetime, state: LifetimeState) -> LifetimeState:
+    """A life to be continued; an agent that is φ itself is not kept, φ will have moved on."""
+    return state._replace(agent=()) if lifetime.learner.shared else state
 
 
 def _report(history: Experience) -> Info:

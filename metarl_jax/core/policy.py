@@ -130,12 +130,8 @@ def gru_policy(
         features = perceive(timesteps)  # [T, ..., I]
         gates = cell.project(params["cell"], features)
 
-        def advance(memory: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
-            first, gates = inputs
-            memory = cell.advance(params["cell"], recall(memory, first), gates)
-            return memory, memory
-
-        _, memories = jax.lax.scan(advance, memory, (timesteps.first, gates))
+        keep = 1.0 - timesteps.first[..., None] if forgets else jnp.ones((*timesteps.first.shape, 1))
+        memories = cell.unroll(params["cell"], memory, gates, keep)
         return read(params, memories, features)
 
     return Policy(init, initial_memory, apply, unroll, distribution, critic=True, has_memory=True, forgets=forgets)

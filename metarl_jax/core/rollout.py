@@ -50,7 +50,7 @@ def rollout(
     params = jax.lax.stop_gradient(params)
     task = jax.lax.stop_gradient(task)
     envs = scene.timestep.first.shape[0]
-    looks_ahead = policy.critic and policy.has_memory and policy.forgets
+    looks_ahead = policy.critic and policy.has_memory
 
     def act(carry: tuple[Scene, Array], key: Key) -> tuple[tuple[Scene, Array], tuple[Experience, Array]]:
         scene, episodes = carry
@@ -87,7 +87,7 @@ def rollout(
     (after, _), experience = jax.lax.scan(act, start, jax.random.split(key, steps))
     experience = experience._replace(memory=scene.memory)
     if policy.critic and not looks_ahead:
-        experience = experience._replace(next_value=_next_values(policy, params, after, experience))
+        experience = revalue(policy, params, experience)
     return after, jax.lax.stop_gradient(experience)
 
 
@@ -125,12 +125,3 @@ def _restart(
 
     timestep = after.timestep._replace(observation=pick(observation, step.observation), first=done)
     return after._replace(timestep=timestep, state=jax.tree.map(pick, state, step.state))
-
-
-def _next_values(policy: Policy, params: Tree, after: Scene, experience: Experience) -> Array:
-    """The value of what follows each step, [T, E]: the true next observation, or the trial's next timestep."""
-    if policy.has_memory:
-        last = policy.apply(params, after.memory, after.timestep)[1].value
-        return jnp.concatenate([experience.value[1:], last[None]])
-    following = experience.timestep._replace(observation=experience.next_observation)
-    return policy.unroll(params, (), following).value

@@ -49,7 +49,7 @@ class Experience(NamedTuple):
     action: Array  # [T, E, ...]
     log_prob: Array  # [T, E] of the action under the policy that acted
     value: Array  # [T, E] of the timestep under the policy that acted
-    next_value: Array  # [T, E] of what follows: at a truncated step, the true last observation
+    next_value: Array  # [T, E] of the true next observation, before any reset
     reward: Array  # [T, E]
     terminated: Array  # [T, E] bool
     truncated: Array  # [T, E] bool

@@ -43,7 +43,9 @@ class Maze(Environment):
     map. It earns 1 at the exit and pays `STEP_COST` for every other step; a move into a wall stays. An attempt is
     truncated after `steps` steps; `steps=0` stands for 20 x `size`.
 
-    Splits: `train` and `test` are mazes of `size`; `extrapolation` has mazes of `size + 2`.
+    Splits: `train` and `test` are mazes of `size`; `extrapolation` has mazes of `size + 2`. With `smallest` above 0 the
+    train split alone has mazes of all sizes from there to `size`: where chance rarely finds the exit of a large maze,
+    small ones teach what to look for.
     """
 
     name: ClassVar[str] = "maze"
@@ -54,11 +56,14 @@ class Maze(Environment):
 
     size: int = 7
     openings: float = 0.1
+    smallest: int = 0
     episodes: int = 10
     steps: int = 0
 
     def __post_init__(self) -> None:
         check_least("size", self.size, 2)  # start and exit of a 1 x 1 maze are one cell
+        if self.smallest and not 2 <= self.smallest <= self.size:
+            raise ValueError(f"smallest is {self.smallest}; it must be 0 (no smaller mazes) or from 2 to {self.size}")
         check_least("episodes", self.episodes, 1)
         check_least("steps", self.steps, 0)
         if not 0.0 <= self.openings <= 1.0:
@@ -102,16 +107,19 @@ class Maze(Environment):
         return Step(observe(state, task), state, reward, terminated, truncated, {})
 
     def draw_task(self, key: Key, split: Split) -> MazeTask:
-        size = self.size + EXTRA if split == "extrapolation" else self.size
-        tree_key, openings_key = jax.random.split(key)
-        tree = spanning_tree(tree_key, size)
-        opened = tree | jax.random.bernoulli(openings_key, self.openings, tree.shape)
-        right, down = jnp.split(opened, 2)
+        size_key, tree_key, openings_key = jax.random.split(key, 3)
+        side = self.size + EXTRA if split == "extrapolation" else self.size
+        size = jnp.int32(side)
+        if split == "train" and self.smallest:
+            size = jax.random.randint(size_key, (), self.smallest, side + 1)
+        inner = inside(side, size)
+        opened = spanning_tree(tree_key, side, inner) | jax.random.bernoulli(openings_key, self.openings, inner.shape)
+        right, down = jnp.split(opened & inner, 2)
         blank = jnp.zeros((self.capacity, self.capacity), bool)
         return MazeTask(
-            size=jnp.int32(size),
-            right=blank.at[:size, : size - 1].set(right.reshape(size, size - 1)),
-            down=blank.at[: size - 1, :size].set(down.reshape(size - 1, size)),
+            size=size,
+            right=blank.at[:side, : side - 1].set(right.reshape(side, side - 1)),
+            down=blank.at[: side - 1, :side].set(down.reshape(side - 1, side)),
         )
 
     def check_task(self, task: Any) -> MazeTask:
@@ -133,20 +141,28 @@ def walls(size: int) -> tuple[np.ndarray, np.ndarray]:
     return one, other
 
 
-def spanning_tree(key: Key, size: int) -> Array:
+def inside(side: int, size: Array) -> Array:
+    """Which inner walls of a `side` x `side` grid stand between two of its first `size` x `size` cells, bool."""
+    rows, columns = np.divmod(np.stack(walls(side)), side)
+    return jnp.asarray(np.maximum(rows, columns).max(axis=0)) < size
+
+
+def spanning_tree(key: Key, side: int, inner: Array) -> Array:
     """Kruskal's algorithm over the walls in random order: which to open, [2 n (n - 1)] bool, in the order of `walls`.
 
     Cells carry the label of the region they belong to; a wall between two regions is opened and they become one.
+    Walls outside `inner` stay.
     """
-    one, other = walls(size)
+    one, other = walls(side)
     order = shuffle(key, len(one))
 
-    def visit(label: Array, wall: tuple[Array, Array]) -> tuple[Array, Array]:
+    def visit(label: Array, wall: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         ours, theirs = label[wall[0]], label[wall[1]]
-        return jnp.where(label == ours, theirs, label), ours != theirs
+        opens = (ours != theirs) & wall[2]
+        return jnp.where((label == ours) & opens, theirs, label), opens
 
-    between = (jnp.asarray(one)[order], jnp.asarray(other)[order])
-    _, opened = jax.lax.scan(visit, jnp.arange(size * size), between, unroll=4)
+    between = (jnp.asarray(one)[order], jnp.asarray(other)[order], inner[order])
+    _, opened = jax.lax.scan(visit, jnp.arange(side * side), between, unroll=4)
     return jnp.zeros(len(one), bool).at[order].set(opened)
 
 

@@ -120,7 +120,7 @@ def load(path: str | Path) -> Result:
     """
     folder, config = run_folder.open_run(path)
     devices.prepare()
-    restored = training.restore(folder, config.algorithm.build(config.environment), training.run_keys(config.run.seed))
+    restored = training.restore(folder, config.learner(), training.run_keys(config.run.seed))
     if restored is None:
         raise UsageError(f"{path} has no checkpoint yet; continue it with `metarl resume {path}`")
     step, state = restored
@@ -137,7 +137,7 @@ def build(config: RunConfig | str, environment: str | None = None, /, **options:
     """
     if isinstance(config, str):
         config = resolve(config, environment or "", **options)
-    return config.algorithm.build(config.environment)
+    return config.learner()
 
 
 def adapt(

@@ -9,9 +9,12 @@ import typing
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from jax.sharding import Mesh
+
 from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.environment import Environment, nearest
+from metarl_jax.core.meta import MetaLearner
 from metarl_jax.envs import ENVIRONMENTS
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.presets import PRESETS, preset
@@ -72,6 +75,11 @@ class RunConfig:
         refusal = self.algorithm.refuses(self.environment)
         if refusal:
             raise UsageError(f"{self.algorithm.name} cannot run on {self.environment.name}: {refusal}")
+
+    def learner(self, mesh: Mesh | None = None) -> MetaLearner:
+        """The pure meta-learner of this run; what is annealed over the whole run learns here how long that is."""
+        length = self.run.meta_steps if self.algorithm.anneal < 0 else self.algorithm.anneal
+        return dataclasses.replace(self.algorithm, anneal=length).build(self.environment, mesh)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data from which `from_json` makes an equal configuration."""

@@ -50,26 +50,27 @@ def _panels(count: int) -> tuple["Figure", list["Axes"]]:
 
 
 def _draw_curves(panel: Any, table: Table, kind: str) -> None:
-    for method in dict.fromkeys(row.row for row in table.rows):
+    for index, method in enumerate(dict.fromkeys(row.row for row in table.rows)):
+        colour = f"C{index}"  # the same in every panel
         placed = [(_position(row, kind), row) for row in table.rows if row.row == method]
         curve = [(x, row) for x, row in placed if x is not None and row.value is not None]
         if not curve:
-            _draw_level(panel, table, method)
+            _draw_level(panel, table, method, colour)
             continue
         xs = [x for x, _ in curve]
-        drawn = panel.plot(xs, [row.value for _, row in curve], label=method, marker="o", markersize=3)
+        panel.plot(xs, [row.value for _, row in curve], label=method, color=colour, marker="o", markersize=3)
         banded = [(x, row.interval) for x, row in curve if row.interval is not None]
         low, high = [interval[0] for _, interval in banded], [interval[1] for _, interval in banded]
-        panel.fill_between([x for x, _ in banded], low, high, color=drawn[0].get_color(), alpha=0.2, linewidth=0)
+        panel.fill_between([x for x, _ in banded], low, high, color=colour, alpha=0.2, linewidth=0)
     panel.xaxis.get_major_locator().set_params(integer=True)
 
 
-def _draw_level(panel: Any, table: Table, method: str) -> None:
+def _draw_level(panel: Any, table: Table, method: str, colour: str) -> None:
     """A dashed line at the mean over episodes of a method that takes no gradient steps."""
     values = [row.value for row in table.rows if row.row == method and _position(row, "episode") is not None]
     known = [value for value in values if value is not None]
     if known:
-        panel.axhline(float(np.mean(known)), label=method, linestyle="--", color="grey", linewidth=1)
+        panel.axhline(float(np.mean(known)), label=method, linestyle="--", color=colour, linewidth=1)
 
 
 def _position(row: Row, kind: str) -> int | None:

@@ -34,9 +34,25 @@ TINY = Preset(
 
 DEFAULT = Preset(run={"meta_steps": 500, "log_every": 10, "checkpoint_every": 100, "evaluation_tasks": 200})
 
+WHOLE_RUN = -1
+MEMORY = {"anneal": WHOLE_RUN, "gamma": 0.98, "lifespan": 16, "steps": 64}
+
 PAIRS: dict[tuple[str, str], Preset] = {
-    ("rl2", "cartpole"): Preset(run={"meta_steps": 300}),
-    ("rl2", "maze"): Preset(run={"meta_steps": 1000}),
+    ("rl2", "cartpole"): Preset(
+        algorithm=MEMORY | {"hidden": (64,), "meta_lr": 4e-3, "entropy": 1e-3, "across_episodes": False},
+        run={"meta_steps": 220, "log_every": 20},
+    ),
+    ("rl2", "maze"): Preset(
+        algorithm=MEMORY | {"width": 128, "steps": 100, "lifespan": 4, "epochs": 3},
+        environment={"smallest": 2},
+        run={"meta_steps": 3000},
+    ),
+    ("rl2", "bandit"): Preset(
+        algorithm={"tasks": 2000, "gamma": 1.0, "lambda_": 0.9, "meta_lr": 2e-3, "entropy": 0.02, "anneal": WHOLE_RUN},
+        run={"meta_steps": 500},
+    ),
+    ("rl2", "tabular"): Preset(algorithm={"width": 128, "lambda_": 0.3, "anneal": WHOLE_RUN}),
+    ("maml", "navigation"): Preset(algorithm={"envs": 20, "hidden": (100, 100)}),
 }
 
 

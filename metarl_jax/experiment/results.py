@@ -90,7 +90,7 @@ class Table:
         cells = {(row.row, row.column): _short_cell(row) for row in self.rows}
         drawn = RichTable(title=self.table, caption=f"{self.tasks} tasks, half a 95 % interval behind ±")
         for name in ("", *methods):
-            drawn.add_column(name, justify="right")
+            drawn.add_column(name, justify="right", no_wrap=not name, overflow="fold")
         for column in columns:
             if not column.endswith(",iqm"):
                 drawn.add_row(column, *(cells.get((method, column), "") for method in methods))

@@ -82,7 +82,7 @@ def advance(folder: RunFolder, config: RunConfig, quiet: bool = False) -> None:
     """
     with locked(folder), listening() as interruption:
         mesh = devices.task_mesh(config.algorithm.tasks, config.algorithm.relives().minibatches)
-        learner = config.algorithm.build(config.environment, mesh)
+        learner = config.learner(mesh)
         keys = run_keys(config.run.seed)
         step, state = restore(folder, learner, keys) or (0, jax.jit(learner.init)(keys.birth))
         if mesh is not None:
@@ -93,8 +93,8 @@ def advance(folder: RunFolder, config: RunConfig, quiet: bool = False) -> None:
         lines = cut_metrics(folder, step)
         clock = Clock(lines[-1]["wall_seconds"] if lines else 0.0)
         with reporter(step, config.run.meta_steps, quiet) as report:
-            session = Session(folder, config.run, learner.env_steps, chunk, clock, interruption, report)
-            _loop(session, step, state)
+            fixed = Fixed(folder, config.run, learner.env_steps, chunk, clock, interruption, report)
+            _loop(fixed, step, state)
 
 
 def restore(folder: RunFolder, learner: Any, keys: Keys) -> tuple[int, Any] | None:
@@ -103,7 +103,7 @@ def restore(folder: RunFolder, learner: Any, keys: Keys) -> tuple[int, Any] | No
 
 
 class Clock:
-    """Seconds that a run has trained, over all its sessions; and since its last checkpoint."""
+    """Seconds that a run has trained, however often it was interrupted; and since its last checkpoint."""
 
     def __init__(self, before: float) -> None:
         self._start = time.monotonic() - before
@@ -119,7 +119,7 @@ class Clock:
         return (time.monotonic() - self._saved) / 60
 
 
-class Session(NamedTuple):
+class Fixed(NamedTuple):
     """What stays the same while the loop turns."""
 
     folder: RunFolder
@@ -131,38 +131,38 @@ class Session(NamedTuple):
     report: Report
 
 
-def _loop(session: Session, step: int, state: Any) -> None:
-    folder, options = session.folder, session.options
+def _loop(fixed: Fixed, step: int, state: Any) -> None:
+    folder, options = fixed.folder, fixed.options
     while step < options.meta_steps:
         count = min(options.log_every - step % options.log_every, options.meta_steps - step)
-        state, infos, finite = session.chunk(state, step, count)
+        state, infos, finite = fixed.chunk(state, step, count)
         step += count
-        line = _line(session, step, jax.device_get(infos), count)
+        line = _line(fixed, step, jax.device_get(infos), count)
         append_metrics(folder, line)
-        session.report(line)
+        fixed.report(line)
         if not finite:
             raise TrainingDiverged(_divergence(folder, step))
-        stop = session.interruption.signal_number
-        if stop is not None or _due(session, step, count):
+        stop = fixed.interruption.signal_number
+        if stop is not None or _due(fixed, step, count):
             checkpoint.sync(folder.metrics)  # a checkpoint never knows more than the metrics
             checkpoint.save(folder.checkpoints, step, state, options.keep)
-            session.clock.note_saved()
+            fixed.clock.note_saved()
         if stop is not None:
             raise Interrupted(folder.path, stop, step)
 
 
-def _due(session: Session, step: int, count: int) -> bool:
+def _due(fixed: Fixed, step: int, count: int) -> bool:
     """Whether a checkpoint is due: a multiple was passed in the last chunk, time is up, or the run ends."""
-    options = session.options
+    options = fixed.options
     passed = step // options.checkpoint_every > (step - count) // options.checkpoint_every
     minutes = options.checkpoint_minutes
-    return passed or step == options.meta_steps or (minutes is not None and session.clock.minutes_unsaved() >= minutes)
+    return passed or step == options.meta_steps or (minutes is not None and fixed.clock.minutes_unsaved() >= minutes)
 
 
-def _line(session: Session, step: int, infos: dict[str, Any], count: int) -> Line:
+def _line(fixed: Fixed, step: int, infos: dict[str, Any], count: int) -> Line:
     """The metrics of a chunk: means over its meta-steps."""
     means = {name: float(np.mean(values[:count], dtype=np.float64)) for name, values in infos.items()}
-    spent = {"env_steps": step * session.env_steps, "wall_seconds": session.clock.seconds()}
+    spent = {"env_steps": step * fixed.env_steps, "wall_seconds": fixed.clock.seconds()}
     return {"meta_step": step, **spent, **means}
 
 

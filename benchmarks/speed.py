@@ -1,0 +1,187 @@
+"""Speed of the main workloads, end to end, beside the floor that the mathematics sets on this machine.
+
+    python benchmarks/speed.py [WORKLOAD ...] [--tasks N ...] [--out FILE]
+
+One JSON line a workload and task count: environment steps a second (acting, inner and outer gradients included, after
+warm-up), meta-steps a second, seconds to compile, peak memory, the floor, device and versions. Every line is measured
+in a process of its own.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from floor import Work, floor_seconds
+
+from metarl_jax.algorithms import make as make_algorithm
+from metarl_jax.core.meta import MetaLearner
+from metarl_jax.envs import make as make_environment
+from metarl_jax.experiment import devices
+
+SECONDS = 8.0  # of measurement
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """A meta-learner, and the work that one meta-step of it is at least."""
+
+    algorithm: str
+    options: dict[str, Any]
+    environment: str
+    env: dict[str, Any]
+    tasks: tuple[int, ...]
+    work: Callable[[MetaLearner, int], list[Work]]
+
+
+def maml_work(widths: tuple[int, ...]) -> Callable[[MetaLearner, int], list[Work]]:
+    """Second-order MAML with K adaptations, in units of F, the FLOPs of a forward pass over one rollout.
+
+    A task acts K + 1 times (F each; before it adapts, all tasks can act in one product). The inner gradients and the
+    outer one are forward, slopes and weights (3 F each). The derivative of an inner gradient, forward over reverse, is
+    twice an inner gradient (6 F). With K = 1 that is 14 F for two rollouts. No slope goes back to the observations.
+    The narrow first and last layers are counted at the rate of the wide one between them.
+    """
+
+    def work(learner: MetaLearner, tasks: int) -> list[Work]:
+        life, wide = learner.lifetime, widths[1]
+        rows, adaptations = life.envs * life.steps, life.adaptations
+        products = [2.0 * i * o * rows * tasks for i, o in zip(widths[:-1], widths[1:], strict=True)]
+        forward, slopes = sum(products), sum(products[1:])
+        share = tasks // max(1, jax.device_count())
+        passes = 3 * adaptations + 1  # 1 an inner gradient, 2 its derivative; 1 the outer gradient
+        return [
+            Work("forward", forward, life.envs * share, wide, wide),
+            Work("forward", forward * adaptations, life.envs, wide, wide),
+            Work("forward", forward * passes, rows, wide, wide),
+            Work("slope", slopes * passes, rows, wide, wide),
+            Work("weights", forward * passes, rows, wide, wide),
+        ]
+
+    return work
+
+
+def rl2_work(inputs: int, width: int, outputs: int) -> Callable[[MetaLearner, int], list[Work]]:
+    """RL² under PPO: act once, then in each epoch a forward pass, slopes and weights.
+
+    The recurrent products come step by step, with as many rows as a device has trials; all others at once.
+    """
+
+    def work(learner: MetaLearner, tasks: int) -> list[Work]:
+        relives = make_algorithm("rl2").relives()
+        steps, share = learner.lifetime.steps, tasks // max(1, jax.device_count())
+        batch = share // relives.minibatches
+        rows = steps * tasks
+        recurrent, outer = 6.0 * width * width * rows, 2.0 * (inputs * 3 * width + (inputs + width) * outputs) * rows
+        return [
+            Work("forward", recurrent + outer, share, width, width),
+            Work("forward", recurrent * relives.epochs, batch, width, width),
+            Work("slope", recurrent * relives.epochs, batch, width, width),
+            Work("weights", recurrent * relives.epochs, batch * steps, width, width),
+            Work("forward", outer * relives.epochs, batch * steps, inputs, width),
+            Work("weights", outer * relives.epochs, batch * steps, inputs, width),
+        ]
+
+    return work
+
+
+WORKLOADS = {
+    "maml-navigation": Workload(
+        "maml",
+        {"envs": 20, "hidden": (100, 100), "adaptations": 1},
+        "navigation",
+        {"steps": 100},
+        (20, 1000),
+        maml_work((2, 100, 100, 2)),
+    ),
+    "maml-cartpole": Workload(
+        "maml",
+        {"envs": 10, "hidden": (64, 64), "adaptations": 1},
+        "cartpole",
+        {"steps": 200},
+        (20, 1000),
+        maml_work((4, 64, 64, 2)),
+    ),
+    "rl2-bandit": Workload(
+        "rl2", {"width": 64}, "bandit", {"arms": 5, "pulls": 100}, (1024,), rl2_work(1 + 5 + 2, 64, 6)
+    ),
+    "rl2-maze": Workload("rl2", {"width": 128, "steps": 200}, "maze", {"size": 7}, (256,), rl2_work(28, 128, 5)),
+}
+
+
+def measure(name: str, tasks: int) -> dict[str, Any]:
+    """Run one workload in this process."""
+    workload = WORKLOADS[name]
+    devices.prepare()
+    jax.config.update("jax_enable_compilation_cache", False)  # the compile time of a first use
+    algorithm = make_algorithm(workload.algorithm, tasks=tasks, **workload.options)
+    mesh = devices.task_mesh(tasks, algorithm.relives().minibatches)
+    learner = algorithm.build(make_environment(workload.environment, **workload.env), mesh)
+    state = jax.jit(learner.init)(jax.random.key(0))
+    keys = jax.random.split(jax.random.key(1), 4)
+    if mesh is not None:
+        whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        state, keys = jax.device_put((state, keys), whole)
+    start = time.perf_counter()
+    step = jax.jit(learner.step).lower(state, keys[0]).compile()
+    compiled = time.perf_counter() - start
+    for key in keys[:2]:
+        state, _ = jax.block_until_ready(step(state, key))
+    times: list[float] = []
+    while sum(times) < SECONDS or len(times) < 3:
+        start = time.perf_counter()
+        state, _ = jax.block_until_ready(step(state, keys[len(times) % 4]))
+        times.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # before the floor allocates anything
+    median = sorted(times)[len(times) // 2]
+    floor = floor_seconds(workload.work(learner, tasks), mesh)
+    return {
+        "workload": name,
+        "tasks": tasks,
+        "env_steps_per_second": learner.env_steps / median,
+        "meta_steps_per_second": 1 / median,
+        "floor_env_steps_per_second": learner.env_steps / floor,
+        "share_of_floor": floor / median,
+        "compile_seconds": compiled,
+        "peak_gibibytes": peak,
+        "meta_steps_timed": len(times),
+        "devices": jax.device_count(),
+        "device": devices.describe(),
+        "versions": devices.versions(),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD")
+    parser.add_argument("--tasks", type=int, nargs="*", help="task counts, instead of each workload's own")
+    parser.add_argument("--out", type=pathlib.Path, help="also write the lines as a JSON list")
+    parser.add_argument("--here", action="store_true", help="measure in this process")
+    arguments = parser.parse_args()
+    for name in arguments.workloads:
+        if name not in WORKLOADS:
+            parser.error(f"unknown workload {name!r}; choose one of {', '.join(WORKLOADS)}")
+    lines = []
+    for name in arguments.workloads:
+        for tasks in arguments.tasks or WORKLOADS[name].tasks:
+            if arguments.here:
+                print(json.dumps(measure(name, tasks)), flush=True)
+                continue
+            command = [sys.executable, __file__, name, "--tasks", str(tasks), "--here"]
+            lines.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+            print(lines[-1], flush=True)
+    if arguments.out:
+        arguments.out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
+
+
+if __name__ == "__main__":
+    main()

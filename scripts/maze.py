@@ -1,0 +1,68 @@
+"""Mazes of 7 x 7 cells: steps to the exit over the shortest path, attempt by attempt; 9 x 9 as extrapolation.
+
+    python scripts/maze.py [--seeds 1] [--tasks 10000]
+
+Trains what is not trained yet (runs/maze/...; an interrupted run is resumed), evaluates on held-out mazes and writes
+benchmarks/results/maze.json.
+"""
+
+import argparse
+import pathlib
+
+import jax
+import numpy as np
+from published import Measure, Runs, add_cells, write
+
+from metarl_jax.core.evaluation import Curve, random_curve
+from metarl_jax.experiment.curves import on_host
+from metarl_jax.experiment.results import Table
+from metarl_jax.oracles.maze import explorer_steps, shortest_steps
+
+RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "maze.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--tasks", type=int, default=10_000)
+    arguments = parser.parse_args()
+    table = Table("maze", seeds=list(range(arguments.seeds)), tasks=arguments.tasks)
+    runs = Runs("maze", "7x7", "rl2", "maze", {}, {"size": 7}, arguments.seeds)
+    for column, split in (("7x7", "test"), ("9x9", "extrapolation")):
+        add_mazes(table, runs, column, split, arguments.tasks)
+    write(table, RESULTS)
+
+
+def add_mazes(table: Table, runs: Runs, column: str, split: str, count: int) -> None:
+    """The rows of one kind of maze; a score of 1 is the shortest path, an attempt that fails counts the whole clock."""
+    environment, tasks = runs.environment, runs.tasks(count, split)
+    shortest = np.asarray(jax.jit(jax.vmap(shortest_steps))(tasks), np.float64)
+    ratio = over(shortest)
+    for row, how in (
+        ("rl2-gru", {}),
+        ("rl2-gru-greedy", {"greedy": True}),
+        ("rl2-gru-forgetting", {"forgetting": True}),
+    ):
+        runs.add(table, row, column, count, ratio, kind="attempt", split=split, **how)
+    runs.add(table, "rl2-gru", f"{column},success", count, succeeded, kind="attempt", split=split)
+    explorer = np.asarray(jax.jit(jax.vmap(lambda task: explorer_steps(environment, task)))(tasks), np.float64)
+    explorer = np.where(np.isfinite(explorer), explorer, environment.horizon)
+    add_cells(table, "depth-first-explorer", f"{column},attempt", (explorer / shortest[:, None])[None])
+    walk = on_host(jax.jit(lambda tasks, key: random_curve(environment, tasks, key))(tasks, jax.random.key(8)))
+    add_cells(table, "random", f"{column},attempt", ratio(walk)[None])
+    note = f"shortest path, known map: {shortest.mean():.4g} steps"
+    add_cells(table, "reference", f"{column},attempt", np.ones((1, count, environment.episodes)), note=note)
+
+
+def over(shortest: np.ndarray) -> Measure:
+    """Steps of each attempt in multiples of the shortest path."""
+    return lambda curve: curve.lengths[:, -1] / shortest[:, None]
+
+
+def succeeded(curve: Curve) -> np.ndarray:
+    """Whether each attempt got out in time."""
+    return curve.success[:, -1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""What the recipes share: train or resume one run a seed, pool their held-out curves, keep the rows that a file has."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+import metarl_jax
+from metarl_jax.core.evaluation import Curve, random_curve
+from metarl_jax.core.policy import gru_policy
+from metarl_jax.core.statistics import bootstrap_interval
+from metarl_jax.experiment.curves import adaptation_curve, on_host, scratch_curve
+from metarl_jax.experiment.evaluation import sample_tasks
+from metarl_jax.experiment.results import Row, Table, read
+from metarl_jax.oracles import reference
+
+TEST_KEY = 20_260_101  # of all held-out tasks; nothing is tuned on them
+Measure = Callable[[Curve], np.ndarray]  # curve [N, P, episodes] -> values [N, columns]
+
+
+def episodes(curve: Curve) -> np.ndarray:
+    """The return of each episode after the last adaptation."""
+    return curve.returns[:, -1]
+
+
+def steps(curve: Curve) -> np.ndarray:
+    """The return after each adaptation, mean over episodes."""
+    return curve.returns.mean(axis=2)
+
+
+class Runs:
+    """The runs of one recipe, a seed each, under runs/<table>/<setting>-<seed>."""
+
+    def __init__(
+        self,
+        table: str,
+        setting: str,
+        algorithm: str,
+        environment: str,
+        options: dict[str, Any],
+        env: dict[str, Any],
+        seeds: int,
+    ) -> None:
+        self.results = [
+            _trained(pathlib.Path("runs") / table / f"{setting}-{seed}", algorithm, environment, options, env, seed)
+            for seed in range(seeds)
+        ]
+        config = self.results[0].config
+        self.environment, self.schedule = config.environment, config.algorithm.schedule
+        self.algorithm, self.lifetime = config.algorithm, config.algorithm.lifetime(config.environment)
+
+    @functools.cached_property
+    def cost(self) -> str:
+        """What the training took, in words."""
+        seconds = max(float(result.metrics["wall_seconds"][-1]) for result in self.results)
+        return f"trained {self.results[0].metrics['env_steps'][-1]:.3g} env steps, {seconds:.0f} s a seed"
+
+    def tasks(self, count: int, split: str = "test") -> Any:
+        return sample_tasks(self.environment, split, count, jax.random.key(TEST_KEY))
+
+    def add(
+        self,
+        table: Table,
+        row: str,
+        column: str,
+        count: int,
+        measure: Measure = episodes,
+        *,
+        kind: str = "episode",
+        first: int = 1,
+        greedy: bool = False,
+        forgetting: bool = False,
+        split: str = "test",
+    ) -> None:
+        """Add a method's cells `column,kind=1` ..., pooled over seeds; a note says what training took, seed by seed."""
+        lifetime = self.lifetime
+        if forgetting:
+            policy = gru_policy(self.environment, self.algorithm.width, self.algorithm.hidden, forgets=True)
+            lifetime = lifetime._replace(policy=policy)
+        curves = [
+            adaptation_curve(
+                lifetime, result.meta_params, self.tasks(count, split), jax.random.key(7), self.schedule, greedy=greedy
+            )
+            for result in self.results
+        ]
+        values = np.stack([measure(curve) for curve in curves])  # [seeds, N, columns]
+        add_cells(table, row, f"{column},{kind}", values, first, note=self.cost)
+        table.env_steps = int(self.results[0].metrics["env_steps"][-1])
+        table.wall_seconds = max(float(result.metrics["wall_seconds"][-1]) for result in self.results)
+
+    def add_references(
+        self, table: Table, column: str, count: int, measure: Measure = episodes, *, kind: str = "episode"
+    ) -> None:
+        """Add the rows of agents that act at random and of those that know the task."""
+        tasks = self.tasks(count)
+        blind = jax.jit(lambda tasks, key: random_curve(self.environment, tasks, key))
+        add_cells(table, "random", f"{column},{kind}", measure(on_host(blind(tasks, jax.random.key(8))))[None])
+        known = reference(self.environment)
+        if known is not None:
+            values = np.asarray(known(jax.random.key(9), tasks), np.float64)
+            add_cells(table, "reference", f"{column},{kind}", values[None], note=self.environment.reference)
+
+    def add_scratch(self, table: Table, column: str, count: int) -> None:
+        """Add the row of a random network that adapts as often, to as much experience."""
+        curve = scratch_curve(self.environment, self.lifetime, self.tasks(count), jax.random.key(10), self.schedule)
+        add_cells(table, "from-scratch", f"{column},step", steps(curve)[None], first=0)
+
+
+def add_cells(table: Table, row: str, column: str, values: np.ndarray, first: int = 1, note: str | None = None) -> None:
+    """Add `column=first`, `column=first + 1` ... from values [seeds, N, columns]: mean, interval over tasks."""
+    for index in range(values.shape[2]):
+        by_task = values[:, :, index].mean(axis=0)
+        spread = "" if len(values) == 1 else "; seeds " + " ".join(f"{v:.4g}" for v in values[:, :, index].mean(axis=1))
+        words = f"{note or ''}{spread}".strip("; ") or None
+        table.add(row, f"{column}={first + index}", by_task.mean(), bootstrap_interval(by_task), note=words)
+
+
+def merge(table: Table, path: pathlib.Path) -> Table:
+    """The new rows, and those of the file whose cells are not among them."""
+    if not path.exists():
+        return table
+    fresh = {(row.row, row.column) for row in table.rows}
+    kept: list[Row] = [row for row in read(path).rows if (row.row, row.column) not in fresh]
+    return dataclasses.replace(table, rows=kept + table.rows)
+
+
+def write(table: Table, path: pathlib.Path) -> None:
+    """Write the JSON and print the cells."""
+    table.write(path)
+    for row in table.rows:
+        interval = "" if row.interval is None else f"  [{row.interval[0]:.4g}, {row.interval[1]:.4g}]"
+        print(f"{row.row:22s} {row.column:28s} {row.value:10.4g}{interval}")
+
+
+def _trained(path: pathlib.Path, algorithm: str, environment: str, options: Any, env: Any, seed: int) -> Any:
+    if path.exists():
+        return metarl_jax.resume(path)
+    extra = {"checkpoint_minutes": 5.0, "evaluation_tasks": 0}
+    return metarl_jax.train(algorithm, environment, seed=seed, out=path, env=env, **extra, **options)

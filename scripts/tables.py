@@ -1,0 +1,41 @@
+"""Write the tables of README.md anew from the JSON of benchmarks/results/.
+
+    python scripts/tables.py
+
+A table stands between `<!-- table: FILE row,row | column,column -->` and `<!-- end -->`; columns name the cells.
+"""
+
+import json
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+BLOCK = re.compile(r"(<!-- table: (\S+) (.+?) \| (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def render(text: str) -> str:
+    """The text with every table block filled from its file."""
+    return BLOCK.sub(lambda block: block[1] + table(block[2], block[3].split(), block[4].split()) + block[5], text)
+
+
+def table(name: str, methods: list[str], columns: list[str]) -> str:
+    """A Markdown table: a method a line, a cell a column."""
+    rows = json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+    cells = {(row["row"], row["column"]): row for row in rows}
+    lines = [["", *columns], ["---", *["---:"] * len(columns)]]
+    lines += [[method, *(words(cells.get((method, column))) for column in columns)] for method in methods]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def words(cell: dict | None) -> str:
+    """A value and half its 95 % interval."""
+    if cell is None or cell["value"] is None:
+        return ""
+    half = f" ±{(cell['interval'][1] - cell['interval'][0]) / 2:.2g}" if cell["interval"] else ""
+    return f"{cell['value']:.4g}{half}"
+
+
+if __name__ == "__main__":
+    page = ROOT / "README.md"
+    page.write_text(render(page.read_text()))
