@@ -10,6 +10,7 @@ in a process of its own.
 import argparse
 import dataclasses
 import datetime
+import itertools
 import json
 import pathlib
 import resource
@@ -54,7 +55,7 @@ def maml_work(widths: tuple[int, ...]) -> Callable[[MetaLearner, int], list[Work
     def work(learner: MetaLearner, tasks: int) -> list[Work]:
         life, wide = learner.lifetime, widths[1]
         rows, adaptations = life.envs * life.steps, life.adaptations
-        products = [2.0 * i * o * rows * tasks for i, o in zip(widths[:-1], widths[1:], strict=True)]
+        products = [2.0 * i * o * rows * tasks for i, o in itertools.pairwise(widths)]
         forward, slopes = sum(products), sum(products[1:])
         share = tasks // max(1, jax.device_count())
         passes = 3 * adaptations + 1  # 1 an inner gradient, 2 its derivative; 1 the outer gradient

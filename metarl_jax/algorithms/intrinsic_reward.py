@@ -1,4 +1,4 @@
-"""A learned intrinsic reward, so that following it makes the extrinsic return grow (Zheng et al. 2020, arXiv:1912.05500)."""
+"""A learned intrinsic reward that makes the extrinsic return grow (Zheng et al. 2020, arXiv:1912.05500)."""
 
 import dataclasses
 from typing import ClassVar, Literal

@@ -1,6 +1,7 @@
 """Policy gradients from scratch: no meta-learning, every task anew. The baseline row of every table."""
 
 import dataclasses
+import functools
 from typing import ClassVar, Literal
 
 import jax
@@ -69,8 +70,7 @@ class PolicyGradient(Algorithm):
         if self.algorithm == "reinforce":
             return reinforce(policy, gamma=self.gamma, entropy=self.entropy)
         reward = per_step(self.gamma, steps)
-        clip = {"clip": self.clip} if self.algorithm == "ppo" else {}
-        make_loss = ppo if self.algorithm == "ppo" else actor_critic
+        make_loss = functools.partial(ppo, clip=self.clip) if self.algorithm == "ppo" else actor_critic
         return make_loss(
             policy,
             gamma=self.gamma,
@@ -78,7 +78,6 @@ class PolicyGradient(Algorithm):
             entropy=self.entropy,
             normalise=True,
             reward=reward,
-            **clip,
         )
 
 
@@ -93,7 +92,7 @@ def scratch_learner(policy: Policy, loss: Loss, optimiser: optax.GradientTransfo
         seen = loss.credited(revalue(policy, agent.params, seen))
 
         def improve(agent: Agent, _: None) -> tuple[Agent, None]:
-            slope = jax.grad(loss)(agent.params, seen)
+            slope = jax.grad(loss.surrogate)(agent.params, seen)
             updates, state = optimiser.update(slope, agent.state, agent.params)
             return Agent(optax.apply_updates(agent.params, updates), state), None
 

@@ -1,0 +1,1 @@
+"""The pure core: one noun of the formula a file."""

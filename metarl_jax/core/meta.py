@@ -13,7 +13,7 @@ from metarl_jax.core.batching import Reduce, across_devices, map_tasks, mean_gra
 from metarl_jax.core.lifetime import Lifetime, LifetimeState, begin_lifetime, run_lifetime
 from metarl_jax.core.losses import Loss, standardise
 from metarl_jax.core.objective import Objective, final
-from metarl_jax.core.types import Array, Experience, Key, Split, Tree
+from metarl_jax.core.types import Agent, Array, Experience, Key, Split, Tree
 
 Info = dict[str, Array]
 LossSchedule = Callable[[Array], Loss]  # meta-steps taken -> the outer loss
@@ -26,7 +26,7 @@ class MetaState(NamedTuple):
     optimiser: Tree
     step: Array  # [] meta-steps taken
     lifetimes: LifetimeState | None = None  # [N, ...] lives that outlast a meta-step
-    lived: Array | None = None  # [N] meta-steps that these lives have seen
+    lived: Tree = None  # [N] meta-steps that these lives have seen
 
 
 class MetaLearner(NamedTuple):
@@ -173,7 +173,7 @@ def mean_return(experience: Experience) -> Array:
 
 class _Plan(NamedTuple):
     lifetime: Lifetime
-    loss: Loss | None
+    loss: Loss
     objective: Objective
     optimiser: optax.GradientTransformation
     epochs: Epochs
@@ -181,7 +181,9 @@ class _Plan(NamedTuple):
     reduce: Reduce
 
 
-def _live(plan: _Plan, meta_params: Tree, life: tuple[Any, ...], past: Experience | None = None) -> Any:
+def _live(
+    plan: _Plan, meta_params: Tree, life: tuple[Any, ...], past: Experience | None = None, judged: bool = True
+) -> Any:
     """One life (task, birth key, state in progress, key), lived or relived: its objective, its end and its record."""
     task, birth_key, state, key = life
     if state is None:
@@ -189,9 +191,11 @@ def _live(plan: _Plan, meta_params: Tree, life: tuple[Any, ...], past: Experienc
     elif plan.lifetime.learner.shared:
         state = state._replace(agent=plan.lifetime.learner.birth(meta_params, key))
 
-    loss = plan.loss
-    judge = None if loss is None else lambda meta_params, agent, seen: loss(agent.params, seen)
-    state, losses, history = run_lifetime(plan.lifetime, judge, meta_params, state, key, past, plan.objective.reads_all)
+    def judge(meta_params: Tree, agent: Agent, seen: Experience) -> Array:
+        return plan.loss(agent.params, seen)
+
+    loss = judge if judged else None
+    state, losses, history = run_lifetime(plan.lifetime, loss, meta_params, state, key, past, plan.objective.reads_all)
     return plan.objective.reduce(losses), state, history
 
 
@@ -213,7 +217,7 @@ def _several_epochs(plan: _Plan, meta_params: Tree, optimiser_state: Tree, lives
     """Live once, then relive the record in shuffled minibatches of whole lifetimes."""
 
     def record(*life: Any) -> Any:
-        _, after, history = _live(plan._replace(loss=None), meta_params, life)
+        _, after, history = _live(plan, meta_params, life, judged=False)
         return after, jax.vmap(plan.loss.credit)(history), _report(history)
 
     after, past, info = map_tasks(record, plan.chunk, *lives)
@@ -288,7 +292,7 @@ def _reborn(lifetime: Lifetime, split: Split, state: MetaState, key: Key, tasks:
 
 def _without_shared(lifetime: Lifetime, state: LifetimeState) -> LifetimeState:
     """A life to be continued; an agent that is φ itself is not kept, φ will have moved on."""
-    return state._replace(agent=()) if lifetime.learner.shared else state
+    return state._replace(agent=Agent(())) if lifetime.learner.shared else state
 
 
 def _report(history: Experience) -> Info:

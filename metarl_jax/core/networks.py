@@ -108,7 +108,8 @@ class _Recurrent(NamedTuple):
 
 
 def _recurrent(params: Tree) -> _Recurrent:
-    return _Recurrent(*[params[name]["recurrent"] for name in GATES], params["candidate"]["recurrent_bias"])
+    reset, update, candidate = (params[name]["recurrent"] for name in GATES)
+    return _Recurrent(reset, update, candidate, params["candidate"]["recurrent_bias"])
 
 
 def _gru_step(u: _Recurrent, memory: Array, gates: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
@@ -159,9 +160,9 @@ def _gru_backward(saved: Any, cotangent: Array) -> tuple[_Recurrent, Array, tupl
         step, jnp.zeros_like(memory), inputs, reverse=True
     )
     rows = before.reshape(-1, before.shape[-1]).T  # [W, T ...]
-    products = [rows @ d.reshape(-1, d.shape[-1]) for d in (d_reset, d_update, d_recalled)]
+    reset, update, candidate = (rows @ d.reshape(-1, d.shape[-1]) for d in (d_reset, d_update, d_recalled))
     bias = jnp.sum(d_recalled.reshape(-1, d_recalled.shape[-1]), axis=0)
-    return _Recurrent(*products, bias), slope, (d_reset, d_update, d_candidate), None
+    return _Recurrent(reset, update, candidate, bias), slope, (d_reset, d_update, d_candidate), None
 
 
 gru_unroll.defvjp(_gru_forward, _gru_backward)

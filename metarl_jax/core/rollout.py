@@ -52,7 +52,7 @@ def rollout(
     envs = scene.timestep.first.shape[0]
     looks_ahead = policy.critic and policy.has_memory
 
-    def act(carry: tuple[Scene, Array], key: Key) -> tuple[tuple[Scene, Array], tuple[Experience, Array]]:
+    def act(carry: tuple[Scene, Array], key: Key) -> tuple[tuple[Scene, Array], Experience]:
         scene, episodes = carry
         act_key, step_key, reset_key = jax.random.split(key, 3)
         memory, output = policy.apply(params, scene.memory, scene.timestep)

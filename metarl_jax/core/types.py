@@ -57,8 +57,8 @@ class Experience(NamedTuple):
     weight: Array  # [T, E] 1 where the step counts, 0 after the quota of episodes
     next_observation: Array  # [T, E, O] the true one, before any reset
     memory: Tree  # [E, ...] at the first timestep
-    advantage: Array | None = None  # [T, E] filled in by a loss's `credit`
-    target: Array | None = None  # [T, E] what the value is regressed on
+    advantage: Tree = None  # [T, E] once a loss's `credit` has filled it in
+    target: Tree = None  # [T, E] what the value is regressed on
 
 
 class Agent(NamedTuple):
