@@ -75,11 +75,12 @@ def run_lifetime(
         agent = lifetime.learner.adapt(meta_params, state.agent, seen, adapt_key)
         return state._replace(agent=agent), (judgement, seen)
 
-    keys = jax.random.split(key, lifetime.adaptations + 1)
+    turns_key, last_key = jax.random.split(key)
+    keys = jax.random.split(turns_key, lifetime.adaptations)
     earlier, last = (None, None) if past is None else (jax.tree.map(lambda x: x[:-1], past), _at(past, -1))
     turn = jax.checkpoint(turn) if lifetime.remat else turn
-    state, (losses, history) = jax.lax.scan(turn, state, (keys[:-1], earlier), length=lifetime.adaptations)
-    state, seen = act(state, keys[-1], last)
+    state, (losses, history) = jax.lax.scan(turn, state, (keys, earlier), length=lifetime.adaptations)
+    state, seen = act(state, last_key, last)
     losses = jnp.append(losses, judge(state, seen, True))
     return state, losses, jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), history, seen)
 
