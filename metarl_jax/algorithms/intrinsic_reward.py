@@ -11,7 +11,7 @@ from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.environment import Discrete, Environment
 from metarl_jax.core.learner import Learner, inner_gradient, inner_optimiser
 from metarl_jax.core.lifetime import Lifetime
-from metarl_jax.core.losses import Loss, actor_critic
+from metarl_jax.core.losses import Loss, actor_critic, per_step
 from metarl_jax.core.networks import Network, mlp
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.rollout import revalue
@@ -58,15 +58,22 @@ class IntrinsicReward(Algorithm):
         return 10, max(1, self.lifespan * self.adaptations // 10)
 
     def lifetime(self, environment: Environment) -> Lifetime:
+        steps, _ = self.rollout_steps(environment)
         policy = mlp_policy(environment, self.hidden, critic=True)
         reward = reward_network(environment, self.hidden)
-        learner = rewarded_learner(policy, reward, self)
-        steps, _ = self.rollout_steps(environment)
+        learner = rewarded_learner(policy, reward, self, steps)
         return Lifetime(environment, policy, learner, self.adaptations, self.envs, steps, fresh=False)
 
     def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
-        policy = lifetime.policy
-        return actor_critic(policy, gamma=self.gamma, lambda_=self.lambda_, value_weight=0.0, entropy=0.0)
+        return actor_critic(
+            lifetime.policy,
+            gamma=self.gamma,
+            lambda_=self.lambda_,
+            value_weight=0.0,
+            entropy=0.0,
+            normalise=True,
+            reward=per_step(self.gamma, lifetime.steps),
+        )
 
 
 def reward_network(environment: Environment, hidden: tuple[int, ...]) -> Network:
@@ -83,7 +90,7 @@ def reward_network(environment: Environment, hidden: tuple[int, ...]) -> Network
     return Network(network.init, apply)
 
 
-def rewarded_learner(policy: Policy, reward: Network, options: IntrinsicReward) -> Learner:
+def rewarded_learner(policy: Policy, reward: Network, options: IntrinsicReward, steps: int) -> Learner:
     """Birth as a random network, adaptation by one optimiser step on the actor-critic loss of r + r_φ."""
     optimiser = inner_optimiser(options.inner_optimiser, options.inner_lr)
 
@@ -93,13 +100,14 @@ def rewarded_learner(policy: Policy, reward: Network, options: IntrinsicReward) 
 
     def inner_loss(params: Tree, others: tuple[Tree, Tree], seen: Experience) -> Array:
         reward_params, target_params = others
+        reward_of = lambda seen: seen.reward + options.reward_scale * reward.apply(reward_params, seen)  # noqa: E731
         loss = actor_critic(
             policy,
             gamma=options.gamma,
             lambda_=options.lambda_,
             value_weight=options.value_weight,
             entropy=options.entropy,
-            reward=lambda seen: seen.reward + options.reward_scale * reward.apply(reward_params, seen),
+            reward=per_step(options.gamma, steps, reward_of),
         )
         return loss(params, revalue(policy, target_params, seen))
 

@@ -12,7 +12,7 @@ from metarl_jax.algorithms.base import Algorithm, check_option
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import Learner, inner_gradient, inner_optimiser, logit
 from metarl_jax.core.lifetime import Lifetime
-from metarl_jax.core.losses import Loss, actor_critic
+from metarl_jax.core.losses import Loss, actor_critic, per_step
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.rollout import revalue
 from metarl_jax.core.types import Agent, Array, Experience, Key, Tree
@@ -82,13 +82,20 @@ class MetaGradient(Algorithm):
             "entropy": jnp.log(jnp.asarray(self.entropy, jnp.float32)),
             "rate": jnp.log(jnp.asarray(self.inner_lr, jnp.float32)),
         }
-        learner = tuned_learner(policy, first, self.tunes, self.inner_optimiser, self.value_weight)
         steps, _ = self.rollout_steps(environment)
+        reward = per_step(self.outer_gamma, steps)
+        learner = tuned_learner(policy, first, self.tunes, self.inner_optimiser, self.value_weight, reward)
         return Lifetime(environment, policy, learner, self.adaptations, self.envs, steps, fresh=False)
 
     def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
         return actor_critic(
-            lifetime.policy, gamma=self.outer_gamma, lambda_=self.outer_lambda, value_weight=0.0, entropy=0.0
+            lifetime.policy,
+            gamma=self.outer_gamma,
+            lambda_=self.outer_lambda,
+            value_weight=0.0,
+            entropy=0.0,
+            normalise=True,
+            reward=per_step(self.outer_gamma, lifetime.steps),
         )
 
 
@@ -109,6 +116,7 @@ def tuned_learner(
     tunes: tuple[Tuned, ...],
     optimiser: Literal["sgd", "adam"],
     value_weight: Array | float,
+    reward: Callable[[Experience], Array],
 ) -> Learner:
     """Birth as a random network, adaptation by one optimiser step on the actor-critic loss that φ parametrises."""
     direction = inner_optimiser(optimiser, 1.0)  # the step size is φ's, applied to the optimiser's direction
@@ -128,6 +136,7 @@ def tuned_learner(
             lambda_=hyper["lambda"],
             value_weight=value_weight,
             entropy=hyper["entropy"],
+            reward=reward,
         )
         return loss(params, revalue(policy, target_params, seen))
 

@@ -30,7 +30,7 @@ def evaluate(
     tasks: Tree,
     key: Key,
     adaptations: int,
-    greedy: bool = False,
+    greedy: Array | bool = False,
     *,
     stride: int = 1,
     episodes: int | None = None,
@@ -82,7 +82,7 @@ def adapt_once(
     return seen, state._replace(agent=agent, scene=scene)
 
 
-def trial(lifetime: Lifetime, state: LifetimeState, key: Key, episodes: int, envs: int, greedy: bool) -> Curve:
+def trial(lifetime: Lifetime, state: LifetimeState, key: Key, episodes: int, envs: int, greedy: Array | bool) -> Curve:
     """A trial of whole episodes with the agent as it is, [episodes]."""
     environment, policy = lifetime.environment, lifetime.policy
     open_key, act_key = jax.random.split(key)

@@ -124,13 +124,15 @@ def ppo(
     return Loss(_advantage_credit(gamma, lambda_, trial, reward), surrogate, normalise)
 
 
-def per_step(gamma: Scalar, steps: int) -> Callable[[Experience], Array]:
+def per_step(
+    gamma: Scalar, steps: int, reward: Callable[[Experience], Array] = lambda seen: seen.reward
+) -> Callable[[Experience], Array]:
     """The reward in units in which a discounted return is an average: divided by the effective horizon.
 
     1 / (1 − γ) steps, or T where that is shorter. A critic then learns numbers of the size of one reward.
     """
     horizon = 1.0 / jnp.maximum(1.0 - gamma, 1.0 / steps)
-    return lambda seen: seen.reward / horizon
+    return lambda seen: reward(seen) / horizon
 
 
 def _advantage_credit(

@@ -40,7 +40,7 @@ def rollout(
     key: Key,
     steps: int,
     quota: int | None = None,
-    greedy: bool = False,
+    greedy: Array | bool = False,
 ) -> tuple[Scene, Experience]:
     """Act for T steps in E environments with frozen parameters.
 
@@ -108,10 +108,11 @@ def revalue(policy: Policy, params: Tree, experience: Experience) -> Experience:
     return experience._replace(value=value, next_value=policy.unroll(params, (), after).value)
 
 
-def _choose(policy: Policy, key: Key, output: Output, greedy: bool) -> Array:
-    if greedy:
-        return policy.distribution.mode(output.distribution)
-    return policy.distribution.sample(key, output.distribution)
+def _choose(policy: Policy, key: Key, output: Output, greedy: Array | bool) -> Array:
+    sampled = policy.distribution.sample(key, output.distribution)
+    if greedy is False:
+        return sampled
+    return jnp.where(greedy, policy.distribution.mode(output.distribution), sampled)
 
 
 def _restart(

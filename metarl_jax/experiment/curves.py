@@ -1,5 +1,8 @@
 """Adaptation curves on held-out tasks: of a trained learner, and of one that starts from scratch."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import numpy as np
 
@@ -7,7 +10,7 @@ from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evaluation import Curve, evaluate
 from metarl_jax.core.lifetime import Lifetime
-from metarl_jax.core.types import Key, Tree
+from metarl_jax.core.types import Array, Key, Tree
 
 SCRATCH = "policy_gradient"
 Schedule = tuple[int, int]  # reports after the first, and adaptations between two of them
@@ -24,13 +27,19 @@ def adaptation_curve(
     episodes: int | None = None,
 ) -> Curve:
     """What agents get in `tasks` [N, ...] as they adapt: NumPy arrays [N, reports + 1, episodes]."""
+    return on_host(_compiled(lifetime, schedule, episodes)(meta_params, tasks, key, greedy))
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(lifetime: Lifetime, schedule: Schedule, episodes: int | None) -> Callable[..., Curve]:
+    """One program for sampled and greedy reports."""
     reports, stride = schedule
 
     @jax.jit
-    def run(meta_params: Tree, tasks: Tree, key: Key) -> Curve:
+    def run(meta_params: Tree, tasks: Tree, key: Key, greedy: Array) -> Curve:
         return evaluate(lifetime, meta_params, tasks, key, reports, greedy, stride=stride, episodes=episodes)
 
-    return on_host(run(meta_params, tasks, key))
+    return run
 
 
 def scratch_curve(environment: Environment, lifetime: Lifetime, tasks: Tree, key: Key, schedule: Schedule) -> Curve:

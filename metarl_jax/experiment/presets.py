@@ -29,7 +29,7 @@ class Preset:
 TINY = Preset(
     algorithm={"tasks": 8, "envs": 4, "hidden": (16, 16), "width": 16, "pairs": 4},
     environment={},
-    run={"meta_steps": 10, "log_every": 5, "checkpoint_every": 5, "evaluation_tasks": 16},
+    run={"meta_steps": 10, "log_every": 5, "checkpoint_every": 5, "evaluation_tasks": 8},
 )
 
 DEFAULT = Preset(run={"meta_steps": 500, "log_every": 10, "checkpoint_every": 100, "evaluation_tasks": 200})
