@@ -24,7 +24,7 @@ SETTINGS = {  # over the defaults of `metarl train ALGORITHM cartpole`
     ),
     "maml": (
         "maml",
-        {"adaptations": 3, "tasks": 40, "envs": 20, "learned_rates": True, "meta_lr": 2e-3, "log_every": 20},
+        {"adaptations": 3, "inner_lr": 0.3, "learned_rates": True, "meta_lr": 2e-3, "meta_steps": 300},
         {"physics": "mild", "steps": 200, "episodes": 1},
     ),
 }

@@ -124,8 +124,9 @@ def merge(table: Table, path: pathlib.Path) -> Table:
     if not path.exists():
         return table
     fresh = {(row.row, row.column) for row in table.rows}
-    kept: list[Row] = [row for row in read(path).rows if (row.row, row.column) not in fresh]
-    return dataclasses.replace(table, rows=kept + table.rows)
+    before = read(path)
+    kept: list[Row] = [row for row in before.rows if (row.row, row.column) not in fresh]
+    return dataclasses.replace(table, rows=kept + table.rows, seeds=sorted({*before.seeds, *table.seeds}))
 
 
 def write(table: Table, path: pathlib.Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "metarl_jax" / "tests"
 
+os.environ.setdefault("NPROC", "8")  # threads to spare while a device waits for another
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -46,7 +46,7 @@ def standardise(x: Array, weight: Array, reduce: Callable[[Array], Array] = lamb
     share = jnp.maximum(reduce(jnp.mean(weight)), 1e-8)
     mean = reduce(jnp.mean(x * weight)) / share
     variance = reduce(jnp.mean((x - mean) ** 2 * weight)) / share
-    return (x - mean) / (jnp.sqrt(variance) + 1e-6)
+    return (x - mean) / jnp.sqrt(variance + 1e-12)  # inside the root: differentiable where all x are equal
 
 
 def reinforce(

@@ -54,7 +54,8 @@ def versions() -> dict[str, str]:
 
 
 def describe() -> str:
-    """The devices in words."""
+    """The devices in words; asking for them fixes their number, so all cores are claimed first."""
+    _use_all_cores()
     available = jax.devices()
     kind = available[0].device_kind
     model = f" ({_processor()})" if available[0].platform == "cpu" else ""
@@ -65,6 +66,9 @@ def _use_all_cores() -> None:
     already = jax.config.values["jax_num_cpu_devices"] != -1 or "device_count" in os.environ.get("XLA_FLAGS", "")
     if already:
         return
+    # XLA sizes its thread pool by NPROC, else by the cores. A device that waits for the others in a reduction holds a
+    # thread; with no thread to spare the others' parallel loops wait for it in turn, for ever.
+    os.environ.setdefault("NPROC", str(4 * usable_cores()))
     try:
         jax.config.update("jax_num_cpu_devices", usable_cores())
     except RuntimeError:  # the devices are in use already: what is there will do

@@ -1,0 +1,34 @@
+"""What the README says is true: its example runs, its tables are those of the results."""
+
+import json
+import pathlib
+import re
+import runpy
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+
+
+def test_the_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+    assert len(code.strip().splitlines()) <= 16
+    scope: dict[str, object] = {}
+    exec(code, scope)
+    assert scope["info"]["return"].shape == (5, 3)  # type: ignore[index]
+    assert capsys.readouterr().out
+
+
+def test_the_tables_are_those_of_the_results() -> None:
+    assert runpy.run_path(str(ROOT / "scripts" / "tables.py"))["render"](README) == README
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_results_say_where_they_come_from(path: pathlib.Path) -> None:
+    data = json.loads(path.read_text())
+    for line in data if isinstance(data, list) else [data]:
+        assert line["versions"]["jax"]
+        assert line["device"]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", line["date"])
