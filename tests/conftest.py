@@ -17,3 +17,11 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 def pytest_configure(config: pytest.Config) -> None:
     """Tests compile more than they compute, so the compiler hurries; learning tests are the other way round."""
     jax.config.update("jax_disable_most_optimizations", "not slow" in config.getoption("markexpr"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares compiled programs: the laws of one algorithm, else the tests of one file."""
+    for item in items:
+        variant = getattr(item, "callspec", None) and item.callspec.params.get("variant")
+        item.add_marker(pytest.mark.xdist_group(variant or item.path.stem))
