@@ -69,8 +69,7 @@ def gru_cell(inputs: int, width: int) -> RecurrentCell:
 
         r, z = σ(W x + U h);   n = tanh(W x + r ⊙ (U h + b));   h' = (1 − z) ⊙ n + z ⊙ h
 
-    The three gates are arrays of their own: sliced out of one product, XLA for CPUs does not vectorise what follows
-    (ten times slower at 128 × 64).
+    The three gates are arrays of their own: sliced out of one product, XLA for CPUs does not vectorise what follows.
     """
 
     def init(key: Key) -> Tree:
