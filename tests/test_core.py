@@ -13,11 +13,11 @@ import metarl_jax
 from metarl_jax.core.distributions import categorical, diagonal_gaussian
 from metarl_jax.core.evaluation import by_episode, evaluate
 from metarl_jax.core.learner import inner_gradient, inner_optimiser, merge, partition
-from metarl_jax.core.lifetime import begin_lifetime, run_lifetime
+from metarl_jax.core.lifetime import begin_lifetime, first_rollout, run_lifetime
 from metarl_jax.core.losses import ppo, reinforce
 from metarl_jax.core.meta import centred_ranks
 from metarl_jax.core.networks import gru_cell
-from metarl_jax.core.policy import mlp_policy
+from metarl_jax.core.policy import gru_policy, mlp_policy
 from metarl_jax.core.returns import Boundaries, boundaries, discounted_returns, episode_time, gae, linear_baseline
 from metarl_jax.core.rollout import opening, rollout
 from metarl_jax.core.statistics import bootstrap_interval, iqm
@@ -189,6 +189,38 @@ def test_episodes_beyond_the_quota_do_not_count() -> None:
     np.testing.assert_allclose(
         curve.returns, [seen.reward[:2].sum(0).mean(), seen.reward[2:4].sum(0).mean()], rtol=1e-5
     )
+
+
+def test_the_next_value_is_that_of_the_true_successor() -> None:
+    """A memory's value of what really followed, recomputed step by step, in a record with all kinds of ends."""
+    environment = make("cartpole", steps=12, episodes=3)
+    policy = gru_policy(environment, 4)
+    params = jax.tree.map(lambda x: x + 0.3, policy.init(jax.random.key(0)))
+    task = environment.sample_task(jax.random.key(1), "train")
+    scene = opening(environment, policy, task, jax.random.key(2), 4)
+    _, seen = rollout(environment, policy, params, task, scene, jax.random.key(3), 40)
+    assert seen.terminated.any()
+    assert seen.truncated.any()
+
+    def ask(memory: Any, now: Experience) -> tuple[Any, Any]:
+        memory, _ = policy.apply(params, memory, now.timestep)
+        successor = Timestep(now.next_observation, now.action, now.reward, jnp.zeros(4, bool))
+        return memory, policy.apply(params, memory, successor)[1].value
+
+    values = jax.lax.scan(ask, scene.memory, seen._replace(memory=()))[1]
+    counts = ~np.asarray(seen.terminated)  # nothing follows the others
+    np.testing.assert_allclose(seen.next_value[counts], values[counts], atol=1e-5)
+
+
+@pytest.mark.parametrize("adaptations", [0, 2])
+def test_a_life_whose_first_rollout_was_made_before_is_the_same_life(adaptations: int) -> None:
+    lifetime = metarl_jax.algorithms.make("maml", hidden=(4,), adaptations=adaptations, envs=2).lifetime(make("bandit"))
+    meta_params = lifetime.learner.meta_init(jax.random.key(0))
+    task = lifetime.environment.sample_task(jax.random.key(1), "train")
+    state = begin_lifetime(lifetime, meta_params, task, jax.random.key(2))
+    key = jax.random.key(3)
+    live = jax.jit(lambda past: run_lifetime(lifetime, None, meta_params, state, key, past)[2])
+    jax.tree.map(np.testing.assert_array_equal, live(first_rollout(lifetime, state, key)[1]), live(None))
 
 
 def test_the_result_in_a_task_does_not_depend_on_the_others() -> None:

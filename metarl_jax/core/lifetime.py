@@ -13,6 +13,7 @@ from metarl_jax.core.rollout import Scene, opening, rollout
 from metarl_jax.core.types import Agent, Array, Experience, Key, Tree
 
 JudgeAgent = Callable[[Tree, Agent, Experience], Array]  # φ, agent, what it saw -> loss
+Record = tuple[Array, Experience]  # of turns: losses, and what was seen
 
 
 class Lifetime(NamedTuple):
@@ -53,11 +54,11 @@ def run_lifetime(
     past: Experience | None = None,
     judge_all: bool = False,
 ) -> tuple[LifetimeState, Array, Experience]:
-    """Live K + 1 rollouts with an adaptation between each two, or relive those of `past`.
+    """Live K + 1 rollouts with an adaptation between each two. The first n of them may be given and are relived.
 
-    With `past` [K+1, T, E] the environment is not touched: the same lifetime again, as a differentiable function of
-    φ. The losses are those of the agent that acted on what it then saw, [K+1]; unless `judge_all` only the last is
-    computed and the others are 0, and without a `loss` all are.
+    What is in `past` [n, T, E] is not acted again. With n = K + 1 the environment is not touched: the same lifetime
+    once more, as a differentiable function of φ. The losses are those of the agent that acted on what it then saw,
+    [K+1]; unless `judge_all` only the last is computed and the others are 0, and without a `loss` all are.
     """
 
     def act(state: LifetimeState, key: Key, seen: Experience | None) -> tuple[LifetimeState, Experience]:
@@ -66,23 +67,44 @@ def run_lifetime(
     def judge(state: LifetimeState, seen: Experience, wanted: bool) -> Array:
         return loss(meta_params, state.agent, seen) if wanted and loss is not None else jnp.zeros(())
 
-    Turn = tuple[Key, Experience | None]
-
-    def turn(state: LifetimeState, inputs: Turn) -> tuple[LifetimeState, tuple[Array, Experience]]:
+    def turn(state: LifetimeState, inputs: tuple[Key, Experience | None]) -> tuple[LifetimeState, Record]:
         act_key, adapt_key = jax.random.split(inputs[0])
         state, seen = act(state, act_key, inputs[1])
         judgement = judge(state, seen, judge_all)
         agent = lifetime.learner.adapt(meta_params, state.agent, seen, adapt_key)
         return state._replace(agent=agent), (judgement, seen)
 
-    turns_key, last_key = jax.random.split(key)
-    keys = jax.random.split(turns_key, lifetime.adaptations)
-    earlier, last = (None, None) if past is None else (jax.tree.map(lambda x: x[:-1], past), _at(past, -1))
     turn = jax.checkpoint(turn) if lifetime.remat else turn
-    state, (losses, history) = jax.lax.scan(turn, state, (keys, earlier), length=lifetime.adaptations)
-    state, seen = act(state, last_key, last)
-    losses = jnp.append(losses, judge(state, seen, True))
-    return state, losses, jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), history, seen)
+    turns, last = _turn_keys(lifetime, key)
+    relived = 0 if past is None else jax.tree.leaves(past)[0].shape[0]
+    earlier = jax.tree.map(lambda x: x[: lifetime.adaptations], past)
+    records: list[Record] = []
+    for stretch in ((turns[:relived], earlier), (turns[relived:], None)):
+        if len(stretch[0]) > 0:
+            state, record = jax.lax.scan(turn, state, stretch)
+            records.append(record)
+    seen = jax.tree.map(lambda x: x[-1], past) if relived > lifetime.adaptations else None
+    state, seen = act(state, jax.random.split(last)[0], seen)
+    records.append(jax.tree.map(lambda x: x[None], (judge(state, seen, True), seen)))
+    losses, history = jax.tree.map(lambda *parts: jnp.concatenate(parts), *records)
+    return state, losses, history
+
+
+def first_rollout(lifetime: Lifetime, state: LifetimeState, key: Key) -> tuple[LifetimeState, Experience]:
+    """What `run_lifetime` does first with this state and key, as a `past` of one rollout [1, T, E].
+
+    Newborn agents act alike in all tasks: vmapped over tasks their products are one.
+    """
+    turns, last = _turn_keys(lifetime, key)
+    act_key, _ = jax.random.split(turns[0] if lifetime.adaptations else last)
+    state, seen = _act(lifetime, state, act_key)
+    return state, jax.tree.map(lambda x: x[None], seen)
+
+
+def _turn_keys(lifetime: Lifetime, key: Key) -> tuple[Key, Key]:
+    """The keys [K] of the turns that end with an adaptation, and that of the last."""
+    keys = jax.random.split(key, lifetime.adaptations + 1)
+    return keys[:-1], keys[-1]
 
 
 def _act(lifetime: Lifetime, state: LifetimeState, key: Key) -> tuple[LifetimeState, Experience]:
@@ -93,7 +115,3 @@ def _act(lifetime: Lifetime, state: LifetimeState, key: Key) -> tuple[LifetimeSt
         environment, policy, state.agent.params, state.task, scene, act_key, lifetime.steps, lifetime.quota
     )
     return state._replace(scene=scene), seen
-
-
-def _at(experience: Experience, index: int) -> Experience:
-    return jax.tree.map(lambda x: x[index], experience)

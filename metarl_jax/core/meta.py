@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
 from metarl_jax.core.batching import Reduce, across_devices, map_tasks, mean_gradient
-from metarl_jax.core.lifetime import Lifetime, LifetimeState, begin_lifetime, run_lifetime
+from metarl_jax.core.lifetime import Lifetime, LifetimeState, begin_lifetime, first_rollout, run_lifetime
 from metarl_jax.core.losses import Loss, standardise
 from metarl_jax.core.objective import Objective, final
 from metarl_jax.core.types import Agent, Array, Experience, Key, Split, Tree
@@ -185,11 +185,7 @@ def _live(
     plan: _Plan, meta_params: Tree, life: tuple[Any, ...], past: Experience | None = None, judged: bool = True
 ) -> Any:
     """One life (task, birth key, state in progress, key), lived or relived: its objective, its end and its record."""
-    task, birth_key, state, key = life
-    if state is None:
-        state = begin_lifetime(plan.lifetime, meta_params, task, birth_key)
-    elif plan.lifetime.learner.shared:
-        state = state._replace(agent=plan.lifetime.learner.birth(meta_params, key))
+    state, key = _beginning(plan, meta_params, life), life[-1]
 
     def judge(meta_params: Tree, agent: Agent, seen: Experience) -> Array:
         return plan.loss(agent.params, seen)
@@ -199,14 +195,29 @@ def _live(
     return plan.objective.reduce(losses), state, history
 
 
-def _one_pass(plan: _Plan, meta_params: Tree, optimiser_state: Tree, lives: tuple[Any, ...], key: Key) -> Any:
-    """Live and differentiate together."""
+def _beginning(plan: _Plan, meta_params: Tree, life: tuple[Any, ...]) -> LifetimeState:
+    """The state from which a life goes on: a birth, or where it stood."""
+    task, birth_key, state, key = life
+    if state is None:
+        return begin_lifetime(plan.lifetime, meta_params, task, birth_key)
+    if plan.lifetime.learner.shared:
+        return state._replace(agent=plan.lifetime.learner.birth(meta_params, key))
+    return state
 
-    def objective(meta_params: Tree, *life: Any) -> tuple[Array, Any]:
-        value, state, history = _live(plan, meta_params, life)
+
+def _one_pass(plan: _Plan, meta_params: Tree, optimiser_state: Tree, lives: tuple[Any, ...], key: Key) -> Any:
+    """Live and differentiate together; only the first rollout of newborn agents is made by all tasks at once."""
+
+    def act(*life: Any) -> Experience:
+        return first_rollout(plan.lifetime, _beginning(plan, meta_params, life), life[-1])[1]
+
+    def objective(meta_params: Tree, past: Experience | None, *life: Any) -> tuple[Array, Any]:
+        value, state, history = _live(plan, meta_params, life, past)
         return value, (state, _report(history))
 
-    value, slope, (after, info) = mean_gradient(objective, plan.chunk, meta_params, *lives)
+    newborn = lives[2] is None and plan.lifetime.fresh
+    past = jax.vmap(act)(*lives) if newborn else None
+    value, slope, (after, info) = mean_gradient(objective, plan.chunk, meta_params, past, *lives)
     value, slope = plan.reduce((value, slope))
     updates, optimiser_state = plan.optimiser.update(slope, optimiser_state, meta_params)
     info = {**jax.tree.map(jnp.mean, info), "loss": value, "gradient_norm": optax.tree.norm(slope)}

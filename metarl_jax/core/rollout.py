@@ -50,9 +50,8 @@ def rollout(
     params = jax.lax.stop_gradient(params)
     task = jax.lax.stop_gradient(task)
     envs = scene.timestep.first.shape[0]
-    looks_ahead = policy.critic and policy.has_memory
 
-    def act(carry: tuple[Scene, Array], key: Key) -> tuple[tuple[Scene, Array], Experience]:
+    def act(carry: tuple[Scene, Array], key: Key) -> tuple[tuple[Scene, Array], tuple[Experience, Tree]]:
         scene, episodes = carry
         act_key, step_key, reset_key = jax.random.split(key, 3)
         memory, output = policy.apply(params, scene.memory, scene.timestep)
@@ -60,7 +59,6 @@ def rollout(
         step_keys = jax.random.split(step_key, envs)
         step = jax.vmap(environment.step, (0, 0, 0, None))(step_keys, scene.state, action, task)
         successor = Timestep(step.observation, action, step.reward, jnp.zeros(envs, bool))
-        ahead = policy.apply(params, memory, successor)[1].value if looks_ahead else output.value
         done = step.terminated | step.truncated
         counts = jnp.ones(envs, bool) if quota is None else episodes < quota
         episodes = episodes + done
@@ -69,7 +67,7 @@ def rollout(
             action=action,
             log_prob=policy.distribution.log_prob(output.distribution, action),
             value=output.value,
-            next_value=ahead,
+            next_value=output.value,  # made right below
             reward=step.reward,
             terminated=step.terminated,
             truncated=step.truncated,
@@ -81,12 +79,14 @@ def rollout(
         after = Scene(successor, step.state, memory)
         if quota != 1:
             after = _restart(environment, policy, reset_key, task, done, step, after)
-        return (after, episodes), record
+        return (after, episodes), (record, memory)
 
     start = (scene, jnp.zeros(envs, jnp.int32))
-    (after, _), experience = jax.lax.scan(act, start, jax.random.split(key, steps))
+    (after, _), (experience, memories) = jax.lax.scan(act, start, jax.random.split(key, steps))
     experience = experience._replace(memory=scene.memory)
-    if policy.critic and not looks_ahead:
+    if policy.critic and policy.has_memory:
+        experience = experience._replace(next_value=_look_ahead(policy, params, experience, memories))
+    elif policy.critic:
         experience = revalue(policy, params, experience)
     return after, jax.lax.stop_gradient(experience)
 
@@ -106,6 +106,30 @@ def revalue(policy: Policy, params: Tree, experience: Experience) -> Experience:
     value = replay(policy, params, experience).value
     after = experience.timestep._replace(observation=experience.next_observation)
     return experience._replace(value=value, next_value=policy.unroll(params, (), after).value)
+
+
+def _look_ahead(policy: Policy, params: Tree, experience: Experience, memories: Tree) -> Array:
+    """The values [T, E] of the true next observations, given the memories [T, E, ...] after each step.
+
+    Inside an episode it is the value of the next step. Only where the clock ended an episode, and where the record
+    ends, is the policy asked again: one step of every environment at a time, until none is left.
+    """
+    steps, envs = experience.value.shape
+    successor = Timestep(
+        experience.next_observation, experience.action, experience.reward, jnp.zeros((steps, envs), bool)
+    )
+
+    def ask(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        values, pending = carry
+        time = jnp.argmax(pending, axis=0)  # [E] the first of each
+        memory, timestep = jax.tree.map(lambda x: x[time, jnp.arange(envs)], (memories, successor))
+        answer = policy.apply(params, memory, timestep)[1].value
+        now = jnp.arange(steps)[:, None] == time
+        return jnp.where(now & pending, answer, values), pending & ~now
+
+    pending = experience.truncated.at[-1].set(True)
+    start = jnp.roll(experience.value, -1, axis=0)
+    return jax.lax.while_loop(lambda carry: jnp.any(carry[1]), ask, (start, pending))[0]
 
 
 def _choose(policy: Policy, key: Key, output: Output, greedy: Array | bool) -> Array:

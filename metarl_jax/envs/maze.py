@@ -43,8 +43,8 @@ class Maze(Environment):
     map. It earns 1 at the exit and pays `STEP_COST` for every other step; a move into a wall stays. An attempt is
     truncated after `steps` steps; `steps=0` stands for 20 x `size`.
 
-    Splits: `train` and `test` are mazes of `size`; `extrapolation` has mazes of `size + 2`. With `smallest` above 0 the
-    train split alone has mazes of all sizes from there to `size`: where chance rarely finds the exit of a large maze,
+    Splits: `train` and `test` are mazes of `size`, `extrapolation` of `size + 2`. With `smallest` above 0 half of the
+    train split alone has sizes drawn evenly from there to `size`: where chance rarely finds the exit of a large maze,
     small ones teach what to look for.
     """
 
@@ -107,11 +107,12 @@ class Maze(Environment):
         return Step(observe(state, task), state, reward, terminated, truncated, {})
 
     def draw_task(self, key: Key, split: Split) -> MazeTask:
-        size_key, tree_key, openings_key = jax.random.split(key, 3)
+        size_key, half_key, tree_key, openings_key = jax.random.split(key, 4)
         side = self.size + EXTRA if split == "extrapolation" else self.size
         size = jnp.int32(side)
         if split == "train" and self.smallest:
-            size = jax.random.randint(size_key, (), self.smallest, side + 1)
+            low = jnp.where(jax.random.bernoulli(half_key), self.smallest, side)
+            size = jax.random.randint(size_key, (), low, side + 1)
         inner = inside(side, size)
         opened = spanning_tree(tree_key, side, inner) | jax.random.bernoulli(openings_key, self.openings, inner.shape)
         right, down = jnp.split(opened & inner, 2)

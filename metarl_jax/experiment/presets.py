@@ -43,9 +43,9 @@ PAIRS: dict[tuple[str, str], Preset] = {
         run={"meta_steps": 220, "log_every": 20},
     ),
     ("rl2", "maze"): Preset(
-        algorithm=MEMORY | {"width": 128, "steps": 100, "lifespan": 4, "epochs": 3},
+        algorithm=MEMORY | {"width": 128, "steps": 100, "lifespan": 3, "tasks": 512, "epochs": 2},
         environment={"smallest": 2},
-        run={"meta_steps": 3000},
+        run={"meta_steps": 4000},
     ),
     ("rl2", "bandit"): Preset(
         algorithm={"tasks": 2000, "gamma": 1.0, "lambda_": 0.9, "meta_lr": 2e-3, "entropy": 0.02, "anneal": WHOLE_RUN},
