@@ -24,6 +24,7 @@ import jax
 from floor import Work, floor_seconds
 
 from metarl_jax.algorithms import make as make_algorithm
+from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.meta import MetaLearner
 from metarl_jax.envs import make as make_environment
 from metarl_jax.experiment import devices
@@ -40,10 +41,10 @@ class Workload:
     environment: str
     env: dict[str, Any]
     tasks: tuple[int, ...]
-    work: Callable[[MetaLearner, int], list[Work]]
+    work: Callable[[Algorithm, MetaLearner, int], list[Work]]
 
 
-def maml_work(widths: tuple[int, ...]) -> Callable[[MetaLearner, int], list[Work]]:
+def maml_work(widths: tuple[int, ...]) -> Callable[[Algorithm, MetaLearner, int], list[Work]]:
     """Second-order MAML with K adaptations, in units of F, the FLOPs of a forward pass over one rollout.
 
     A task acts K + 1 times (F each; before it adapts, all tasks can act in one product). The inner gradients and the
@@ -52,7 +53,7 @@ def maml_work(widths: tuple[int, ...]) -> Callable[[MetaLearner, int], list[Work
     The narrow first and last layers are counted at the rate of the wide one between them.
     """
 
-    def work(learner: MetaLearner, tasks: int) -> list[Work]:
+    def work(algorithm: Algorithm, learner: MetaLearner, tasks: int) -> list[Work]:
         life, wide = learner.lifetime, widths[1]
         rows, adaptations = life.envs * life.steps, life.adaptations
         products = [2.0 * i * o * rows * tasks for i, o in itertools.pairwise(widths)]
@@ -70,14 +71,14 @@ def maml_work(widths: tuple[int, ...]) -> Callable[[MetaLearner, int], list[Work
     return work
 
 
-def rl2_work(inputs: int, width: int, outputs: int) -> Callable[[MetaLearner, int], list[Work]]:
+def rl2_work(inputs: int, width: int, outputs: int) -> Callable[[Algorithm, MetaLearner, int], list[Work]]:
     """RL² under PPO: act once, then in each epoch a forward pass, slopes and weights.
 
     The recurrent products come step by step, with as many rows as a device has trials; all others at once.
     """
 
-    def work(learner: MetaLearner, tasks: int) -> list[Work]:
-        relives = make_algorithm("rl2").relives()
+    def work(algorithm: Algorithm, learner: MetaLearner, tasks: int) -> list[Work]:
+        relives = algorithm.relives()
         steps, share = learner.lifetime.steps, tasks // max(1, jax.device_count())
         batch = share // relives.minibatches
         rows = steps * tasks
@@ -143,7 +144,7 @@ def measure(name: str, tasks: int) -> dict[str, Any]:
         times.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # before the floor allocates anything
     median = sorted(times)[len(times) // 2]
-    floor = floor_seconds(workload.work(learner, tasks), mesh)
+    floor = floor_seconds(workload.work(algorithm, learner, tasks), mesh)
     return {
         "workload": name,
         "tasks": tasks,

@@ -27,6 +27,11 @@ SETTINGS = {  # over the defaults of `metarl train ALGORITHM cartpole`
         {"adaptations": 3, "inner_lr": 0.3, "learned_rates": True, "meta_lr": 2e-3, "meta_steps": 300},
         {"physics": "mild", "steps": 200, "episodes": 1},
     ),
+    "maml-without-steps": (  # the control: the same pipeline, and no step is taken
+        "maml",
+        {"adaptations": 3, "inner_lr": 0.0, "meta_lr": 2e-3, "meta_steps": 300},
+        {"physics": "mild", "steps": 200, "episodes": 1},
+    ),
 }
 
 
@@ -55,8 +60,9 @@ def by_episode(table: Table, setting: str, runs: Runs, tasks: int) -> None:
 
 def by_step(table: Table, setting: str, runs: Runs, tasks: int) -> None:
     """MAML's return after each gradient step, and that of a random network given the same experience."""
-    runs.add(table, "maml", "mild+flip", tasks, steps, kind="step", first=0)
-    runs.add_scratch(table, "mild+flip", tasks)
+    runs.add(table, setting, "mild+flip", tasks, steps, kind="step", first=0)
+    if setting == "maml":
+        runs.add_scratch(table, "mild+flip", tasks)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ class Runs:
         config = self.results[0].config
         self.environment, self.schedule = config.environment, config.algorithm.schedule
         self.algorithm, self.lifetime = config.algorithm, config.algorithm.lifetime(config.environment)
+        self._tasks: dict[tuple[int, str], Any] = {}
 
     @functools.cached_property
     def cost(self) -> str:
@@ -60,7 +61,10 @@ class Runs:
         return f"trained {self.results[0].metrics['env_steps'][-1]:.3g} env steps, {seconds:.0f} s a seed"
 
     def tasks(self, count: int, split: str = "test") -> Any:
-        return sample_tasks(self.environment, split, count, jax.random.key(TEST_KEY))
+        """The held-out tasks, the same in every row."""
+        if (count, split) not in self._tasks:
+            self._tasks[count, split] = sample_tasks(self.environment, split, count, jax.random.key(TEST_KEY))
+        return self._tasks[count, split]
 
     def add(
         self,

@@ -1,0 +1,152 @@
+"""That each algorithm learns what it exists for, against the control in which only that is switched off."""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from metarl_jax.algorithms import make
+from metarl_jax.core.environment import Environment
+from metarl_jax.core.evaluation import evaluate, random_curve, trial
+from metarl_jax.core.lifetime import Lifetime, begin_lifetime
+from metarl_jax.core.policy import Policy
+from metarl_jax.core.types import Array, Timestep, Tree
+from metarl_jax.envs import make as make_environment
+from metarl_jax.oracles import reference
+
+pytestmark = pytest.mark.slow
+
+TASKS = 500  # held out
+
+
+def learned(name: str, environment: Environment, meta_steps: int, **options: Any) -> tuple[Lifetime, Tree, Tree]:
+    """The meta-trained lifetime with its φ, and what was logged at each meta-step."""
+    meta = make(name, **options).build(environment)
+
+    @jax.jit
+    def run(key: Array) -> tuple[Any, Any]:
+        init_key, key = jax.random.split(key)
+        return jax.lax.scan(meta.step, meta.init(init_key), jax.random.split(key, meta_steps))
+
+    state, info = run(jax.random.key(0))
+    return meta.lifetime, state.meta_params, info
+
+
+@functools.cache
+def held_out(environment: Environment) -> Tree:
+    keys = jax.random.split(jax.random.key(99), TASKS)
+    return jax.jit(jax.vmap(lambda key: environment.sample_task(key, "test")))(keys)
+
+
+def returns(lifetime: Lifetime, meta_params: Tree, adaptations: int, stride: int = 1) -> np.ndarray:
+    """Mean return over held-out tasks by report and episode, [reports, episodes]."""
+    tasks = held_out(lifetime.environment)
+    curve = jax.jit(lambda φ: evaluate(lifetime, φ, tasks, jax.random.key(7), adaptations, stride=stride))(meta_params)
+    return np.asarray(curve.returns.mean(axis=0))
+
+
+def by_chance(environment: Environment) -> float:
+    return float(random_curve(environment, held_out(environment), jax.random.key(8)).returns.mean())
+
+
+def best(environment: Environment) -> float:
+    known = reference(environment)
+    assert known is not None
+    return float(known(jax.random.key(9), held_out(environment)).mean())
+
+
+def test_policy_gradient_learns_a_task_from_scratch() -> None:
+    environment = make_environment("tabular", states=5, actions=3, steps=10, episodes=1)
+    algorithm = make("policy_gradient", envs=16)
+    after = returns(algorithm.lifetime(environment), {}, adaptations=1, stride=60)[:, 0]
+    chance, ceiling = by_chance(environment), best(environment)
+    print(after, chance, ceiling)
+    assert abs(after[0] - chance) < 1.0
+    assert after[1] > chance + 0.75 * (ceiling - chance)
+
+
+def test_maml_adapts_in_one_step_and_not_without_it() -> None:
+    environment = make_environment("navigation", steps=30)
+    common = {"hidden": (32, 32), "envs": 20, "tasks": 20, "meta_lr": 3e-3}
+    before, after = returns(*learned("maml", environment, 200, inner_lr=0.1, **common)[:2], adaptations=1)
+    unmoved = returns(*learned("maml", environment, 200, inner_lr=0.0, **common)[:2], adaptations=1)
+    print(before, after, unmoved, best(environment))
+    assert after > 0.6 * before  # returns are negative: 40 % of the distance is saved
+    assert after > unmoved[1] * 0.7
+    np.testing.assert_allclose(unmoved[1], unmoved[0], rtol=0.05)
+
+
+def test_q_learning_starts_where_few_steps_go_far() -> None:
+    environment = make_environment("tabular", states=5, actions=3, steps=10, episodes=1)
+    lifetime, meta_params, _ = learned("q_learning", environment, 200, envs=4, tasks=40, adaptations=2, meta_lr=1e-2)
+    newborn = lifetime.learner.meta_init(jax.random.key(3))
+    tuned, untuned = (returns(lifetime, φ, adaptations=2)[:, 0] for φ in (meta_params, newborn))
+    print(tuned, untuned, by_chance(environment), best(environment))
+    assert tuned[2] > tuned[0] + 1.0
+    assert tuned[2] > untuned[2] + 1.0
+
+
+@functools.cache
+def bandit_memory() -> tuple[Lifetime, Tree]:
+    options = {
+        "width": 32,
+        "tasks": 1000,
+        "gamma": 1.0,
+        "lambda_": 0.9,
+        "meta_lr": 3e-3,
+        "entropy": 0.02,
+        "anneal": 150,
+    }
+    return learned("rl2", make_environment("bandit"), 150, **options)[:2]
+
+
+def test_a_memory_plays_the_bandit_nearly_as_well_as_bayes() -> None:
+    lifetime, meta_params = bandit_memory()
+    score = returns(lifetime, meta_params, adaptations=0).mean()
+    print(score)
+    assert 6.35 < score < 6.66 + 0.25  # Bayes: 6.660; 500 tasks of 10 pulls have a standard error of 0.08
+
+
+def test_a_memory_that_sees_the_rewards_of_others_does_not_adapt() -> None:
+    """Each task is shown the rewards of the next one: nothing that it pulls explains what it sees."""
+    lifetime, meta_params = bandit_memory()
+    honest, neighbours = lifetime.policy, [(i, (i + 1) % TASKS) for i in range(TASKS)]
+
+    def apply(params: Tree, memory: Tree, timestep: Timestep) -> Any:
+        reward = jax.lax.ppermute(timestep.previous_reward, "tasks", neighbours)
+        return honest.apply(params, memory, timestep._replace(previous_reward=reward))
+
+    def score(policy: Policy) -> float:
+        playing = lifetime._replace(policy=policy)
+
+        def one(task: Tree, key: Array) -> Array:
+            state = begin_lifetime(playing, meta_params, task, key)
+            return trial(playing, state, key, episodes=1, envs=8, greedy=False).returns[0]
+
+        play = jax.jit(jax.vmap(one, axis_name="tasks"))
+        return float(play(held_out(lifetime.environment), jax.random.split(jax.random.key(7), TASKS)).mean())
+
+    honestly, deceived = score(honest), score(honest._replace(apply=apply))
+    print(honestly, deceived)
+    assert honestly > 6.3
+    assert abs(deceived - 5.0) < 0.2  # chance
+
+
+def test_a_discount_that_tunes_itself_outlearns_a_fixed_one() -> None:
+    environment = make_environment("cartpole", steps=100, episodes=1, flip=False)
+    common = {"gamma": 0.5, "tunes": ("gamma",), "envs": 8, "lifespan": 50, "hidden": (32,)}
+    common |= {"inner_optimiser": "adam", "inner_lr": 0.01}
+    tuned, φ, _ = learned("meta_gradient", environment, 100, meta_lr=0.05, **common)
+    fixed, ψ, _ = learned("meta_gradient", environment, 100, meta_lr=0.0, **common)
+    print(jax.nn.sigmoid(φ["gamma"]), jax.nn.sigmoid(ψ["gamma"]))
+    print(returns(tuned, φ, 2, 50)[:, 0], returns(fixed, ψ, 2, 50)[:, 0])
+
+
+def test_a_learned_reward_teaches_faster_than_the_tasks_own() -> None:
+    environment = make_environment("cartpole", steps=100, episodes=1)
+    common = {"envs": 8, "tasks": 16, "lifespan": 5, "hidden": (32,)}
+    taught = learned("intrinsic_reward", environment, 200, **common)
+    control = learned("intrinsic_reward", environment, 1, reward_scale=0.0, **common)
+    print(returns(*taught[:2], 2, 10)[:, 0], returns(*control[:2], 2, 10)[:, 0])
