@@ -16,10 +16,10 @@ from metarl_jax.experiment.results import Table
 RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "cartpole.json"
 SETTINGS = {  # over the defaults of `metarl train ALGORITHM cartpole`
     "mild+flip": ("rl2", {}, {"physics": "mild"}),
-    "wide+flip": ("rl2", {"meta_steps": 1500}, {"physics": "wide"}),
+    "wide+flip": ("rl2", {"meta_steps": 1500, "tasks": 512, "epochs": 2, "meta_lr": 3e-3}, {"physics": "wide"}),
     "scrambled": (
         "rl2",
-        {"meta_steps": 3000, "lifespan": 50, "width": 128, "meta_lr": 2e-3},
+        {"meta_steps": 1500, "lifespan": 50, "width": 128, "tasks": 512, "epochs": 2, "meta_lr": 2e-3},
         {"physics": "wide", "scrambled": True, "steps": 200, "episodes": 16},
     ),
     "maml": (
@@ -55,6 +55,7 @@ def by_episode(table: Table, setting: str, runs: Runs, tasks: int) -> None:
     runs.add(table, "rl2-gru", setting, tasks)
     runs.add(table, "rl2-gru-greedy", setting, tasks, greedy=True)
     runs.add(table, "rl2-gru-forgetting", setting, tasks, forgetting=True)
+    runs.add_scratch(table, setting, tasks)
     runs.add_references(table, setting, tasks)
 
 
@@ -62,7 +63,7 @@ def by_step(table: Table, setting: str, runs: Runs, tasks: int) -> None:
     """MAML's return after each gradient step, and that of a random network given the same experience."""
     runs.add(table, setting, "mild+flip", tasks, steps, kind="step", first=0)
     if setting == "maml":
-        runs.add_scratch(table, "mild+flip", tasks)
+        runs.add_scratch(table, "mild+flip", tasks, steps, kind="step")
 
 
 if __name__ == "__main__":

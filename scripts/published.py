@@ -108,10 +108,12 @@ class Runs:
             values = np.asarray(known(jax.random.key(9), tasks), np.float64)
             add_cells(table, "reference", f"{column},{kind}", values[None], note=self.environment.reference)
 
-    def add_scratch(self, table: Table, column: str, count: int) -> None:
-        """Add the row of a random network that adapts as often, to as much experience."""
+    def add_scratch(
+        self, table: Table, column: str, count: int, measure: Measure = episodes, *, kind: str = "episode"
+    ) -> None:
+        """Add the row of a random network that adapts as often, or after each episode, to as much experience."""
         curve = scratch_curve(self.environment, self.lifetime, self.tasks(count), jax.random.key(10), self.schedule)
-        add_cells(table, "from-scratch", f"{column},step", steps(curve)[None], first=0)
+        add_cells(table, "from-scratch", f"{column},{kind}", measure(curve)[None], first=int(kind == "episode"))
 
 
 def add_cells(table: Table, row: str, column: str, values: np.ndarray, first: int = 1, note: str | None = None) -> None:

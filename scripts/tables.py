@@ -21,11 +21,18 @@ def render(text: str) -> str:
 
 def table(name: str, methods: list[str], columns: list[str]) -> str:
     """A Markdown table: a method a line, a cell a column."""
-    rows = json.loads((RESULTS / f"{name}.json").read_text())["rows"]
-    cells = {(row["row"], row["column"]): row for row in rows}
+    cells = read_cells(json.loads((RESULTS / f"{name}.json").read_text()))
     lines = [["", *columns], ["---", *["---:"] * len(columns)]]
     lines += [[method, *(words(cells.get((method, column))) for column in columns)] for method in methods]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def read_cells(results: dict | list) -> dict[tuple[str, str], dict]:
+    """The cells of a file by row and column; of a list of measurements, by what was measured and the quantity."""
+    if isinstance(results, dict):
+        return {(row["row"], row["column"]): row for row in results["rows"]}
+    measured = [(f"{line['workload']},tasks={line['tasks']}", line) for line in results]
+    return {(row, key): {"value": value, "interval": None} for row, line in measured for key, value in line.items()}
 
 
 def words(cell: dict | None) -> str:
@@ -33,7 +40,7 @@ def words(cell: dict | None) -> str:
     if cell is None or cell["value"] is None:
         return ""
     half = f" ±{(cell['interval'][1] - cell['interval'][0]) / 2:.2g}" if cell["interval"] else ""
-    return f"{cell['value']:.4g}{half}"
+    return f"{cell['value']:,.0f}" if cell["value"] >= 10_000 else f"{cell['value']:.4g}{half}"
 
 
 if __name__ == "__main__":
