@@ -20,7 +20,7 @@ lint: install
 	$(BIN)/mypy
 
 bench: install
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/speed.py --out benchmarks/results/speed.json
 
 install: $(VENV)/installed
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from shell_toy import SHORT, toy  # noqa: F401
 
+from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.experiment import api, checkpoint, interruption, progress, run_folder, training
 from metarl_jax.experiment.config import resolve
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
@@ -84,6 +85,19 @@ def test_interrupted_and_resumed_equals_uninterrupted(whole, tmp_path, monkeypat
     assert (caught.value.exit_code, caught.value.step) == (143, 4 * lines)
     assert api.load(tmp_path / "run").step == 4 * lines
     assert_same_run(api.resume(tmp_path / "run", quiet=True), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_goes_on_as_if_it_had_not_been_interrupted(algorithm, tmp_path, monkeypatch):
+    pair = (algorithm, "bandit")
+    options = {"preset": "tiny", "meta_steps": 4, "log_every": 1, "checkpoint_every": 4, "evaluation_tasks": 0}
+    uninterrupted = api.train(*pair, out=tmp_path / "whole", quiet=True, **options)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2)
+        with pytest.raises(Interrupted):
+            api.train(*pair, out=tmp_path / "run", quiet=True, **options)
+    assert_same_run(api.resume(tmp_path / "run", quiet=True), uninterrupted)
 
 
 def test_work_after_the_last_checkpoint_is_repeated_not_doubled(whole, tmp_path):
