@@ -62,7 +62,6 @@ def test_policy_gradient_learns_a_task_from_scratch() -> None:
     algorithm = make("policy_gradient", envs=16)
     after = returns(algorithm.lifetime(environment), {}, adaptations=1, stride=60)[:, 0]
     chance, ceiling = by_chance(environment), best(environment)
-    print(after, chance, ceiling)
     assert abs(after[0] - chance) < 1.0
     assert after[1] > chance + 0.75 * (ceiling - chance)
 
@@ -72,7 +71,6 @@ def test_maml_adapts_in_one_step_and_not_without_it() -> None:
     common = {"hidden": (32, 32), "envs": 20, "tasks": 20, "meta_lr": 3e-3}
     before, after = returns(*learned("maml", environment, 200, inner_lr=0.1, **common)[:2], adaptations=1)
     unmoved = returns(*learned("maml", environment, 200, inner_lr=0.0, **common)[:2], adaptations=1)
-    print(before, after, unmoved, best(environment))
     assert after > 0.6 * before  # returns are negative: 40 % of the distance is saved
     assert after > unmoved[1] * 0.7
     np.testing.assert_allclose(unmoved[1], unmoved[0], rtol=0.05)
@@ -83,7 +81,6 @@ def test_q_learning_starts_where_few_steps_go_far() -> None:
     lifetime, meta_params, _ = learned("q_learning", environment, 200, envs=4, tasks=40, adaptations=2, meta_lr=1e-2)
     newborn = lifetime.learner.meta_init(jax.random.key(3))
     tuned, untuned = (returns(lifetime, φ, adaptations=2)[:, 0] for φ in (meta_params, newborn))
-    print(tuned, untuned, by_chance(environment), best(environment))
     assert tuned[2] > tuned[0] + 1.0
     assert tuned[2] > untuned[2] + 1.0
 
@@ -105,7 +102,6 @@ def bandit_memory() -> tuple[Lifetime, Tree]:
 def test_a_memory_plays_the_bandit_nearly_as_well_as_bayes() -> None:
     lifetime, meta_params = bandit_memory()
     score = returns(lifetime, meta_params, adaptations=0).mean()
-    print(score)
     assert 6.35 < score < 6.66 + 0.25  # Bayes: 6.660; 500 tasks of 10 pulls have a standard error of 0.08
 
 
@@ -129,24 +125,26 @@ def test_a_memory_that_sees_the_rewards_of_others_does_not_adapt() -> None:
         return float(play(held_out(lifetime.environment), jax.random.split(jax.random.key(7), TASKS)).mean())
 
     honestly, deceived = score(honest), score(honest._replace(apply=apply))
-    print(honestly, deceived)
     assert honestly > 6.3
     assert abs(deceived - 5.0) < 0.2  # chance
 
 
 def test_a_discount_that_tunes_itself_outlearns_a_fixed_one() -> None:
+    """At γ = ½ every step of a balanced pole is worth the same two rewards: there is next to nothing to learn from."""
     environment = make_environment("cartpole", steps=100, episodes=1, flip=False)
     common = {"gamma": 0.5, "tunes": ("gamma",), "envs": 8, "lifespan": 50, "hidden": (32,)}
     common |= {"inner_optimiser": "adam", "inner_lr": 0.01}
     tuned, φ, _ = learned("meta_gradient", environment, 100, meta_lr=0.05, **common)
     fixed, ψ, _ = learned("meta_gradient", environment, 100, meta_lr=0.0, **common)
-    print(jax.nn.sigmoid(φ["gamma"]), jax.nn.sigmoid(ψ["gamma"]))
-    print(returns(tuned, φ, 2, 50)[:, 0], returns(fixed, ψ, 2, 50)[:, 0])
+    assert jax.nn.sigmoid(φ["gamma"]) > 0.8
+    np.testing.assert_allclose(jax.nn.sigmoid(ψ["gamma"]), 0.5, rtol=1e-5)
+    with_tuning, without = (returns(*one, 1, 100)[1, 0] for one in ((tuned, φ), (fixed, ψ)))
+    assert with_tuning > 2 * without
 
 
 def test_a_learned_reward_teaches_faster_than_the_tasks_own() -> None:
     environment = make_environment("cartpole", steps=100, episodes=1)
-    common = {"envs": 8, "tasks": 16, "lifespan": 5, "hidden": (32,)}
-    taught = learned("intrinsic_reward", environment, 200, **common)
+    common = {"envs": 8, "tasks": 16, "lifespan": 3, "hidden": (32,)}
+    taught = learned("intrinsic_reward", environment, 100, **common)
     control = learned("intrinsic_reward", environment, 1, reward_scale=0.0, **common)
-    print(returns(*taught[:2], 2, 10)[:, 0], returns(*control[:2], 2, 10)[:, 0])
+    print(returns(*taught[:2], 1, 12)[:, 0], returns(*control[:2], 1, 12)[:, 0])
