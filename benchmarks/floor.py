@@ -66,25 +66,22 @@ def everywhere(kernel: Callable[..., Any], mesh: jax.sharding.Mesh | None) -> Ca
     )
 
 
-def _forward(x: jax.Array, w: jax.Array, y: jax.Array) -> jax.Array:
-    def once(i: int, carry: jax.Array) -> jax.Array:
-        return jnp.tanh((x + carry[0, 0]) @ w)
+def _product(x: jax.Array, w: jax.Array, carry: jax.Array) -> jax.Array:
+    """x w, each time anew: the smaller factor changes by what the last repeat put out."""
+    nudge = 1e-9 * carry[0, 0]
+    return (x + nudge) @ w if x.size < w.size else x @ (w + nudge)
 
-    return jax.lax.fori_loop(0, REPEATS, once, y)
+
+def _forward(x: jax.Array, w: jax.Array, y: jax.Array) -> jax.Array:
+    return jax.lax.fori_loop(0, REPEATS, lambda i, carry: jnp.tanh(_product(x, w, carry)), y)
 
 
 def _slope(x: jax.Array, w: jax.Array, y: jax.Array) -> jax.Array:
-    def once(i: int, carry: jax.Array) -> jax.Array:
-        return ((x + carry[0, 0]) @ w) * (1 - y**2)
-
-    return jax.lax.fori_loop(0, REPEATS, once, y)
+    return jax.lax.fori_loop(0, REPEATS, lambda i, carry: _product(x, w, carry) * (1 - y**2), y)
 
 
 def _weights(x: jax.Array, w: jax.Array, y: jax.Array) -> jax.Array:
-    def once(i: int, carry: jax.Array) -> jax.Array:
-        return x.T @ (y + 1e-9 * carry[0, 0])
-
-    return jax.lax.fori_loop(0, REPEATS, once, w)
+    return jax.lax.fori_loop(0, REPEATS, lambda i, carry: _product(x.T, y, carry), w)
 
 
 KERNELS = {"forward": _forward, "slope": _slope, "weights": _weights}

@@ -74,7 +74,8 @@ def maml_work(widths: tuple[int, ...]) -> Callable[[Algorithm, MetaLearner, int]
 def rl2_work(inputs: int, width: int, outputs: int) -> Callable[[Algorithm, MetaLearner, int], list[Work]]:
     """RL² under PPO: act once, then in each epoch a forward pass, slopes and weights.
 
-    The recurrent products come step by step, with as many rows as a device has trials; all others at once.
+    The recurrent products come step by step, three gates in one, with as many rows as a device has trials; all others
+    at once.
     """
 
     def work(algorithm: Algorithm, learner: MetaLearner, tasks: int) -> list[Work]:
@@ -84,10 +85,10 @@ def rl2_work(inputs: int, width: int, outputs: int) -> Callable[[Algorithm, Meta
         rows = steps * tasks
         recurrent, outer = 6.0 * width * width * rows, 2.0 * (inputs * 3 * width + (inputs + width) * outputs) * rows
         return [
-            Work("forward", recurrent + outer, share, width, width),
-            Work("forward", recurrent * relives.epochs, batch, width, width),
-            Work("slope", recurrent * relives.epochs, batch, width, width),
-            Work("weights", recurrent * relives.epochs, batch * steps, width, width),
+            Work("forward", recurrent + outer, share, width, 3 * width),
+            Work("forward", recurrent * relives.epochs, batch, width, 3 * width),
+            Work("slope", recurrent * relives.epochs, batch, 3 * width, width),
+            Work("weights", recurrent * relives.epochs, batch * steps, width, 3 * width),
             Work("forward", outer * relives.epochs, batch * steps, inputs, width),
             Work("weights", outer * relives.epochs, batch * steps, inputs, width),
         ]

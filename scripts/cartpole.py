@@ -16,10 +16,22 @@ from metarl_jax.experiment.results import Table
 RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "cartpole.json"
 SETTINGS = {  # over the defaults of `metarl train ALGORITHM cartpole`
     "mild+flip": ("rl2", {}, {"physics": "mild"}),
-    "wide+flip": ("rl2", {"meta_steps": 1500, "tasks": 512, "epochs": 2, "meta_lr": 3e-3}, {"physics": "wide"}),
+    "wide+flip": (
+        "rl2",
+        {"meta_steps": 2500, "tasks": 512, "epochs": 2, "minibatches": 8, "meta_lr": 2e-3},
+        {"physics": "wide"},
+    ),
     "scrambled": (
         "rl2",
-        {"meta_steps": 1500, "lifespan": 50, "width": 128, "tasks": 512, "epochs": 2, "meta_lr": 2e-3},
+        {
+            "meta_steps": 2750,
+            "lifespan": 50,
+            "width": 128,
+            "tasks": 512,
+            "epochs": 2,
+            "minibatches": 8,
+            "meta_lr": 1.5e-3,
+        },
         {"physics": "wide", "scrambled": True, "steps": 200, "episodes": 16},
     ),
     "maml": (

@@ -191,6 +191,35 @@ def test_episodes_beyond_the_quota_do_not_count() -> None:
     )
 
 
+def test_a_quota_is_counted_over_the_windows_of_a_life() -> None:
+    environment = make("tabular", states=3, actions=2, steps=2)
+    policy = mlp_policy(environment, (4,))
+    params = policy.init(jax.random.key(2))
+    task = environment.sample_task(jax.random.key(0), "train")
+    scene = opening(environment, policy, task, jax.random.key(1), 3)
+    scene, first = rollout(environment, policy, params, task, scene, jax.random.key(3), 3, quota=2)
+    scene, second = rollout(environment, policy, params, task, scene, jax.random.key(4), 3, quota=2)
+    np.testing.assert_array_equal(np.concatenate([first.weight, second.weight])[:, 0], [1, 1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(np.concatenate([first.final, second.final])[:, 0], [0, 0, 0, 1, 0, 0])
+    np.testing.assert_array_equal(scene.episodes, 3)
+
+
+def test_a_trial_in_windows_ends_with_its_quota_or_its_span() -> None:
+    environment = make("tabular", states=3, actions=2, steps=2, episodes=2)  # a trial of 4 steps
+    options = {"tasks": 1, "width": 4, "epochs": 1, "minibatches": 1, "steps": 3}
+
+    def ages(**more: Any) -> list[int]:
+        learner = metarl_jax.make_algorithm("rl2", **options, **more).build(environment)
+        step, state, lived = jax.jit(learner.step), learner.init(jax.random.key(0)), []
+        for key in jax.random.split(jax.random.key(1), 5):
+            state, _ = step(state, key)
+            lived.append(int(state.lived[0]))
+        return lived
+
+    assert ages(lifespan=9) == [1, 2, 1, 2, 1]
+    assert ages(lifespan=3, across_episodes=False) == [1, 2, 3, 1, 2]
+
+
 def test_the_next_value_is_that_of_the_true_successor() -> None:
     """A memory's value of what really followed, recomputed step by step, in a record with all kinds of ends."""
     environment = make("cartpole", steps=12, episodes=3)

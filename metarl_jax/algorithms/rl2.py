@@ -21,9 +21,10 @@ class RL2(Algorithm):
 
     Args:
         across_episodes: let returns run on across the ends of episodes, so that what is found out in one is worth
-            something in the next. Not where every step is rewarded and episodes are not counted (CartPole in a window
-            of `steps`): there an early end would cost nothing.
-        lifespan: windows of `steps` that make a trial; gradients reach back to the start of a window.
+            something in the next, and end a trial when the environment's quota of episodes is used up. Otherwise windows
+            of `steps` count no episodes: right where every step is rewarded (CartPole), since a quota that early ends
+            use up would leave little to learn from.
+        lifespan: windows of `steps` that a trial lasts at most; gradients reach back to the start of a window.
         width: units of the recurrent memory.
         hidden: widths of the layers between memory and heads.
         lambda_: trace decay of the advantages.
@@ -70,6 +71,7 @@ class RL2(Algorithm):
     def lifetime(self, environment: Environment) -> Lifetime:
         policy = gru_policy(environment, self.width, self.hidden)
         steps, quota = self.rollout_steps(environment, environment.trial_episodes)
+        quota = environment.trial_episodes if self.across_episodes else quota
         return Lifetime(environment, policy, frozen(policy.init), 0, self.envs, steps, quota, fresh=self.lifespan == 1)
 
     def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:

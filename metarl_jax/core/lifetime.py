@@ -25,7 +25,7 @@ class Lifetime(NamedTuple):
     adaptations: int  # K; a lifetime has K + 1 rollouts, and the agent adapts between them
     envs: int  # E
     steps: int  # T
-    quota: int | None = None  # episodes that count in a rollout; later steps weigh nothing
+    quota: int | None = None  # episodes that count from an opening on; later steps weigh nothing
     fresh: bool = True  # every rollout opens new episodes with blank memory; else the last scene goes on
     remat: bool = False  # recompute each turn in the backward pass: memory grows with T, not with K T
 

@@ -61,8 +61,9 @@ def backprop(
     """Differentiate through the lifetimes.
 
     One epoch lives and differentiates in one pass. More epochs live first and then relive the record, each time
-    with φ as it has become: PPO over lifetimes. Agents live for `lifespan` meta-steps: with more than one, a
-    meta-step is a window on a longer life, and its gradient reaches back to the window's start.
+    with φ as it has become: PPO over lifetimes. Agents live for `lifespan` meta-steps, or until their quota of
+    episodes is used up: with more than one, a meta-step is a window on a longer life, and its gradient reaches back to
+    the window's start.
     """
     persistent = lifespan > 1
     live = _one_pass if epochs == Epochs() and not lifetime.learner.shared else _several_epochs
@@ -290,8 +291,10 @@ def _births(lifetime: Lifetime, split: Split, meta_params: Tree, key: Key, tasks
 
 
 def _reborn(lifetime: Lifetime, split: Split, state: MetaState, key: Key, tasks: int, lifespan: int) -> MetaState:
-    """Replace the lives that have reached their span by new ones in new tasks."""
+    """Replace the lives that have reached their span, or used up their episodes, by new ones in new tasks."""
     over = state.lived >= lifespan
+    if lifetime.quota is not None and not lifetime.fresh:
+        over |= jnp.all(state.lifetimes.scene.episodes >= lifetime.quota, axis=1)
 
     def replaced() -> LifetimeState:
         fresh = _births(lifetime, split, state.meta_params, key, tasks)

@@ -16,6 +16,7 @@ class Scene(NamedTuple):
     timestep: Timestep  # [E, ...]
     state: Tree  # [E, ...]
     memory: Tree  # [E, ...]
+    episodes: Array  # [E] int32 ended so far
 
 
 def opening(environment: Environment, policy: Policy, task: Tree, key: Key, envs: int) -> Scene:
@@ -28,7 +29,7 @@ def opening(environment: Environment, policy: Policy, task: Tree, key: Key, envs
         previous_reward=jnp.zeros(envs),
         first=jnp.ones(envs, bool),
     )
-    return Scene(timestep, state, policy.initial_memory((envs,)))
+    return Scene(timestep, state, policy.initial_memory((envs,)), episodes=jnp.zeros(envs, jnp.int32))
 
 
 def rollout(
@@ -44,15 +45,15 @@ def rollout(
 ) -> tuple[Scene, Experience]:
     """Act for T steps in E environments with frozen parameters.
 
-    Episodes follow one another in the same task. After `quota` of them an environment's steps weigh nothing.
+    Episodes follow one another in the same task. After `quota` of them, counted from the opening, an environment's
+    steps weigh nothing.
     Nothing here is differentiated: callers recompute what they differentiate with `replay`.
     """
     params = jax.lax.stop_gradient(params)
     task = jax.lax.stop_gradient(task)
     envs = scene.timestep.first.shape[0]
 
-    def act(carry: tuple[Scene, Array], key: Key) -> tuple[tuple[Scene, Array], tuple[Experience, Tree]]:
-        scene, episodes = carry
+    def act(scene: Scene, key: Key) -> tuple[Scene, tuple[Experience, Tree]]:
         act_key, step_key, reset_key = jax.random.split(key, 3)
         memory, output = policy.apply(params, scene.memory, scene.timestep)
         action = _choose(policy, act_key, output, greedy)
@@ -60,8 +61,8 @@ def rollout(
         step = jax.vmap(environment.step, (0, 0, 0, None))(step_keys, scene.state, action, task)
         successor = Timestep(step.observation, action, step.reward, jnp.zeros(envs, bool))
         done = step.terminated | step.truncated
-        counts = jnp.ones(envs, bool) if quota is None else episodes < quota
-        episodes = episodes + done
+        counts = jnp.ones(envs, bool) if quota is None else scene.episodes < quota
+        episodes = scene.episodes + done
         record = Experience(
             timestep=scene.timestep,
             action=action,
@@ -76,13 +77,12 @@ def rollout(
             next_observation=step.observation,
             memory=(),
         )
-        after = Scene(successor, step.state, memory)
+        after = Scene(successor, step.state, memory, episodes)
         if quota != 1:
             after = _restart(environment, policy, reset_key, task, done, step, after)
-        return (after, episodes), (record, memory)
+        return after, (record, memory)
 
-    start = (scene, jnp.zeros(envs, jnp.int32))
-    (after, _), (experience, memories) = jax.lax.scan(act, start, jax.random.split(key, steps))
+    after, (experience, memories) = jax.lax.scan(act, scene, jax.random.split(key, steps))
     experience = experience._replace(memory=scene.memory)
     if policy.critic and policy.has_memory:
         experience = experience._replace(next_value=_look_ahead(policy, params, experience, memories))

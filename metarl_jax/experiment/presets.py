@@ -43,7 +43,7 @@ PAIRS: dict[tuple[str, str], Preset] = {
         run={"meta_steps": 150, "log_every": 20},
     ),
     ("rl2", "maze"): Preset(
-        algorithm=MEMORY | {"width": 128, "steps": 100, "lifespan": 3, "tasks": 512, "epochs": 2},
+        algorithm=MEMORY | {"width": 128, "tasks": 512, "epochs": 1, "minibatches": 32},
         environment={"smallest": 2},
         run={"meta_steps": 4000},
     ),

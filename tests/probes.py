@@ -1,0 +1,99 @@
+"""Environments so small that the value of everything in them is known."""
+
+import dataclasses
+from typing import ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Box, Discrete, Environment
+from metarl_jax.core.types import Array, Key, Split, Step
+
+
+class Nothing(NamedTuple):
+    """A task that leaves no room for another."""
+
+    pay: Array  # [] what a step earns
+
+
+@dataclasses.dataclass(frozen=True)
+class Twin(Environment):
+    """Two steps that earn 1 each, then the end: by the task, so that nothing follows, or by the clock.
+
+    V(0) = 1 + γ and V(1) = 1 where the episode terminates; V = 1 / (1 − γ) everywhere where it is truncated.
+    """
+
+    name: ClassVar[str] = "twin"
+    Task: ClassVar[type] = Nothing
+
+    ends: Literal["terminated", "truncated"] = "terminated"
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(0.0, 1.0, (2,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(2)
+
+    @property
+    def horizon(self) -> int:
+        return 2
+
+    @property
+    def trial_episodes(self) -> int:
+        return 1
+
+    def reset(self, key: Key, task: Nothing) -> tuple[Array, Array]:
+        return jnp.array([1.0, 0.0]), jnp.int32(0)
+
+    def step(self, key: Key, state: Array, action: Array, task: Nothing) -> Step:
+        over, no = state == 1, jnp.array(False)
+        terminated, truncated = (over, no) if self.ends == "terminated" else (no, over)
+        return Step(jax.nn.one_hot((state + 1) % 2, 2), state + 1, task.pay, terminated, truncated, {})
+
+    def sample_task(self, key: Key, split: Split) -> Nothing:
+        return Nothing(jnp.float32(1.0))
+
+
+class Hidden(NamedTuple):
+    """Which of the two actions pays."""
+
+    good: Array  # [] int32
+
+
+@dataclasses.dataclass(frozen=True)
+class Secret(Environment):
+    """One action an episode, two episodes a trial: one of the actions earns 1, and the first reward tells which.
+
+    Who learns gets 1/2, then 1; who does not gets 1/2 for ever.
+    """
+
+    name: ClassVar[str] = "secret"
+    Task: ClassVar[type] = Hidden
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(1.0, 1.0, (1,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(2)
+
+    @property
+    def horizon(self) -> int:
+        return 1
+
+    @property
+    def trial_episodes(self) -> int:
+        return 2
+
+    def reset(self, key: Key, task: Hidden) -> tuple[Array, Array]:
+        return jnp.ones(1), jnp.int32(0)
+
+    def step(self, key: Key, state: Array, action: Array, task: Hidden) -> Step:
+        reward = jnp.float32(action == task.good)
+        return Step(jnp.ones(1), state, reward, jnp.array(True), jnp.array(False), {})
+
+    def sample_task(self, key: Key, split: Split) -> Hidden:
+        return Hidden(jax.random.bernoulli(key).astype(jnp.int32))
