@@ -11,7 +11,7 @@ from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.environment import Discrete, Environment
 from metarl_jax.core.learner import Learner, inner_gradient, inner_optimiser
 from metarl_jax.core.lifetime import Lifetime
-from metarl_jax.core.losses import Loss, actor_critic, per_step, policy_improvement
+from metarl_jax.core.losses import Loss, actor_critic, per_step, reinforce
 from metarl_jax.core.networks import Network, mlp
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.rollout import revalue
@@ -65,7 +65,7 @@ class IntrinsicReward(Algorithm):
         return Lifetime(environment, policy, learner, self.adaptations, self.envs, steps, fresh=False)
 
     def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
-        return policy_improvement(lifetime.policy, gamma=self.gamma, lambda_=self.lambda_, steps=lifetime.steps)
+        return reinforce(lifetime.policy, gamma=self.gamma)
 
 
 def reward_network(environment: Environment, hidden: tuple[int, ...]) -> Network:

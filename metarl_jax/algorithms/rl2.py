@@ -21,9 +21,9 @@ class RL2(Algorithm):
 
     Args:
         across_episodes: let returns run on across the ends of episodes, so that what is found out in one is worth
-            something in the next, and end a trial when the environment's quota of episodes is used up. Otherwise windows
-            of `steps` count no episodes: right where every step is rewarded (CartPole), since a quota that early ends
-            use up would leave little to learn from.
+            something in the next, and end a trial when the environment's quota of episodes is used up. Otherwise
+            windows of `steps` count no episodes: right where every step is rewarded (CartPole), since a quota that
+            early ends use up would leave little to learn from.
         lifespan: windows of `steps` that a trial lasts at most; gradients reach back to the start of a window.
         width: units of the recurrent memory.
         hidden: widths of the layers between memory and heads.

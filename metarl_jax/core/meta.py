@@ -292,15 +292,17 @@ def _births(lifetime: Lifetime, split: Split, meta_params: Tree, key: Key, tasks
 
 def _reborn(lifetime: Lifetime, split: Split, state: MetaState, key: Key, tasks: int, lifespan: int) -> MetaState:
     """Replace the lives that have reached their span, or used up their episodes, by new ones in new tasks."""
+    lives = state.lifetimes
+    assert lives is not None
     over = state.lived >= lifespan
     if lifetime.quota is not None and not lifetime.fresh:
-        over |= jnp.all(state.lifetimes.scene.episodes >= lifetime.quota, axis=1)
+        over |= jnp.all(lives.scene.episodes >= lifetime.quota, axis=1)
 
     def replaced() -> LifetimeState:
         fresh = _births(lifetime, split, state.meta_params, key, tasks)
-        return jax.tree.map(lambda new, old: jax.vmap(jnp.where)(over, new, old), fresh, state.lifetimes)
+        return jax.tree.map(lambda new, old: jax.vmap(jnp.where)(over, new, old), fresh, lives)
 
-    lifetimes = jax.lax.cond(jnp.any(over), replaced, lambda: state.lifetimes)
+    lifetimes = jax.lax.cond(jnp.any(over), replaced, lambda: lives)
     return state._replace(lifetimes=lifetimes, lived=jnp.where(over, 0, state.lived) + 1)
 
 
