@@ -44,9 +44,11 @@ class Runs:
         options: dict[str, Any],
         env: dict[str, Any],
         seeds: int,
+        lengthened: int | None = None,
     ) -> None:
+        folder = pathlib.Path("runs") / table
         self.results = [
-            _trained(pathlib.Path("runs") / table / f"{setting}-{seed}", algorithm, environment, options, env, seed)
+            _trained(folder / f"{setting}-{seed}", algorithm, environment, options, env, seed, lengthened)
             for seed in range(seeds)
         ]
         config = self.results[0].config
@@ -143,8 +145,12 @@ def write(table: Table, path: pathlib.Path) -> None:
         print(f"{row.row:22s} {row.column:28s} {row.value:10.4g}{interval}")
 
 
-def _trained(path: pathlib.Path, algorithm: str, environment: str, options: Any, env: Any, seed: int) -> Any:
-    if path.exists():
-        return metarl_jax.resume(path)
+def _trained(
+    path: pathlib.Path, algorithm: str, environment: str, options: Any, env: Any, seed: int, lengthened: int | None
+) -> Any:
     extra = {"checkpoint_minutes": 5.0, "evaluation_tasks": 0}
-    return metarl_jax.train(algorithm, environment, seed=seed, out=path, env=env, **extra, **options)
+    if path.exists():
+        result = metarl_jax.resume(path)
+    else:
+        result = metarl_jax.train(algorithm, environment, seed=seed, out=path, env=env, **extra, **options)
+    return result if lengthened is None else metarl_jax.resume(path, meta_steps=lengthened)

@@ -22,8 +22,9 @@ from metarl_jax.core.types import Agent, Array, Experience, Key, Tree
 class IntrinsicReward(Algorithm):
     """Learn a reward network r_φ(s, a, s') that teaches a newborn agent faster than the task's own reward does.
 
-    The agent is born as a random network and adapts by θ ← θ − lr ∇θ L(θ; r + r_φ); the outer loss is the actor-critic
-    loss of the adapted agent on the extrinsic reward alone.
+    The agent is born as a random network and adapts by θ ← θ − lr ∇θ L(θ; r + r_φ), an actor-critic loss. The outer
+    loss is that of REINFORCE on the extrinsic reward alone: the agent's critic values r + r_φ, and advantages made with
+    it would reward what the learned reward likes.
 
     Args:
         reward_scale: factor of r_φ; 0 is the control that learns from the extrinsic reward alone.

@@ -12,7 +12,7 @@ from metarl_jax.algorithms.base import Algorithm, check_option
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import Learner, inner_gradient, inner_optimiser, logit
 from metarl_jax.core.lifetime import Lifetime
-from metarl_jax.core.losses import Loss, actor_critic, per_step, policy_improvement
+from metarl_jax.core.losses import Loss, actor_critic, per_step
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.rollout import revalue
 from metarl_jax.core.types import Agent, Array, Experience, Key, Tree
@@ -88,8 +88,14 @@ class MetaGradient(Algorithm):
         return Lifetime(environment, policy, learner, self.adaptations, self.envs, steps, fresh=False)
 
     def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
-        return policy_improvement(
-            lifetime.policy, gamma=self.outer_gamma, lambda_=self.outer_lambda, steps=lifetime.steps
+        return actor_critic(
+            lifetime.policy,
+            gamma=self.outer_gamma,
+            lambda_=self.outer_lambda,
+            value_weight=0.0,  # the critic and the entropy are the inner loss's affair
+            entropy=0.0,
+            normalise=True,
+            reward=per_step(self.outer_gamma, lifetime.steps),
         )
 
 

@@ -96,19 +96,6 @@ def actor_critic(
     return Loss(_advantage_credit(gamma, lambda_, trial, reward), surrogate, normalise)
 
 
-def policy_improvement(policy: Policy, *, gamma: Scalar, lambda_: Scalar, steps: int) -> Loss:
-    """The actor's term of `actor_critic` alone, standardised: how learners are judged whose critic learns inside."""
-    return actor_critic(
-        policy,
-        gamma=gamma,
-        lambda_=lambda_,
-        value_weight=0.0,
-        entropy=0.0,
-        normalise=True,
-        reward=per_step(gamma, steps),
-    )
-
-
 def ppo(
     policy: Policy,
     *,
