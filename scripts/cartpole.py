@@ -1,27 +1,42 @@
 """CartPole with unknown physics: RL² by episode, MAML by gradient step, references beside.
 
-    python scripts/cartpole.py [--settings mild+flip wide+flip scrambled maml] [--seeds 1] [--tasks 10000]
+    python scripts/cartpole.py [--recipes mild+flip wide+flip scrambled maml ...] [--seeds 1] [--tasks 10000]
 
 Trains what is not trained yet (runs/cartpole/...; an interrupted run is resumed), evaluates on held-out tasks and
-writes benchmarks/results/cartpole.json. Settings that are left out keep the rows that the file has.
+writes benchmarks/results/cartpole.json. Recipes that are left out keep the rows that the file has.
 """
 
 import argparse
 import pathlib
+from typing import Any, NamedTuple
 
 from published import Runs, merge, steps, write
 
 from metarl_jax.experiment.results import Table
 
 RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "cartpole.json"
-SETTINGS = {  # over the defaults of `metarl train ALGORITHM cartpole`
-    "mild+flip": ("rl2", {}, {"physics": "mild"}),
-    "wide+flip": (
-        "rl2",
-        {"meta_steps": 2500, "tasks": 512, "epochs": 2, "minibatches": 8, "meta_lr": 2e-3},
-        {"physics": "wide"},
-    ),
-    "scrambled": (
+
+
+class Recipe(NamedTuple):
+    """A row of the table, the column that it fills, and how: over the defaults of `metarl train ALGORITHM cartpole`."""
+
+    row: str
+    column: str
+    algorithm: str
+    options: dict[str, Any]
+    environment: dict[str, Any]
+
+
+SCRAMBLED = {"physics": "wide", "scrambled": True, "steps": 200, "episodes": 16}
+SHORT = {"steps": 200, "episodes": 1}
+MAML = {"adaptations": 3, "inner_lr": 0.3, "learned_rates": True, "meta_lr": 2e-3, "meta_steps": 300}
+UNMOVED = MAML | {"inner_lr": 0.0, "learned_rates": False}
+RECIPES = {
+    "mild+flip": Recipe("rl2-gru", "mild+flip", "rl2", {}, {"physics": "mild"}),
+    "wide+flip": Recipe("rl2-gru", "wide+flip", "rl2", {"meta_steps": 2000}, {"physics": "wide"}),
+    "scrambled": Recipe(
+        "rl2-gru",
+        "scrambled",
         "rl2",
         {
             "meta_steps": 2750,
@@ -32,50 +47,45 @@ SETTINGS = {  # over the defaults of `metarl train ALGORITHM cartpole`
             "minibatches": 8,
             "meta_lr": 1.5e-3,
         },
-        {"physics": "wide", "scrambled": True, "steps": 200, "episodes": 16},
+        SCRAMBLED,
     ),
-    "maml": (
-        "maml",
-        {"adaptations": 3, "inner_lr": 0.3, "learned_rates": True, "meta_lr": 2e-3, "meta_steps": 300},
-        {"physics": "mild", "steps": 200, "episodes": 1},
-    ),
-    "maml-without-steps": (  # the control: the same pipeline, and no step is taken
-        "maml",
-        {"adaptations": 3, "inner_lr": 0.0, "meta_lr": 2e-3, "meta_steps": 300},
-        {"physics": "mild", "steps": 200, "episodes": 1},
-    ),
+    "maml": Recipe("maml", "mild+flip", "maml", MAML, {"physics": "mild", **SHORT}),
+    # the control: the same pipeline, and no step is taken
+    "maml-without-steps": Recipe("maml-without-steps", "mild+flip", "maml", UNMOVED, {"physics": "mild", **SHORT}),
+    "scrambled-maml": Recipe("maml", "scrambled", "maml", MAML, SCRAMBLED | SHORT),
+    "scrambled-memoryless": Recipe("memoryless", "scrambled", "maml", UNMOVED | {"adaptations": 0}, SCRAMBLED | SHORT),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--settings", nargs="*", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("--recipes", nargs="*", default=list(RECIPES), choices=list(RECIPES))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--tasks", type=int, default=10_000)
     arguments = parser.parse_args()
     table = Table("cartpole", seeds=list(range(arguments.seeds)), tasks=arguments.tasks)
-    for setting in arguments.settings:
-        algorithm, options, environment = SETTINGS[setting]
-        runs = Runs("cartpole", setting, algorithm, "cartpole", options, environment, arguments.seeds)
-        add = by_step if algorithm == "maml" else by_episode
-        add(table, setting, runs, arguments.tasks)
+    for name in arguments.recipes:
+        recipe = RECIPES[name]
+        runs = Runs("cartpole", name, recipe.algorithm, "cartpole", recipe.options, recipe.environment, arguments.seeds)
+        add = by_step if recipe.algorithm == "maml" else by_episode
+        add(table, recipe, runs, arguments.tasks)
     write(merge(table, RESULTS), RESULTS)
 
 
-def by_episode(table: Table, setting: str, runs: Runs, tasks: int) -> None:
+def by_episode(table: Table, recipe: Recipe, runs: Runs, tasks: int) -> None:
     """A memory's return in each episode of the trial, with its memory kept and with it erased."""
-    runs.add(table, "rl2-gru", setting, tasks)
-    runs.add(table, "rl2-gru-greedy", setting, tasks, greedy=True)
-    runs.add(table, "rl2-gru-forgetting", setting, tasks, forgetting=True)
-    runs.add_scratch(table, setting, tasks)
-    runs.add_references(table, setting, tasks)
+    runs.add(table, recipe.row, recipe.column, tasks)
+    runs.add(table, f"{recipe.row}-greedy", recipe.column, tasks, greedy=True)
+    runs.add(table, f"{recipe.row}-forgetting", recipe.column, tasks, forgetting=True)
+    runs.add_scratch(table, recipe.column, tasks)
+    runs.add_references(table, recipe.column, tasks)
 
 
-def by_step(table: Table, setting: str, runs: Runs, tasks: int) -> None:
+def by_step(table: Table, recipe: Recipe, runs: Runs, tasks: int) -> None:
     """MAML's return after each gradient step, and that of a random network given the same experience."""
-    runs.add(table, setting, "mild+flip", tasks, steps, kind="step", first=0)
-    if setting == "maml":
-        runs.add_scratch(table, "mild+flip", tasks, steps, kind="step")
+    runs.add(table, recipe.row, recipe.column, tasks, steps, kind="step", first=0)
+    if recipe.row == "maml":
+        runs.add_scratch(table, recipe.column, tasks, steps, kind="step")
 
 
 if __name__ == "__main__":

@@ -39,13 +39,13 @@ def add_mazes(table: Table, runs: Runs, column: str, split: str, count: int) -> 
     environment, tasks = runs.environment, runs.tasks(count, split)
     shortest = np.asarray(jax.jit(jax.vmap(shortest_steps))(tasks), np.float64)
     ratio = over(shortest)
+    runs.add(table, "rl2-gru", f"{column},success", count, succeeded, kind="attempt", split=split)
     for row, how in (
         ("rl2-gru", {}),
         ("rl2-gru-greedy", {"greedy": True}),
         ("rl2-gru-forgetting", {"forgetting": True}),
     ):
         runs.add(table, row, column, count, ratio, kind="attempt", split=split, **how)
-    runs.add(table, "rl2-gru", f"{column},success", count, succeeded, kind="attempt", split=split)
     explorer = np.asarray(jax.jit(jax.vmap(lambda task: explorer_steps(environment, task)))(tasks), np.float64)
     explorer = np.where(np.isfinite(explorer), explorer, environment.horizon)
     add_cells(table, "depth-first-explorer", f"{column},attempt", (explorer / shortest[:, None])[None])

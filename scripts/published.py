@@ -68,6 +68,19 @@ class Runs:
             self._tasks[count, split] = sample_tasks(self.environment, split, count, jax.random.key(TEST_KEY))
         return self._tasks[count, split]
 
+    @functools.lru_cache(maxsize=1)  # noqa: B019  the runs live as long as the script
+    def curves(self, count: int, split: str, greedy: bool, forgetting: bool) -> list[Curve]:
+        """The held-out curves, a seed each; with its memory erased after each episode if it is `forgetting`."""
+        lifetime = self.lifetime
+        if forgetting:
+            policy = gru_policy(self.environment, self.algorithm.width, self.algorithm.hidden, forgets=True)
+            lifetime = lifetime._replace(policy=policy)
+        tasks, key = self.tasks(count, split), jax.random.key(7)
+        return [
+            adaptation_curve(lifetime, result.meta_params, tasks, key, self.schedule, greedy=greedy)
+            for result in self.results
+        ]
+
     def add(
         self,
         table: Table,
@@ -83,17 +96,7 @@ class Runs:
         split: str = "test",
     ) -> None:
         """Add a method's cells `column,kind=1` ..., pooled over seeds; a note says what training took, seed by seed."""
-        lifetime = self.lifetime
-        if forgetting:
-            policy = gru_policy(self.environment, self.algorithm.width, self.algorithm.hidden, forgets=True)
-            lifetime = lifetime._replace(policy=policy)
-        curves = [
-            adaptation_curve(
-                lifetime, result.meta_params, self.tasks(count, split), jax.random.key(7), self.schedule, greedy=greedy
-            )
-            for result in self.results
-        ]
-        values = np.stack([measure(curve) for curve in curves])  # [seeds, N, columns]
+        values = np.stack([measure(curve) for curve in self.curves(count, split, greedy, forgetting)])
         add_cells(table, row, f"{column},{kind}", values, first, note=self.cost)
         table.env_steps = int(self.results[0].metrics["env_steps"][-1])
         table.wall_seconds = max(float(result.metrics["wall_seconds"][-1]) for result in self.results)

@@ -97,6 +97,8 @@ def run(config: RunConfig, *, out: str | Path | None = None, quiet: bool = False
 def resume(path: str | Path, *, meta_steps: int | None = None, quiet: bool = False) -> Result:
     """Continue a run from its newest usable checkpoint, bit for bit; `meta_steps` makes it longer.
 
+    What is annealed over the whole run is then annealed over the longer one.
+
     Raises:
         UsageError: the folder is no run, its configuration was edited, or `meta_steps` is less than it has.
         UnusableRun: it has checkpoints and none can be used.

@@ -40,7 +40,7 @@ MEMORY = {"anneal": WHOLE_RUN, "gamma": 0.98, "lifespan": 16, "steps": 64}
 PAIRS: dict[tuple[str, str], Preset] = {
     ("rl2", "cartpole"): Preset(
         algorithm=MEMORY | {"hidden": (64,), "meta_lr": 4e-3, "entropy": 1e-3, "across_episodes": False},
-        run={"meta_steps": 150, "log_every": 20},
+        run={"meta_steps": 225, "log_every": 25},
     ),
     ("rl2", "maze"): Preset(
         algorithm=MEMORY | {"width": 128, "tasks": 512, "epochs": 1, "minibatches": 32},
