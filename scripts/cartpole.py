@@ -33,7 +33,7 @@ MAML = {"adaptations": 3, "inner_lr": 0.3, "learned_rates": True, "meta_lr": 2e-
 UNMOVED = MAML | {"inner_lr": 0.0, "learned_rates": False}
 RECIPES = {
     "mild+flip": Recipe("rl2-gru", "mild+flip", "rl2", {}, {"physics": "mild"}),
-    "wide+flip": Recipe("rl2-gru", "wide+flip", "rl2", {"meta_steps": 2000}, {"physics": "wide"}),
+    "wide+flip": Recipe("rl2-gru", "wide+flip", "rl2", {"meta_steps": 1500}, {"physics": "wide"}),
     "scrambled": Recipe(
         "rl2-gru",
         "scrambled",

@@ -1,5 +1,6 @@
 """Shared by all tests: two host devices, quick compilation, compiled programs kept between runs."""
 
+import gc
 import os
 import pathlib
 
@@ -25,3 +26,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         variant = getattr(item, "callspec", None) and item.callspec.params.get("variant")
         item.add_marker(pytest.mark.xdist_group(variant or item.path.stem))
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Let go of a group's compiled programs with its last test: a process can map only so many, then XLA crashes."""
+    group = item.get_closest_marker("xdist_group")
+    if nextitem is None or nextitem.get_closest_marker("xdist_group") != group:
+        jax.clear_caches()
+        gc.collect()
