@@ -1,6 +1,6 @@
 """The main job in three minutes: meta-train on small mazes, then watch the agent in one it has never seen.
 
-python scripts/demo.py [--meta-steps 150]
+python scripts/demo.py [--meta-steps 400]
 """
 
 import argparse
@@ -23,7 +23,7 @@ ATTEMPTS = 10
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--meta-steps", type=int, default=150)
+    parser.add_argument("--meta-steps", type=int, default=400)
     meta_steps = parser.parse_args().meta_steps
     result = metarl_jax.train("rl2", "maze", size=5, meta_steps=meta_steps, width=96, evaluation_tasks=500)
     table = read(result.path / "evaluation.json")
