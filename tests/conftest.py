@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Let go of a group's compiled programs with its last test: a process can map only so many, then XLA crashes."""
+    """Let go of a group's compiled programs with its last test: a process that kept them all has crashed XLA."""
     group = item.get_closest_marker("xdist_group")
     if nextitem is None or nextitem.get_closest_marker("xdist_group") != group:
         jax.clear_caches()

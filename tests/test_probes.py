@@ -29,9 +29,10 @@ def test_a_critic_looks_past_the_clock_and_not_past_the_end(ends: Any, values: l
 
     @jax.jit
     def live(state: Any, key: Any) -> Any:
-        return jax.lax.scan(lambda s, k: (adapt_once(lifetime, {}, s, k)[1], None), state, jax.random.split(key, 200))[
-            0
-        ]
+        def turn(state: Any, key: Any) -> tuple[Any, None]:
+            return adapt_once(lifetime, {}, state, key)[1], None
+
+        return jax.lax.scan(turn, state, jax.random.split(key, 200))[0]
 
     agent = live(start, jax.random.key(1)).agent
     both = Timestep(jnp.eye(2), jnp.zeros(2, jnp.int32), jnp.zeros(2), jnp.zeros(2, bool))
