@@ -208,30 +208,10 @@ def test_extrapolation_shares_no_task_with_training(name: str) -> None:
 
     assert len(fingerprints("extrapolation")) > 250
     assert not fingerprints("extrapolation") & (fingerprints("train") | fingerprints("test"))
-    assert OUTSIDE[VARIANTS[name].name](VARIANTS[name], some_tasks(name, "extrapolation")).all()
-    assert not OUTSIDE[VARIANTS[name].name](VARIANTS[name], some_tasks(name, "train")).any()
-
-
-def cartpole_outside(environment: Any, tasks: Any) -> np.ndarray:
-    from metarl_jax.envs.cartpole import TRAINING
-
-    ranges = TRAINING[environment.physics].items()
-    values = tasks._asdict()
-    return np.any([(values[field] < low) | (values[field] > high) for field, (low, high) in ranges], axis=0)
-
-
-# What sets the extrapolation law of each environment apart from its training law, [N] bool.
-OUTSIDE: dict[str, Callable[[Any, Any], np.ndarray]] = {
-    "cartpole": cartpole_outside,
-    "maze": lambda environment, tasks: np.asarray(tasks.size) > environment.size,
-    "bandit": lambda _, tasks: np.ptp(np.sort(tasks.mean, axis=-1)[:, :-1], axis=-1) == 0,
-    "navigation": lambda _, tasks: np.max(np.abs(tasks.goal), axis=-1) > 0.5,
-    "tabular": lambda _, tasks: np.mean(np.asarray(tasks.transition) > 0, axis=(1, 2, 3)) < 0.9,
-}
-
-
-def test_an_extrapolation_law_is_known_for_every_environment() -> None:
-    assert set(OUTSIDE) == set(ENVIRONMENTS)
+    outside = jax.vmap(VARIANTS[name].extrapolates)
+    assert np.all(outside(some_tasks(name, "extrapolation")))
+    assert not np.any(outside(some_tasks(name, "train")))
+    assert not np.any(outside(some_tasks(name, "test")))
 
 
 @every_environment

@@ -45,7 +45,7 @@ class Environment:
     """A family of tasks that share their spaces: a frozen dataclass of static options.
 
     A subclass names its `Task` (a NamedTuple of arrays) and defines the legal range of each of its fields in `limits`,
-    `reset`, `step`, `draw_task` and the two spaces. Everything is written for one task and one episode;
+    `reset`, `step`, `draw_task`, `extrapolates` and the two spaces. Everything is written for one task and one episode;
     callers vmap. `step` never resets and `reset` never changes the task.
     """
 
@@ -87,6 +87,10 @@ class Environment:
 
     def draw_task(self, key: Key, split: Split) -> Tree:
         """Draw from the law that train and test share, or from the one of the extrapolation split."""
+        raise NotImplementedError
+
+    def extrapolates(self, task: Tree) -> Array:
+        """Whether a task lies outside what the law of train and test can draw, [] bool."""
         raise NotImplementedError
 
     def sample_task(self, key: Key, split: Split) -> Tree:
@@ -144,6 +148,26 @@ class Environment:
         if not jnp.issubdtype(like.dtype, jnp.floating) and np.any(array != np.round(array.astype(float))):
             raise ValueError(f"task number {name!r} of {self.name} is not whole; it must be")
         return jnp.asarray(array, like.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Episodic(Environment):
+    """An environment whose clock and trial are options: at most `steps` an episode, `episodes` a trial."""
+
+    steps: int = 100
+    episodes: int = 1
+
+    def __post_init__(self) -> None:
+        check_least("steps", self.steps, 1)
+        check_least("episodes", self.episodes, 1)
+
+    @property
+    def horizon(self) -> int:
+        return self.steps
+
+    @property
+    def trial_episodes(self) -> int:
+        return self.episodes
 
 
 def check_split(split: str) -> None:

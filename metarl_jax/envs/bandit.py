@@ -83,6 +83,11 @@ class Bandit(Environment):
         good = jax.random.randint(good_key, (), 0, self.arms)
         return BanditTask(level + gap * (jnp.arange(self.arms) == good))
 
+    def extrapolates(self, task: BanditTask) -> Array:
+        *others, best = jnp.sort(task.mean)
+        alike = others[0] == others[-1]
+        return alike & jnp.isclose(best - others[0], GAP[self.rewards], atol=1e-5)
+
     def draw_means(self, key: Key, top: float, n: int) -> Array:
         """Independent arms, U[0, top] or N(0, 1), [n]."""
         if self.rewards == "bernoulli":

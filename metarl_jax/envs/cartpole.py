@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.environment import Box, Discrete, Environment, check_choice, check_least, check_split
+from metarl_jax.core.environment import Box, Discrete, Episodic, check_choice, check_split
 from metarl_jax.core.types import Array, Key, Split, Step
 
 Range = tuple[float, float]
@@ -82,7 +82,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class CartPole(Environment):
+class CartPole(Episodic):
     """Balance a pole of unknown physics: push left or right, one point a step.
 
     Scrambled hides the velocities behind a random map of (position, angle); it is meant with `steps=200` and
@@ -104,9 +104,8 @@ class CartPole(Environment):
     episodes: int = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("physics", self.physics, TRAINING)
-        check_least("steps", self.steps, 1)
-        check_least("episodes", self.episodes, 1)
 
     @property
     def limits(self) -> dict[str, Range]:
@@ -119,14 +118,6 @@ class CartPole(Environment):
     @property
     def action_space(self) -> Discrete:
         return Discrete(2)
-
-    @property
-    def horizon(self) -> int:
-        return self.steps
-
-    @property
-    def trial_episodes(self) -> int:
-        return self.episodes
 
     def reset(self, key: Key, task: CartPoleTask) -> tuple[Array, State]:
         position, velocity, angle, angular_velocity = jax.random.uniform(key, (4,), minval=-START, maxval=START)
@@ -160,6 +151,11 @@ class CartPole(Environment):
             direction=jnp.where(swapped, jnp.float32(-1.0), 1.0),
             mixing=draw_mixing(mixing_key) if self.scrambled else None,
         )
+
+    def extrapolates(self, task: CartPoleTask) -> Array:
+        low, high = ranges(TRAINING[self.physics])
+        numbers = jnp.stack([getattr(task, name) for name in LEGAL])
+        return jnp.any((numbers < low) | (numbers > high))
 
     def check_task(self, task: Any) -> CartPoleTask:
         checked: CartPoleTask = super().check_task(task)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.environment import Box, Discrete, Environment, check_least
+from metarl_jax.core.environment import Box, Discrete, Episodic, check_least
 from metarl_jax.core.types import Array, Key, Split, Step
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left as (row, column)
@@ -36,7 +36,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Maze(Environment):
+class Maze(Episodic):
     """Walk from the top left cell of an unknown maze to the bottom right one, `episodes` times.
 
     The walker perceives how far the exit is in rows and in columns, and which of the four moves are open: never the
@@ -64,8 +64,8 @@ class Maze(Environment):
         check_least("size", self.size, 2)  # start and exit of a 1 x 1 maze are one cell
         if self.smallest and not 2 <= self.smallest <= self.size:
             raise ValueError(f"smallest is {self.smallest}; it must be 0 (no smaller mazes) or from 2 to {self.size}")
-        check_least("episodes", self.episodes, 1)
         check_least("steps", self.steps, 0)
+        check_least("episodes", self.episodes, 1)
         if not 0.0 <= self.openings <= 1.0:
             raise ValueError(f"openings is {self.openings!r}; it is a probability: choose one in [0, 1]")
 
@@ -89,10 +89,6 @@ class Maze(Environment):
     @property
     def horizon(self) -> int:
         return self.steps or PATIENCE * self.size
-
-    @property
-    def trial_episodes(self) -> int:
-        return self.episodes
 
     def reset(self, key: Key, task: MazeTask) -> tuple[Array, State]:
         state = State(jnp.int32(0), jnp.int32(0), jnp.int32(0))
@@ -122,6 +118,9 @@ class Maze(Environment):
             right=blank.at[:side, : side - 1].set(right.reshape(side, side - 1)),
             down=blank.at[: side - 1, :side].set(down.reshape(side - 1, side)),
         )
+
+    def extrapolates(self, task: MazeTask) -> Array:
+        return task.size > self.size
 
     def check_task(self, task: Any) -> MazeTask:
         checked: MazeTask = super().check_task(task)

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.environment import Box, Environment, check_least
+from metarl_jax.core.environment import Box, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 
 STRIDE = 0.1  # the most one step moves along an axis
@@ -33,7 +33,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Navigation(Environment):
+class Navigation(Episodic):
     """Walk from the origin to an unseen goal; every step costs the distance that is left.
 
     An action is clipped to +-0.1 an axis. An episode terminates at the goal and is truncated after `steps` steps.
@@ -47,11 +47,6 @@ class Navigation(Environment):
     reference: ClassVar[str | None] = "straight to the known goal"
     Task: ClassVar[type] = NavigationTask
 
-    steps: int = 100
-
-    def __post_init__(self) -> None:
-        check_least("steps", self.steps, 1)
-
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
         return {"goal": (-FAR, FAR)}
@@ -64,14 +59,6 @@ class Navigation(Environment):
     @property
     def action_space(self) -> Box:
         return Box(-STRIDE, STRIDE, (2,))
-
-    @property
-    def horizon(self) -> int:
-        return self.steps
-
-    @property
-    def trial_episodes(self) -> int:
-        return 1
 
     def reset(self, key: Key, task: NavigationTask) -> tuple[Array, State]:
         origin = jnp.zeros(2)
@@ -92,3 +79,6 @@ class Navigation(Environment):
         free = FAR * (2.0 * place - 1.0)
         far = (FAR - (FAR - SQUARE) * share) * jnp.where(side < 0.5, -1.0, 1.0)  # never on the edge of the square
         return NavigationTask(jnp.where(axis < 0.5, jnp.stack([far, free]), jnp.stack([free, far])))
+
+    def extrapolates(self, task: NavigationTask) -> Array:
+        return jnp.any(jnp.abs(task.goal) > SQUARE)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.environment import Box, Discrete, Environment, check_least
+from metarl_jax.core.environment import Box, Discrete, Episodic, check_least
 from metarl_jax.core.types import Array, Key, Split, Step
 
 BRANCHES = 2  # how many states can follow a state and an action in the extrapolation split
@@ -28,7 +28,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomMDP(Environment):
+class RandomMDP(Episodic):
     """Earn the most in an unknown decision process: from state 0, `steps` steps an episode, `episodes` a trial.
 
     Splits: in `train` and `test` P(. | s, a) ~ Dirichlet(1) and the mean reward ~ N(1, 1). `extrapolation` has Garnet
@@ -47,10 +47,9 @@ class RandomMDP(Environment):
     episodes: int = 10
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_least("states", self.states, BRANCHES + 1)  # fewer branches than states, or extrapolation is training
         check_least("actions", self.actions, 2)
-        check_least("steps", self.steps, 1)
-        check_least("episodes", self.episodes, 1)
 
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
@@ -63,14 +62,6 @@ class RandomMDP(Environment):
     @property
     def action_space(self) -> Discrete:
         return Discrete(self.actions)
-
-    @property
-    def horizon(self) -> int:
-        return self.steps
-
-    @property
-    def trial_episodes(self) -> int:
-        return self.episodes
 
     def reset(self, key: Key, task: TabularTask) -> tuple[Array, State]:
         state = State(jnp.int32(0), jnp.int32(0))
@@ -103,6 +94,9 @@ class RandomMDP(Environment):
             transition=weight / jnp.sum(weight, axis=-1, keepdims=True),
             reward_mean=1.0 + jax.random.normal(reward_key, (size // self.states,)).reshape(shape[:2]),
         )
+
+    def extrapolates(self, task: TabularTask) -> Array:
+        return jnp.any(task.transition == 0.0)
 
     def check_task(self, task: Any) -> TabularTask:
         checked: TabularTask = super().check_task(task)
