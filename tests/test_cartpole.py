@@ -89,7 +89,9 @@ def test_every_physics_agrees_with_a_fresh_gymnasium(physics: Any, split: Any) -
 def test_standard_physics_is_one_task_or_its_mirror() -> None:
     keys = jax.random.split(jax.random.key(0), 50)
     for split in ("train", "test"):
-        plain = jax.vmap(lambda key, split=split: CartPole(physics="standard", flip=False).sample_task(key, split))(keys)
+        plain = jax.vmap(lambda key, split=split: CartPole(physics="standard", flip=False).sample_task(key, split))(
+            keys
+        )
         assert {float(np.ptp(leaf)) for leaf in jax.tree.leaves(plain)} == {0.0}
         flipped = jax.vmap(lambda key, split=split: CartPole(physics="standard").sample_task(key, split))(keys)
         assert set(np.asarray(flipped.direction).tolist()) == {1.0, -1.0}
