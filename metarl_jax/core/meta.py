@@ -298,11 +298,20 @@ def _reborn(lifetime: Lifetime, split: Split, state: MetaState, key: Key, tasks:
     if lifetime.quota is not None and not lifetime.fresh:
         over |= jnp.all(lives.scene.episodes >= lifetime.quota, axis=1)
 
-    def replaced() -> LifetimeState:
-        fresh = _births(lifetime, split, state.meta_params, key, tasks)
-        return jax.tree.map(lambda new, old: jax.vmap(jnp.where)(over, new, old), fresh, lives)
+    block = -(-tasks // lifespan)  # so many reach their span in one meta-step: no more tasks are drawn than are needed
 
-    lifetimes = jax.lax.cond(jnp.any(over), replaced, lambda: lives)
+    def left(carry: tuple[LifetimeState, Array, Key]) -> Array:
+        return jnp.any(carry[1])
+
+    def replace(carry: tuple[LifetimeState, Array, Key]) -> tuple[LifetimeState, Array, Key]:
+        lives, dead, key = carry
+        key, birth_key = jax.random.split(key)
+        places = jnp.nonzero(dead, size=block, fill_value=tasks)[0]  # those past the end are dropped
+        fresh = _births(lifetime, split, state.meta_params, birth_key, block)
+        lives = jax.tree.map(lambda old, new: old.at[places].set(new, mode="drop"), lives, fresh)
+        return lives, dead.at[places].set(False, mode="drop"), key
+
+    lifetimes = jax.lax.while_loop(left, replace, (lives, over, key))[0]
     return state._replace(lifetimes=lifetimes, lived=jnp.where(over, 0, state.lived) + 1)
 
 
