@@ -27,13 +27,15 @@ class Recipe(NamedTuple):
     environment: dict[str, Any]
 
 
+# Shorter lives open more often, and the first steps decide; a longer horizon keeps the cart from drifting off.
+WIDE = {"meta_steps": 4000, "lifespan": 8, "gamma": 0.99, "meta_lr": 3e-3}
 SCRAMBLED = {"physics": "wide", "scrambled": True, "steps": 200, "episodes": 16}
 SHORT = {"steps": 200, "episodes": 1}
 MAML = {"adaptations": 3, "inner_lr": 0.3, "learned_rates": True, "meta_lr": 2e-3, "meta_steps": 300}
 UNMOVED = MAML | {"inner_lr": 0.0, "learned_rates": False}
 RECIPES = {
     "mild+flip": Recipe("rl2-gru", "mild+flip", "rl2", {}, {"physics": "mild"}),
-    "wide+flip": Recipe("rl2-gru", "wide+flip", "rl2", {"meta_steps": 1500}, {"physics": "wide"}),
+    "wide+flip": Recipe("rl2-gru", "wide+flip", "rl2", WIDE, {"physics": "wide"}),
     "scrambled": Recipe(
         "rl2-gru",
         "scrambled",
