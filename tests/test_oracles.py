@@ -136,7 +136,8 @@ def test_bandit_rows_are_in_order(rewards: Any, chance: float) -> None:
     environment = Bandit(rewards=rewards)
     tasks, keys = draw(environment, 2_000), jax.random.split(jax.random.key(0), 2_000)
     known, _ = mean_and_error(reference(environment)(jax.random.key(0), tasks)[:, 0])
-    play_all = jax.jit(jax.vmap(lambda key, task: bandit.thompson_return(environment, key, task)))
+    choose = bandit.thompson(environment)
+    play_all = jax.jit(jax.vmap(lambda key, task: bandit.expected_return(environment, choose, key, task)))
     thompson, error = mean_and_error(play_all(keys, tasks))
     blind, blind_error = mean_and_error(jax.vmap(lambda task: bandit.random_return(environment, task))(tasks))
     assert abs(blind - chance) < 4 * blind_error

@@ -1,12 +1,16 @@
 """Every algorithm in every environment, and by both estimators, through the public door."""
 
+import json
+
 import numpy as np
 import pytest
 
 import metarl_jax
 from metarl_jax.algorithms import ALGORITHMS, make
+from metarl_jax.core.types import SPLITS
 from metarl_jax.envs import ENVIRONMENTS
 from metarl_jax.envs import make as make_environment
+from metarl_jax.experiment.cli import main
 from metarl_jax.experiment.errors import UsageError
 
 pytestmark = pytest.mark.slow
@@ -34,3 +38,15 @@ def test_every_algorithm_in_every_environment(algorithm, environment, tmp_path):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_by_evolution(algorithm, environment, tmp_path):
     trains_or_says_why_not(algorithm, environment, "evolution", tmp_path / "run")
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_memory_is_trained_and_evaluated_in_every_environment(environment, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", "rl2", environment, "--preset", "tiny", "--out", str(run)]) == 0
+    capsys.readouterr()
+    for split in SPLITS[1:]:
+        assert main(["evaluate", str(run), "--tasks", "8", "--split", split, "--json"]) == 0
+        rows = json.loads(capsys.readouterr().out)["rows"]
+        assert {"rl2", "rl2-greedy", "policy_gradient", "random", "reference"} <= {row["row"] for row in rows}
+        assert all(np.isfinite(row["value"]) for row in rows)

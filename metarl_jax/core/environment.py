@@ -93,21 +93,30 @@ class Environment:
         """Whether a task lies outside what the law of train and test can draw, [] bool."""
         raise NotImplementedError
 
+    @property
+    def withholds(self) -> bool:
+        """Whether test tasks are withheld from training; families of a handful of tasks share them."""
+        return True
+
+    def holds_out(self, task: Tree) -> Array:
+        """Whether a task of the law of train and test belongs to test, [] bool: one in eight, by a hash of its bits."""
+        return is_held_out(task)
+
     def sample_task(self, key: Key, split: Split) -> Tree:
         """Draw a task of `split`.
 
-        Train and test follow one law and are disjoint by construction: a hash of the task's own bits says to which
-        of the two a task belongs, and draws from the other side are rejected.
+        Train and test follow one law and are disjoint by construction: `holds_out` says to which of the two a task
+        belongs, and draws from the other side are rejected.
         """
         check_split(split)
-        if split == "extrapolation":
+        if split == "extrapolation" or not self.withholds:
             return self.draw_task(key, split)
 
         def draw(attempt: Array) -> Tree:
             return self.draw_task(jax.random.fold_in(key, attempt), split)
 
         def wrong_side(carry: tuple[Array, Tree]) -> Array:
-            return (carry[0] < 0) | (is_held_out(carry[1]) != (split == "test"))
+            return (carry[0] < 0) | (self.holds_out(carry[1]) != (split == "test"))
 
         def again(carry: tuple[Array, Tree]) -> tuple[Array, Tree]:
             return carry[0] + 1, draw(carry[0] + 1)

@@ -19,40 +19,24 @@ class BanditTask(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Bandit(Environment):
-    """Pull one of `arms` arms, `pulls` times: a trial is one episode, and what it teaches is gone with it.
+class SlotMachines(Environment):
+    """Pull one arm a step, `pulls` times: a trial is one episode, and what it teaches is gone with it."""
 
-    Splits: in `train` and `test` the arms are independent, p ~ U[0, 1] (bernoulli) or mean ~ N(0, 1) (gaussian).
-    `extrapolation` has the instances of the minimax lower bound (Lattimore & Szepesvari 2020, chapter 15): all arms pay
-    alike, p ~ U[0, .7] or N(0, 1), but one that pays `GAP` more; a set of measure zero under the training law, hence
-    disjoint from it.
-    """
-
-    name: ClassVar[str] = "bandit"
-    summary: ClassVar[str] = "find the best of several slot machines in a handful of pulls"
     reference: ClassVar[str | None] = "the best arm at every pull, known means"
     Task: ClassVar[type] = BanditTask
 
-    arms: int = 5
     pulls: int = 10
-    rewards: Literal["bernoulli", "gaussian"] = "bernoulli"
 
     def __post_init__(self) -> None:
-        check_least("arms", self.arms, 2)
         check_least("pulls", self.pulls, 1)
-        check_choice("rewards", self.rewards, GAP)
 
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
-        return {"mean": (0.0, 1.0) if self.rewards == "bernoulli" else (-100.0, 100.0)}
+        return {"mean": (0.0, 1.0)}
 
     @property
     def observation_space(self) -> Box:
         return Box(1.0, 1.0, (1,))
-
-    @property
-    def action_space(self) -> Discrete:
-        return Discrete(self.arms)
 
     @property
     def horizon(self) -> int:
@@ -67,12 +51,46 @@ class Bandit(Environment):
 
     def step(self, key: Key, state: Array, action: Array, task: BanditTask) -> Step:
         mean, pulled = task.mean[action], state + 1
-        if self.rewards == "bernoulli":
-            reward = jax.random.bernoulli(key, mean).astype(jnp.float32)
-        else:
-            reward = mean + jax.random.normal(key)
         # The last pull terminates: nothing follows it that a value could count.
-        return Step(jnp.ones(1), pulled, reward, pulled >= self.pulls, jnp.array(False), {"expected_reward": mean})
+        over = pulled >= self.pulls
+        return Step(jnp.ones(1), pulled, self.pay(key, mean), over, jnp.array(False), {"expected_reward": mean})
+
+    def pay(self, key: Key, mean: Array) -> Array:
+        """The reward of an arm that pays `mean` on average, [] float32."""
+        return jax.random.bernoulli(key, mean).astype(jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bandit(SlotMachines):
+    """Find the best of `arms` arms that know nothing of each other.
+
+    Splits: in `train` and `test` the arms are independent, p ~ U[0, 1] (bernoulli) or mean ~ N(0, 1) (gaussian).
+    `extrapolation` has the instances of the minimax lower bound (Lattimore & Szepesvari 2020, chapter 15): all arms pay
+    alike, p ~ U[0, .7] or N(0, 1), but one that pays `GAP` more; a set of measure zero under the training law, hence
+    disjoint from it.
+    """
+
+    name: ClassVar[str] = "bandit"
+    summary: ClassVar[str] = "find the best of several slot machines in a handful of pulls"
+
+    arms: int = 5
+    rewards: Literal["bernoulli", "gaussian"] = "bernoulli"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least("arms", self.arms, 2)
+        check_choice("rewards", self.rewards, GAP)
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return super().limits if self.rewards == "bernoulli" else {"mean": (-100.0, 100.0)}
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(self.arms)
+
+    def pay(self, key: Key, mean: Array) -> Array:
+        return super().pay(key, mean) if self.rewards == "bernoulli" else mean + jax.random.normal(key)
 
     def draw_task(self, key: Key, split: Split) -> BanditTask:
         if split != "extrapolation":

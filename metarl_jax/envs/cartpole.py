@@ -13,10 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.environment import Box, Discrete, Episodic, check_choice, check_split
+from metarl_jax.core.environment import Box, Discrete, Episodic, check_choice
 from metarl_jax.core.types import Array, Key, Split, Step
-
-Range = tuple[float, float]
+from metarl_jax.envs.ranges import Range, Ranges, draw_inside, draw_outside, is_outside
 
 TIME_STEP = 0.02  # s
 POSITION_LIMIT = 2.4  # m
@@ -24,7 +23,7 @@ ANGLE_LIMIT = 12 * 2 * math.pi / 360  # rad
 START = 0.05  # each number of the first state is uniform in +-START
 
 # gravity in m/s^2, masses in kg, half the length of the pole in m, force in N
-TRAINING: dict[str, dict[str, Range]] = {
+TRAINING: dict[str, Ranges] = {
     "standard": {
         "gravity": (9.8, 9.8),
         "cart_mass": (1.0, 1.0),
@@ -48,15 +47,14 @@ TRAINING: dict[str, dict[str, Range]] = {
     },
 }
 # What the extrapolation split may reach, and what a task of the user's may hold.
-LEGAL: dict[str, Range] = {
+LEGAL: Ranges = {
     "gravity": (1.5, 30.0),
     "cart_mass": (0.1, 8.0),
     "pole_mass": (0.005, 2.0),
     "half_length": (0.05, 3.0),
     "force": (1.0, 30.0),
 }
-EXTRAPOLATION: dict[str, dict[str, Range]] = {"standard": TRAINING["mild"], "mild": TRAINING["wide"], "wide": LEGAL}
-GAP = 0.01  # an extrapolated number stays this share of the margin away from the training range
+EXTRAPOLATION: dict[str, Ranges] = {"standard": TRAINING["mild"], "mild": TRAINING["wide"], "wide": LEGAL}
 
 
 class CartPoleTask(NamedTuple):
@@ -131,31 +129,27 @@ class CartPole(Episodic):
         truncated = ~terminated & (state.time >= self.steps)
         return Step(observe(state, task), state, jnp.float32(1.0), terminated, truncated, {})
 
-    def sample_task(self, key: Key, split: Split) -> CartPoleTask:
-        """Draw a task; standard physics has one or two tasks, too few to split, so train and test share them."""
-        check_split(split)
-        if self.physics == "standard" and not self.scrambled:
-            return self.draw_task(key, split)
-        drawn: CartPoleTask = super().sample_task(key, split)
-        return drawn
+    @property
+    def withholds(self) -> bool:
+        """Not with standard physics: one or two tasks are too few to split."""
+        return self.physics != "standard" or self.scrambled
 
     def draw_task(self, key: Key, split: Split) -> CartPoleTask:
         physics_key, direction_key, mixing_key = jax.random.split(key, 3)
-        outside = split == "extrapolation"
-        numbers = (
-            draw_outside(physics_key, self.physics) if outside else draw_inside(physics_key, TRAINING[self.physics])
-        )
+        ranges = TRAINING[self.physics]
+        if split == "extrapolation":
+            numbers = draw_outside(physics_key, ranges, EXTRAPOLATION[self.physics])
+        else:
+            numbers = draw_inside(physics_key, ranges)
         swapped = jax.random.bernoulli(direction_key) if self.flip else False
         return CartPoleTask(
-            **dict(zip(LEGAL, numbers, strict=True)),
+            **numbers,
             direction=jnp.where(swapped, jnp.float32(-1.0), 1.0),
             mixing=draw_mixing(mixing_key) if self.scrambled else None,
         )
 
     def extrapolates(self, task: CartPoleTask) -> Array:
-        low, high = ranges(TRAINING[self.physics])
-        numbers = jnp.stack([getattr(task, name) for name in LEGAL])
-        return jnp.any((numbers < low) | (numbers > high))
+        return is_outside(task._asdict(), TRAINING[self.physics])
 
     def check_task(self, task: Any) -> CartPoleTask:
         checked: CartPoleTask = super().check_task(task)
@@ -189,28 +183,6 @@ def observe(state: State, task: CartPoleTask) -> Array:
     if task.mixing is None:
         return jnp.stack([state.position, state.velocity, state.angle, state.angular_velocity])
     return task.mixing @ jnp.stack([state.position / POSITION_LIMIT, state.angle / ANGLE_LIMIT])
-
-
-def ranges(boxes: dict[str, Range]) -> tuple[Array, Array]:
-    """The lower and the upper ends, [5] each, in the order of the task's fields."""
-    low, high = np.array([boxes[name] for name in LEGAL], np.float32).T
-    return jnp.asarray(low), jnp.asarray(high)
-
-
-def draw_inside(key: Key, boxes: dict[str, Range]) -> Array:
-    """Uniform over a box, [5]."""
-    low, high = ranges(boxes)
-    return low + (high - low) * jax.random.uniform(key, low.shape)
-
-
-def draw_outside(key: Key, physics: str) -> Array:
-    """Uniform over the wider box, but for one number that is drawn from below or above its training range, [5]."""
-    (low, high), (least, most) = ranges(TRAINING[physics]), ranges(EXTRAPOLATION[physics])
-    below, above = low - least, most - high
-    lot, side, share, place = jax.random.uniform(key, (4 * low.size,)).reshape(4, -1)
-    distance = GAP + (1.0 - GAP) * share
-    beyond = jnp.where(side * (below + above) < below, low - below * distance, high + above * distance)
-    return jnp.where(jnp.arange(low.size) == jnp.argmax(lot), beyond, least + (most - least) * place)
 
 
 def draw_mixing(key: Key) -> Array:

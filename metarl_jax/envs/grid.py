@@ -1,15 +1,19 @@
 """What the grid worlds share: moves, places, and how a place is seen."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from metarl_jax.core.types import Array
+from metarl_jax.core.types import Array, Key
 
 MOVES = ((0, 0), (-1, 0), (0, 1), (1, 0), (0, -1))  # stay, up, right, down, left as (row, column)
 STAY = 0
+Place = tuple[int, int]  # row and column
 
 
-def walk(place: Array, action: Array, side: int) -> Array:
+def walk(place: Array, action: Array, side: int | Array) -> Array:
     """The place [2] int32 after a move on a `side` x `side` grid; a move off the grid stays."""
     return jnp.clip(place + jnp.asarray(MOVES)[action], 0, side - 1)
 
@@ -22,3 +26,15 @@ def see(place: Array, side: int) -> Array:
 def cell(index: Array, side: int) -> Array:
     """The place [2] of the cell `index`, counted row by row, int32."""
     return jnp.stack([index // side, index % side]).astype(jnp.int32)
+
+
+def pick(key: Key, places: Sequence[Place]) -> Array:
+    """One of the places, each with equal chance, [2] int32."""
+    return jnp.asarray(places, jnp.int32)[jax.random.randint(key, (), 0, len(places))]
+
+
+def landings(side: int) -> np.ndarray:
+    """The cell that each move leads to from each cell, [5, side^2], cells counted row by row."""
+    places = np.stack(np.divmod(np.arange(side**2), side), axis=-1)
+    ahead = np.clip(places + np.asarray(MOVES)[:, None], 0, side - 1)
+    return np.asarray(ahead[..., 0] * side + ahead[..., 1])

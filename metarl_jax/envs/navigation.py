@@ -5,35 +5,21 @@ reward is the distance; the paper's text has it squared.
 """
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.environment import Box, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.point import GoalTask, Plane, State
 
-STRIDE = 0.1  # the most one step moves along an axis
 TOLERANCE = 0.01  # closer than this along both axes is at the goal
 SQUARE = 0.5  # goals of train and test lie in the square +-SQUARE
 FAR = 1.0  # goals of the extrapolation split lie in +-FAR, outside the square
 
 
-class NavigationTask(NamedTuple):
-    """Where to go."""
-
-    goal: Array  # [2]
-
-
-class State(NamedTuple):
-    """Where the point is."""
-
-    position: Array  # [2]
-    time: Array  # [] int32 steps taken
-
-
 @dataclasses.dataclass(frozen=True)
-class Navigation(Episodic):
+class Navigation(Plane):
     """Walk from the origin to an unseen goal; every step costs the distance that is left.
 
     An action is clipped to +-0.1 an axis. An episode terminates at the goal and is truncated after `steps` steps.
@@ -45,40 +31,26 @@ class Navigation(Episodic):
     name: ClassVar[str] = "navigation"
     summary: ClassVar[str] = "walk to a goal in the plane that only the rewards give away"
     reference: ClassVar[str | None] = "straight to the known goal"
-    Task: ClassVar[type] = NavigationTask
+    STRIDE: ClassVar[float] = 0.1
 
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
         return {"goal": (-FAR, FAR)}
 
-    @property
-    def observation_space(self) -> Box:
-        reach = STRIDE * (self.steps + 1)  # one more for the rounding
-        return Box(-reach, reach, (2,))
-
-    @property
-    def action_space(self) -> Box:
-        return Box(-STRIDE, STRIDE, (2,))
-
-    def reset(self, key: Key, task: NavigationTask) -> tuple[Array, State]:
-        origin = jnp.zeros(2)
-        return origin, State(origin, jnp.int32(0))
-
-    def step(self, key: Key, state: State, action: Array, task: NavigationTask) -> Step:
-        position = state.position + jnp.clip(action, -STRIDE, STRIDE)
-        state = State(position, state.time + 1)
-        offset = position - task.goal
+    def step(self, key: Key, state: State, action: Array, task: GoalTask) -> Step:
+        state = self.move(state, action)
+        offset = state.position - task.goal
         terminated = jnp.all(jnp.abs(offset) < TOLERANCE)
         truncated = ~terminated & (state.time >= self.steps)
-        return Step(position, state, -jnp.linalg.norm(offset), terminated, truncated, {})
+        return Step(state.position, state, -jnp.linalg.norm(offset), terminated, truncated, {})
 
-    def draw_task(self, key: Key, split: Split) -> NavigationTask:
+    def draw_task(self, key: Key, split: Split) -> GoalTask:
         if split != "extrapolation":
-            return NavigationTask(jax.random.uniform(key, (2,), minval=-SQUARE, maxval=SQUARE))
+            return GoalTask(jax.random.uniform(key, (2,), minval=-SQUARE, maxval=SQUARE))
         place, share, side, axis = jax.random.uniform(key, (4,))  # each in [0, 1)
         free = FAR * (2.0 * place - 1.0)
         far = (FAR - (FAR - SQUARE) * share) * jnp.where(side < 0.5, -1.0, 1.0)  # never on the edge of the square
-        return NavigationTask(jnp.where(axis < 0.5, jnp.stack([far, free]), jnp.stack([free, far])))
+        return GoalTask(jnp.where(axis < 0.5, jnp.stack([far, free]), jnp.stack([free, far])))
 
-    def extrapolates(self, task: NavigationTask) -> Array:
+    def extrapolates(self, task: GoalTask) -> Array:
         return jnp.any(jnp.abs(task.goal) > SQUARE)

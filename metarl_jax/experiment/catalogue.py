@@ -1,24 +1,31 @@
 """What there is: algorithms, environments, and which pairs make sense."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from metarl_jax.algorithms import ALGORITHMS
+from metarl_jax.core.environment import Environment
 from metarl_jax.core.types import SPLITS
-from metarl_jax.envs import ENVIRONMENTS
+from metarl_jax.envs import ADAPTED, ENVIRONMENTS
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """The algorithms, each with the environments that it accepts at its defaults, and the environments."""
+    """The algorithms, each with those of our environments that it accepts at its defaults, and the environments."""
     return {
         "algorithms": [
             {"name": name, "summary": kind.summary, "environments": _accepted(kind())}
             for name, kind in ALGORITHMS.items()
         ],
-        "environments": [
-            {"name": name, "summary": kind.summary, "splits": list(SPLITS), "reference": kind.reference}
-            for name, kind in ENVIRONMENTS.items()
-        ],
+        "environments": _described(ENVIRONMENTS),
+        "adapted": _described(ADAPTED),
     }
+
+
+def _described(kinds: Mapping[str, type[Environment]]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "summary": kind.summary, "splits": list(SPLITS), "reference": kind.reference}
+        for name, kind in kinds.items()
+    ]
 
 
 def _accepted(algorithm: Any) -> list[str]:

@@ -202,7 +202,8 @@ def _names() -> str:
 
     lines = []
     for kind, entries in catalogue().items():
-        lines += [f"{kind}:", *(f"  {entry['name']:18}{entry['summary']}" for entry in entries)]
+        width = max(len(entry["name"]) for entry in entries) + 2
+        lines += [f"{kind}:", *(f"  {entry['name']:{width}}{entry['summary']}" for entry in entries)]
     return "\n".join(lines) + "\n"
 
 

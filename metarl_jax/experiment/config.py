@@ -15,7 +15,8 @@ from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.environment import Environment, nearest
 from metarl_jax.core.meta import MetaLearner
-from metarl_jax.envs import ENVIRONMENTS
+from metarl_jax.envs import ADAPTED, ENVIRONMENTS, everything
+from metarl_jax.experiment import devices
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.presets import PRESETS, preset
 
@@ -163,7 +164,10 @@ def algorithm_class(name: str) -> type[Algorithm]:
 
 def environment_class(name: str) -> type[Environment]:
     """The environment called `name`, or a UsageError with the nearest one."""
-    return ENVIRONMENTS[choose("environment", name, ENVIRONMENTS)]
+    choose("environment", name, everything(), listed=ENVIRONMENTS)
+    if name in ADAPTED:
+        devices.prepare()  # gymnax computes as soon as one of its environments is built
+    return everything()[name]
 
 
 def choose(kind: str, name: str, choices: Iterable[str], listed: Iterable[str] | None = None) -> str:

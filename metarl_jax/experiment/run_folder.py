@@ -159,7 +159,7 @@ def _make_new(path: Path) -> Path:
 
 
 def _make_numbered(config: RunConfig) -> Path:
-    stem = f"{config.algorithm.name}-{config.environment.name}-{config.run.seed}"
+    stem = f"{config.algorithm.name}-{config.environment.name}-{config.run.seed}".replace("/", "-")
     number = 1
     while True:
         path = Path("runs") / f"{stem}-{number}"

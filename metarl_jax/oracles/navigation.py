@@ -3,10 +3,11 @@
 import jax.numpy as jnp
 
 from metarl_jax.core.types import Array, Key
-from metarl_jax.envs.navigation import STRIDE, TOLERANCE, Navigation, NavigationTask
+from metarl_jax.envs.navigation import TOLERANCE, Navigation
+from metarl_jax.envs.point import GoalTask
 
 
-def best_return(environment: Navigation, task: NavigationTask) -> Array:
+def best_return(environment: Navigation, task: GoalTask) -> Array:
     """The largest return of an episode that knows its goal g, [] float32, in O(steps).
 
     After t steps an axis that goes straight has max(|g_i| - .1 t, 0) left, which no policy can undercut. So straight
@@ -14,12 +15,12 @@ def best_return(environment: Navigation, task: NavigationTask) -> Array:
     that step costs nothing. Hence R = -sum over t of |max(|g| - .1 t, 0)|, up to the first t within the tolerance.
     """
     t = jnp.arange(1, environment.steps + 1)[:, None]
-    left = jnp.maximum(jnp.abs(task.goal) - STRIDE * t, 0.0)  # [T, 2]
+    left = jnp.maximum(jnp.abs(task.goal) - environment.STRIDE * t, 0.0)  # [T, 2]
     arrived = jnp.all(left < TOLERANCE, axis=-1)
     ended_before = jnp.cumsum(arrived) - arrived > 0
     return -jnp.sum(jnp.linalg.norm(left, axis=-1) * ~ended_before)
 
 
-def reference_returns(environment: Navigation, key: Key, task: NavigationTask) -> Array:
+def reference_returns(environment: Navigation, key: Key, task: GoalTask) -> Array:
     """The reference agent's return in each episode of a trial, [episodes]."""
     return jnp.full(environment.trial_episodes, best_return(environment, task))

@@ -1,0 +1,109 @@
+"""A personal assistant: recommend items to a user of unknown taste (a contextual bandit, Li et al. 2010, LinUCB)."""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Box, Discrete, Episodic, check_least
+from metarl_jax.core.types import Array, Key, Split, Step
+
+QUALITY = 1.0  # log-odds of a click that an item of full quality adds, whatever the user
+LOVE = 2.0  # and an item all of the user's own genre
+WHIM = 0.5  # how far a user's numbers lie from those of its taste
+
+
+class AssistantTask(NamedTuple):
+    """One user."""
+
+    preference: Array  # [F] log-odds of a click that a unit of each feature adds: quality first, then the genres
+
+
+class State(NamedTuple):
+    """What is on offer."""
+
+    items: Array  # [k, F] features in [-1, 1]
+    time: Array  # [] int32 picks made
+
+
+@dataclasses.dataclass(frozen=True)
+class Assistant(Episodic):
+    """Offer the user one of `items` items at a time, `steps` times a session; a click earns 1.
+
+    An item has a quality and a share in each of `genres` genres, all U[-1, 1] and seen. The user clicks with
+    probability sigmoid(preference . features).
+
+    Splits: users are of one of `genres` tastes, equally likely. A taste likes quality (1) and loves one genre (2); in
+    `train` and `test` a user's numbers are those of its taste moved by U[-.5, .5] each. A user of `extrapolation`
+    loves two genres, moved likewise: no user of the training law does.
+    """
+
+    name: ClassVar[str] = "assistant"
+    summary: ClassVar[str] = "recommend items to a new user, click by click"
+    reference: ClassVar[str | None] = "the item that the user likes best, known preferences"
+    Task: ClassVar[type] = AssistantTask
+
+    steps: int = 50
+    items: int = 5
+    genres: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least("items", self.items, 2)
+        check_least("genres", self.genres, 2)
+
+    @property
+    def features(self) -> int:
+        """Numbers that describe an item."""
+        return 1 + self.genres
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return {"preference": (-10.0, 10.0)}
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(-1.0, 1.0, (self.items * self.features,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(self.items)
+
+    def reset(self, key: Key, task: AssistantTask) -> tuple[Array, State]:
+        state = State(self.draw_items(key), jnp.int32(0))
+        return state.items.ravel(), state
+
+    def step(self, key: Key, state: State, action: Array, task: AssistantTask) -> Step:
+        click_key, item_key = jax.random.split(key)
+        liking = click_probability(task, state.items)[action]
+        click = jax.random.bernoulli(click_key, liking).astype(jnp.float32)
+        state = State(self.draw_items(item_key), state.time + 1)
+        # The session is as long as it is: nothing follows its last pick, so it terminates.
+        over = state.time >= self.steps
+        return Step(state.items.ravel(), state, click, over, jnp.array(False), {"expected_reward": liking})
+
+    def draw_items(self, key: Key) -> Array:
+        """The next offer, [k, F]."""
+        flat = jax.random.uniform(key, (self.items * self.features,), minval=-1.0, maxval=1.0)
+        return flat.reshape(self.items, self.features)
+
+    def tastes(self) -> Array:
+        """The preferences in the middle of each taste, [genres, F]."""
+        return jnp.concatenate([jnp.full((self.genres, 1), QUALITY), LOVE * jnp.eye(self.genres)], axis=1)
+
+    def draw_task(self, key: Key, split: Split) -> AssistantTask:
+        taste_key, whim_key = jax.random.split(key)
+        whim = jax.random.uniform(whim_key, (self.features,), minval=-WHIM, maxval=WHIM)
+        order = jax.random.permutation(taste_key, self.genres)
+        loved = order < (2 if split == "extrapolation" else 1)
+        taste = jnp.concatenate([jnp.full(1, QUALITY), LOVE * loved])
+        return AssistantTask(taste + whim)
+
+    def extrapolates(self, task: AssistantTask) -> Array:
+        return jnp.sum(task.preference[1:] > LOVE / 2.0) > 1
+
+
+def click_probability(task: AssistantTask, items: Array) -> Array:
+    """How likely the user clicks on each item, [k]."""
+    return jax.nn.sigmoid(items @ task.preference)

@@ -1,0 +1,80 @@
+"""A point and four corners, one of which pays (Stadie et al. 2018, E-MAML; Rothfuss et al. 2019, ProMP).
+
+Corners, start, stride and horizon are those of ProMP's code. Its sparse reward comes in two forms. That of the walking
+point, progress toward the goal within the goal's quadrant, can be milked: a step out of the paying region costs
+nothing and a step back in pays again, 14 an episode against 2.8 for the walk itself. So the reward here is that of its
+point with momentum, what the distance leaves of a radius of 2, which no loop can milk.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.point import GoalTask, Plane, State
+
+CORNER = 2.0  # both coordinates of a corner are +-CORNER
+MIDDLE = 1.0  # a goal of the extrapolation split has one coordinate in +-MIDDLE
+ROOM = 0.5  # the most that `jitter` may be
+
+
+@dataclasses.dataclass(frozen=True)
+class Corners(Plane):
+    """Find out which of the four corners pays: a step there earns max(radius - distance to the goal, 0).
+
+    The start is uniform in [-.2, .2]^2, an action is clipped to +-0.2 an axis. Nothing but the clock ends an episode:
+    it truncates after `steps` steps.
+
+    Splits: `train` and `test` have a corner drawn by chance, displaced along both axes by U[-jitter, jitter].
+    `extrapolation` displaces one axis alike, but the other coordinate is uniform in [-1, 1]: between two corners. With
+    `jitter=0` the tasks are the four of the papers, too few to split, so train and test share them.
+    """
+
+    name: ClassVar[str] = "corners"
+    summary: ClassVar[str] = "find the one of four corners that pays"
+    reference: ClassVar[str | None] = "straight to the known goal"
+    STRIDE: ClassVar[float] = 0.2
+    START: ClassVar[float] = 0.2
+
+    radius: float = 2.0
+    jitter: float = 0.2
+    steps: int = 100
+    episodes: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 < self.radius <= CORNER:
+            raise ValueError(f"radius is {self.radius!r}; it must lie in (0, {CORNER:g}]: choose radius={CORNER:g}")
+        if not 0.0 <= self.jitter <= ROOM:
+            raise ValueError(f"jitter is {self.jitter!r}; it must lie in [0, {ROOM:g}]: corners stay apart")
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return {"goal": (-CORNER - ROOM, CORNER + ROOM)}
+
+    def start(self, key: Key) -> Array:
+        return jax.random.uniform(key, (2,), minval=-self.START, maxval=self.START)
+
+    def step(self, key: Key, state: State, action: Array, task: GoalTask) -> Step:
+        state = self.move(state, action)
+        reward = jnp.maximum(self.radius - jnp.linalg.norm(state.position - task.goal), 0.0)
+        return Step(state.position, state, reward, jnp.array(False), state.time >= self.steps, {})
+
+    @property
+    def withholds(self) -> bool:
+        """Not without jitter: four tasks are too few to split."""
+        return self.jitter > 0.0
+
+    def draw_task(self, key: Key, split: Split) -> GoalTask:
+        place, side, axis = jnp.split(2.0 * jax.random.uniform(key, (5,)) - 1.0, (2, 4))  # each in [-1, 1)
+        goal = jnp.where(side < 0.0, -CORNER, CORNER) + self.jitter * place
+        if split == "extrapolation":
+            between = (jnp.arange(2) == 0) == (axis < 0.0)
+            goal = jnp.where(between, MIDDLE * place, goal)
+        return GoalTask(goal)
+
+    def extrapolates(self, task: GoalTask) -> Array:
+        displaced = jnp.abs(jnp.abs(task.goal) - CORNER)
+        return jnp.any(displaced > self.jitter + 1e-6)

@@ -1,0 +1,98 @@
+"""A chain whose first action decides its end (Oh et al. 2020, Discovering RL algorithms, NeurIPS)."""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Box, Discrete, Environment, check_least
+from metarl_jax.core.types import Array, Key, Split, Step
+
+EXTRA = 20  # chains of the extrapolation split are up to this much longer
+
+
+class DelayedChainTask(NamedTuple):
+    """A chain, and which way to take at its start."""
+
+    length: Array  # [] int32 steps an episode takes
+    pay: Array  # [2] what the end of the chain pays after either first action
+
+
+class State(NamedTuple):
+    """How far down which chain."""
+
+    time: Array  # [] int32 steps taken
+    chosen: Array  # [] int32 the first action; 0 before it
+
+
+@dataclasses.dataclass(frozen=True)
+class DelayedChain(Environment):
+    """Choose one of two actions, walk to the end whatever the others are, and be paid there for the first.
+
+    A step shows the time and the first action, each one-hot. The end terminates the episode.
+
+    Splits: `train` and `test` have lengths from `shortest` to `longest` with equal chance, and one of the two actions,
+    drawn by chance, pays x ~ U[.5, 1.5] and the other -x: the +-1 of the paper on average, so that there are enough
+    tasks to withhold some. In `extrapolation` the chains are up to 20 steps longer than `longest`.
+    """
+
+    name: ClassVar[str] = "delayed_chain"
+    summary: ClassVar[str] = "tell from the end of a chain which way to take at its start"
+    reference: ClassVar[str | None] = "the better way, known"
+    Task: ClassVar[type] = DelayedChainTask
+
+    shortest: int = 5
+    longest: int = 30
+    episodes: int = 5
+
+    def __post_init__(self) -> None:
+        check_least("shortest", self.shortest, 2)
+        check_least("longest", self.longest, self.shortest)
+        check_least("episodes", self.episodes, 1)
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return {"length": (1, self.horizon), "pay": (-2.0, 2.0)}
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(0.0, 1.0, (self.horizon + 1 + 2,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(2)
+
+    @property
+    def horizon(self) -> int:
+        return self.longest + EXTRA
+
+    @property
+    def trial_episodes(self) -> int:
+        return self.episodes
+
+    def reset(self, key: Key, task: DelayedChainTask) -> tuple[Array, State]:
+        state = State(jnp.int32(0), jnp.int32(0))
+        return self.observe(state), state
+
+    def step(self, key: Key, state: State, action: Array, task: DelayedChainTask) -> Step:
+        state = State(state.time + 1, jnp.where(state.time == 0, action, state.chosen))
+        over = state.time >= task.length
+        reward = jnp.where(over, task.pay[state.chosen], 0.0)
+        return Step(self.observe(state), state, reward, over, jnp.array(False), {})
+
+    def observe(self, state: State) -> Array:
+        """The time and, after the first step, the first action, both one-hot, [horizon + 3] float32."""
+        time = jax.nn.one_hot(state.time, self.horizon + 1)
+        return jnp.concatenate([time, jax.nn.one_hot(state.chosen, 2) * (state.time > 0)])
+
+    def draw_task(self, key: Key, split: Split) -> DelayedChainTask:
+        length_key, pay_key, way_key = jax.random.split(key, 3)
+        outside = split == "extrapolation"
+        low, high = (self.longest + 1, self.horizon) if outside else (self.shortest, self.longest)
+        pay = jax.random.uniform(pay_key, minval=0.5, maxval=1.5)
+        sign = jnp.where(jax.random.bernoulli(way_key), 1.0, -1.0)
+        return DelayedChainTask(jax.random.randint(length_key, (), low, high + 1), pay * sign * jnp.array([1.0, -1.0]))
+
+    def extrapolates(self, task: DelayedChainTask) -> Array:
+        return task.length > self.longest

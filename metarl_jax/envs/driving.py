@@ -1,0 +1,186 @@
+"""A car that keeps its lane on a winding road, with another chassis and other tyres in every task.
+
+A kinematic bicycle (Rajamani 2012, Vehicle Dynamics and Control, chapter 2) in the coordinates of the road: how far it
+has come, how far it is from the middle of the lane, and how it heads against the road. The wheels follow the command
+with a lag, and the curve it drives saturates where the tyres' grip ends.
+"""
+
+import dataclasses
+import math
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Box, Episodic
+from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.ranges import Ranges, draw_inside, draw_outside, is_outside
+
+TIME_STEP = 0.1  # s
+GRAVITY = 9.81  # m/s^2
+STEER = 0.2  # rad at the wheels for command 1 and gain 1
+HALF_WIDTH = 1.0  # m from the middle of the lane to the edge of the road
+TOLERANCE = 0.2  # m from the middle of the lane, where a step pays half
+TURNED = 1.0  # rad against the road: a car that heads farther away is off it
+START = (0.3, 0.05)  # the first offset (m) and heading (rad) are uniform in +-START
+
+WAVES = 3  # the road's curvature is a sum of that many sines
+SHARPEST = 0.008  # 1/m, the most that one of them contributes
+WAVE_LENGTHS = (40.0, 120.0)  # m
+AHEAD = (0.0, 10.0, 20.0, 30.0)  # m, where the curvature of the road is seen
+
+NOMINAL = {"wheelbase": 2.7, "gain": 1.0, "trim": 0.0, "lag": 0.3, "grip": 0.8, "speed": 11.0}
+# wheelbase in m, gain in rad per rad, trim in rad, lag in s, grip in shares of the car's weight, speed in m/s
+TRAINING: Ranges = {
+    "wheelbase": (2.0, 3.5),
+    "gain": (0.5, 1.5),
+    "trim": (-0.02, 0.02),
+    "lag": (0.1, 0.7),
+    "grip": (0.5, 1.0),
+    "speed": (8.0, 14.0),
+}
+# What the extrapolation split may reach, and what a task of the user's may hold.
+LEGAL: Ranges = {
+    "wheelbase": (1.5, 4.5),
+    "gain": (0.3, 2.0),
+    "trim": (-0.04, 0.04),
+    "lag": (0.05, 1.0),
+    "grip": (0.3, 1.2),
+    "speed": (5.0, 18.0),
+}
+
+
+class DrivingTask(NamedTuple):
+    """The independent numbers of the car."""
+
+    wheelbase: Array  # [] m
+    gain: Array  # [] angle of the wheels by angle commanded
+    trim: Array  # [] rad to the left, where command 0 leaves the wheels
+    lag: Array  # [] s, time constant of the steering
+    grip: Array  # [] lateral force that the tyres can bear, by the car's weight
+    speed: Array  # [] m/s
+
+
+class Road(NamedTuple):
+    """Curvature(s) = sum of height sin(rate s + phase), s in m."""
+
+    height: Array  # [WAVES] 1/m
+    rate: Array  # [WAVES] rad/m
+    phase: Array  # [WAVES] rad
+
+
+class State(NamedTuple):
+    """Where the car is on which road."""
+
+    road: Road
+    distance: Array  # [] m along the middle of the lane
+    offset: Array  # [] m to the left of it
+    heading: Array  # [] rad to the left of the road's direction
+    wheels: Array  # [] rad to the left, angle of the front wheels
+    command: Array  # [] the last action, in [-1, 1]
+    time: Array  # [] int32 steps taken
+
+
+@dataclasses.dataclass(frozen=True)
+class Driving(Episodic):
+    """Steer a car of unknown chassis and tyres along a road: a step pays 1 / (1 + (offset / 20 cm)^2).
+
+    The action is the angle commanded at the wheels, in shares of `STEER`, positive to the left, clipped to +-1. The car
+    sees its offset, its heading, its last command and the curvature of the road at a few places ahead; neither its
+    wheels nor its speed. An episode terminates off the road, 1 m from its middle or 1 rad against it, and is truncated
+    after `steps` steps. The road is drawn at the start of every episode.
+
+    Splits: `train` and `test` are uniform over the box `TRAINING`. `extrapolation` is uniform over the wider box
+    `LEGAL`, with one number, drawn by chance, always outside the training range.
+    """
+
+    name: ClassVar[str] = "driving"
+    summary: ClassVar[str] = "keep a car of unknown chassis, steering and tyres in its lane"
+    reference: ClassVar[str | None] = "feedforward and feedback controller that knows the car"
+    Task: ClassVar[type] = DrivingTask
+
+    steps: int = 150
+    episodes: int = 2
+
+    @property
+    def limits(self) -> Ranges:
+        return LEGAL
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(-2.0, 2.0, (3 + len(AHEAD),))
+
+    @property
+    def action_space(self) -> Box:
+        return Box(-1.0, 1.0, (1,))
+
+    def reset(self, key: Key, task: DrivingTask) -> tuple[Array, State]:
+        lots = jax.random.uniform(key, (2 + 3 * WAVES,))
+        offset, heading = jnp.asarray(START) * (2.0 * lots[:2] - 1.0)
+        nothing = jnp.float32(0.0)
+        state = State(build_road(lots[2:]), nothing, offset, heading, nothing, nothing, jnp.int32(0))
+        return observe(state), state
+
+    def step(self, key: Key, state: State, action: Array, task: DrivingTask) -> Step:
+        state = advance(state, jnp.clip(action[0], -1.0, 1.0), task)
+        reward = 1.0 / (1.0 + (state.offset / TOLERANCE) ** 2)
+        terminated = (jnp.abs(state.offset) > HALF_WIDTH) | (jnp.abs(state.heading) > TURNED)
+        truncated = ~terminated & (state.time >= self.steps)
+        return Step(observe(state), state, reward, terminated, truncated, {})
+
+    def draw_task(self, key: Key, split: Split) -> DrivingTask:
+        outside = split == "extrapolation"
+        return DrivingTask(**draw_outside(key, TRAINING, LEGAL) if outside else draw_inside(key, TRAINING))
+
+    def extrapolates(self, task: DrivingTask) -> Array:
+        return is_outside(task._asdict(), TRAINING)
+
+
+def build_road(lots: Array) -> Road:
+    """A road from 3 WAVES numbers uniform in [0, 1): heights uniform, wave lengths log-uniform, any phase."""
+    height, length, phase = jnp.split(lots, 3)
+    shortest, longest = WAVE_LENGTHS
+    rate = 2.0 * math.pi / shortest * (shortest / longest) ** length
+    return Road(SHARPEST * height, rate, 2.0 * math.pi * phase)
+
+
+def curvature(road: Road, distance: Array) -> Array:
+    """How the road turns to the left, in 1/m, at `distance` [...] m."""
+    return jnp.sum(road.height * jnp.sin(road.rate * distance[..., None] + road.phase), axis=-1)
+
+
+def advance(state: State, command: Array, task: DrivingTask) -> State:
+    """One step: the wheels follow the command exactly, the car follows its wheels by the midpoint rule."""
+    aim = task.gain * STEER * command + task.trim
+    wheels = aim + (state.wheels - aim) * jnp.exp(-TIME_STEP / task.lag)
+    along = task.speed * jnp.cos(state.heading) / (1.0 - state.offset * curvature(state.road, state.distance))
+    turned = task.speed * driven(wheels, task)
+    heading = state.heading + TIME_STEP * (turned - along * curvature(state.road, state.distance))
+    sideways = task.speed * jnp.sin((state.heading + heading) / 2.0)
+    return State(
+        road=state.road,
+        distance=state.distance + TIME_STEP * along,
+        offset=state.offset + TIME_STEP * sideways,
+        heading=heading,
+        wheels=wheels,
+        command=command,
+        time=state.time + 1,
+    )
+
+
+def driven(wheels: Array, task: DrivingTask) -> Array:
+    """The curvature in 1/m that the car drives: that of its wheels, bent smoothly to what grip allows at its speed."""
+    limit = grip_limit(task)
+    return limit * jnp.tanh(jnp.tan(wheels) / task.wheelbase / limit)
+
+
+def grip_limit(task: DrivingTask) -> Array:
+    """The sharpest curve in 1/m that the tyres hold: speed^2 curvature <= grip gravity."""
+    return task.grip * GRAVITY / task.speed**2
+
+
+def observe(state: State) -> Array:
+    """Offset in half widths, heading in rad, last command, and curvatures ahead as shares of the sharpest, [7]."""
+    own = jnp.stack([state.offset / HALF_WIDTH, state.heading, state.command])
+    ahead = curvature(state.road, state.distance + jnp.asarray(AHEAD))
+    return jnp.concatenate([own, ahead / (WAVES * SHARPEST)])

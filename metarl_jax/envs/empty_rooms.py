@@ -1,0 +1,105 @@
+"""Four empty rooms and a goal that cannot be seen (Zheng et al. 2020, arXiv:1912.05500)."""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.core.environment import Box, Discrete, Episodic, check_least
+from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.grid import MOVES, Place, pick, see, walk
+
+
+class EmptyRoomsTask(NamedTuple):
+    """Where the goal is."""
+
+    goal: Array  # [2] int32 row and column
+
+
+class State(NamedTuple):
+    """Where the walker is."""
+
+    place: Array  # [2] int32 row and column
+    time: Array  # [] int32 steps taken
+
+
+@dataclasses.dataclass(frozen=True)
+class EmptyRooms(Episodic):
+    """Find a goal that stays where it is for a lifetime: reaching it pays 1 and ends the episode, nothing else pays.
+
+    Four rooms of `room` x `room` cells, with a door in the middle of each wall between two of them; the walk starts in
+    the top left corner. The cell is seen, row and column one-hot. A move into a wall stays. Layout and clock are ours.
+
+    Splits: `train` and `test` have goals in the three rooms nearest to the start, `extrapolation` in the farthest.
+    """
+
+    name: ClassVar[str] = "empty_rooms"
+    summary: ClassVar[str] = "search four rooms for a goal that cannot be seen, then go straight back to it"
+    reference: ClassVar[str | None] = "straight to the known goal"
+    Task: ClassVar[type] = EmptyRoomsTask
+
+    room: int = 5
+    steps: int = 100
+    episodes: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least("room", self.room, 3)
+
+    @property
+    def side(self) -> int:
+        """Rows and columns in all."""
+        return 2 * self.room + 1
+
+    @property
+    def free(self) -> np.ndarray:
+        """Where one can walk, [side, side] bool."""
+        free = np.ones((self.side, self.side), bool)
+        free[self.room, :] = free[:, self.room] = False
+        doors = [self.room // 2, self.room + 1 + self.room // 2]
+        free[self.room, doors] = free[doors, self.room] = True
+        return free
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return {"goal": (0, self.side - 1)}
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(0.0, 1.0, (2 * self.side,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(len(MOVES))
+
+    def reset(self, key: Key, task: EmptyRoomsTask) -> tuple[Array, State]:
+        state = State(jnp.zeros(2, jnp.int32), jnp.int32(0))
+        return see(state.place, self.side), state
+
+    def step(self, key: Key, state: State, action: Array, task: EmptyRoomsTask) -> Step:
+        ahead = walk(state.place, action, self.side)
+        place = jnp.where(jnp.asarray(self.free)[ahead[0], ahead[1]], ahead, state.place)
+        state = State(place, state.time + 1)
+        terminated = jnp.all(place == task.goal)
+        truncated = ~terminated & (state.time >= self.steps)
+        return Step(see(place, self.side), state, terminated.astype(jnp.float32), terminated, truncated, {})
+
+    def draw_task(self, key: Key, split: Split) -> EmptyRoomsTask:
+        return EmptyRoomsTask(pick(key, self.goals(far=split == "extrapolation")))
+
+    def goals(self, far: bool) -> list[Place]:
+        """The cells of the farthest room, or those of the three others without the start; doors are no goals."""
+        cells = [(int(row), int(column)) for row, column in np.argwhere(self.free)]
+        inside = [cell for cell in cells if self.room not in cell and cell != (0, 0)]
+        return [cell for cell in inside if (min(cell) > self.room) == far]
+
+    def extrapolates(self, task: EmptyRoomsTask) -> Array:
+        return jnp.all(task.goal > self.room)
+
+    def check_task(self, task: Any) -> EmptyRoomsTask:
+        checked: EmptyRoomsTask = super().check_task(task)
+        goal = tuple(checked.goal.tolist())
+        if goal == (0, 0) or not self.free[goal]:
+            raise ValueError(f"task number 'goal' of empty_rooms is {list(goal)}; it must be free and not the start")
+        return checked

@@ -1,0 +1,105 @@
+"""A grid with a hidden goal (Zintgraf et al. 2020, VariBAD, ICLR, section 5.1)."""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Box, Discrete, Episodic, check_least
+from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.grid import MOVES, Place, pick, see, walk
+
+CORNER = 2  # no goal lies in the CORNER x CORNER cells around the start
+EXTRA = 2  # the boards of the extrapolation split are this much larger
+ON_GOAL, ELSEWHERE = 1.0, -0.1  # what a step pays
+
+
+class GridNaviTask(NamedTuple):
+    """A board and where its goal is."""
+
+    goal: Array  # [2] int32 row and column
+    side: Array  # [] int32 the board has side x side cells
+
+
+class State(NamedTuple):
+    """Where the walker is."""
+
+    place: Array  # [2] int32 row and column
+    time: Array  # [] int32 steps taken
+
+
+@dataclasses.dataclass(frozen=True)
+class GridNavi(Episodic):
+    """Walk over a board from the cell (0, 0) to a goal that only the rewards give away, and stay there.
+
+    A step that ends on the goal pays 1, any other -.1; a move off the board stays. Row and column are seen, each
+    one-hot. The horizon is part of the task: an episode terminates after `steps` steps, at the goal or not.
+
+    Splits: `train` and `test` share the goals, uniform over the board of `side` x `side` cells without the 2 x 2 around
+    the start: the 21 of the published task are too few to withhold some. The goals of `extrapolation` lie outside that
+    board, on one of `side + 2`.
+    """
+
+    name: ClassVar[str] = "gridnavi"
+    summary: ClassVar[str] = "find a goal on a small board, then walk straight to it in every later episode"
+    reference: ClassVar[str | None] = "straight to the known goal"
+    Task: ClassVar[type] = GridNaviTask
+
+    side: int = 5
+    steps: int = 15
+    episodes: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least("side", self.side, CORNER + 1)  # a smaller board has no goals
+
+    @property
+    def capacity(self) -> int:
+        """The side of the largest board."""
+        return self.side + EXTRA
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return {"goal": (0, self.capacity - 1), "side": (CORNER + 1, self.capacity)}
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(0.0, 1.0, (2 * self.capacity,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(len(MOVES))
+
+    def reset(self, key: Key, task: GridNaviTask) -> tuple[Array, State]:
+        state = State(jnp.zeros(2, jnp.int32), jnp.int32(0))
+        return see(state.place, self.capacity), state
+
+    def step(self, key: Key, state: State, action: Array, task: GridNaviTask) -> Step:
+        state = State(walk(state.place, action, task.side), state.time + 1)
+        reward = jnp.where(jnp.all(state.place == task.goal), jnp.float32(ON_GOAL), ELSEWHERE)
+        return Step(see(state.place, self.capacity), state, reward, state.time >= self.steps, jnp.array(False), {})
+
+    @property
+    def withholds(self) -> bool:
+        """No: the goals are too few."""
+        return False
+
+    def draw_task(self, key: Key, split: Split) -> GridNaviTask:
+        inner, side = (self.side, self.capacity) if split == "extrapolation" else (CORNER, self.side)
+        return GridNaviTask(pick(key, cells_between(inner, side)), jnp.int32(side))
+
+    def extrapolates(self, task: GridNaviTask) -> Array:
+        return task.side != self.side
+
+    def check_task(self, task: Any) -> GridNaviTask:
+        checked: GridNaviTask = super().check_task(task)
+        farthest, side = int(jnp.max(checked.goal)), int(checked.side)
+        if not CORNER <= farthest < side:
+            rule = f"row or column must be at least {CORNER}, and both below the side, {side}"
+            raise ValueError(f"task number 'goal' of gridnavi is {checked.goal.tolist()}; {rule}")
+        return checked
+
+
+def cells_between(inner: int, side: int) -> list[Place]:
+    """The cells of a `side` x `side` board outside the `inner` x `inner` ones around the start, row by row."""
+    return [(row, column) for row in range(side) for column in range(side) if max(row, column) >= inner]

@@ -1,0 +1,99 @@
+"""A dark room with a hidden key and door (Laskin et al. 2022, Algorithm Distillation, ICLR 2023: Dark Key-to-Door)."""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import check_least
+from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.grid import pick
+from metarl_jax.envs.room import Room, cells, move
+
+
+class KeyToDoorTask(NamedTuple):
+    """A room and what is hidden in it. Places are row and column, counted from the centre of the room."""
+
+    key: Array  # [2] int32
+    door: Array  # [2] int32
+    radius: Array  # [] int32 the room has 2 radius + 1 cells a side
+
+
+class State(NamedTuple):
+    """Where the walker is, and whether it holds the key."""
+
+    place: Array  # [2] int32 row and column, counted from the centre of the room
+    has_key: Array  # [] bool
+    time: Array  # [] int32 steps taken
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyToDoor(Room):
+    """Find a hidden key in the dark, then the hidden door that it opens.
+
+    The first step onto the key pays 1 and takes it. With the key in hand the step onto the door pays 1 and terminates
+    the episode; the two may lie in one cell, where they pay together. Any other step pays 0. The walker sees its place
+    alone, not whether it holds the key. An episode is truncated after `steps` steps. It starts in the centre of the
+    room, or with `random_start` in a random cell of the room of train and test. The room has 2 `radius` + 1 cells a
+    side.
+
+    Splits: key and door of `train` and `test` are uniform over the room, 6,561 tasks of which one in eight is withheld
+    for the test. In `extrapolation` one of the two, drawn by chance, lies outside it, in the outermost cells of a room
+    of `radius + 1`; the other is anywhere in that room.
+    """
+
+    name: ClassVar[str] = "key_to_door"
+    summary: ClassVar[str] = "find a key in a dark room, then the door that it opens"
+    reference: ClassVar[str | None] = "straight to the known key, then to the known door"
+    Task: ClassVar[type] = KeyToDoorTask
+
+    radius: int = 4
+    random_start: bool = False
+    steps: int = 50
+    episodes: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least("radius", self.radius, 1)
+
+    @property
+    def reach(self) -> int:
+        return self.radius
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        inside = (-self.widest, self.widest)
+        return {"key": inside, "door": inside, "radius": (1, self.widest)}
+
+    def reset(self, key: Key, task: KeyToDoorTask) -> tuple[Array, State]:
+        place = pick(key, cells(self.radius)) if self.random_start else jnp.zeros(2, jnp.int32)
+        return self.observe(place), State(place, jnp.array(False), jnp.int32(0))
+
+    def step(self, key: Key, state: State, action: Array, task: KeyToDoorTask) -> Step:
+        place = move(state.place, action, task.radius)
+        takes = jnp.all(place == task.key) & ~state.has_key
+        state = State(place, state.has_key | takes, state.time + 1)
+        opens = jnp.all(place == task.door) & state.has_key
+        reward = takes.astype(jnp.float32) + opens.astype(jnp.float32)
+        return Step(self.observe(place), state, reward, opens, ~opens & (state.time >= self.steps), {})
+
+    def draw_task(self, key: Key, split: Split) -> KeyToDoorTask:
+        one_key, other_key, swap_key = jax.random.split(key, 3)
+        if split != "extrapolation":
+            room = cells(self.reach)
+            return KeyToDoorTask(pick(one_key, room), pick(other_key, room), jnp.int32(self.reach))
+        far, free = pick(one_key, cells(self.widest, inner=self.reach)), pick(other_key, cells(self.widest))
+        swap = jax.random.bernoulli(swap_key)
+        return KeyToDoorTask(jnp.where(swap, free, far), jnp.where(swap, far, free), jnp.int32(self.widest))
+
+    def extrapolates(self, task: KeyToDoorTask) -> Array:
+        return task.radius != self.radius
+
+    def check_task(self, task: Any) -> KeyToDoorTask:
+        checked: KeyToDoorTask = super().check_task(task)
+        for name, place in (("key", checked.key), ("door", checked.door)):
+            if jnp.max(jnp.abs(place)) > checked.radius:
+                rule = f"row and column must lie within its radius, {checked.radius}, of the centre"
+                raise ValueError(f"task number {name!r} of key_to_door is {place.tolist()}; {rule}")
+        return checked

@@ -1,0 +1,137 @@
+"""Small grids with objects to take and to avoid (Oh et al. 2020, Discovering RL algorithms, NeurIPS)."""
+
+import dataclasses
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Box, Discrete, Episodic, check_choice, check_least
+from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.grid import MOVES, cell, see, walk
+
+Kinds = tuple[tuple[float, float, float], ...]  # of each object: pay, chance to end the episode, chance to come back
+KINDS: dict[str, Kinds] = {
+    "sparse": ((1.0, 1.0, 0.0), (-1.0, 1.0, 0.0)),
+    "dense": ((1.0, 0.0, 0.05), (1.0, 0.0, 0.05), (-1.0, 0.5, 0.1), (-1.0, 0.0, 0.5)),
+}
+SIDES = {"sparse": 13, "dense": 11}
+CLOCKS = {"sparse": 50, "dense": 100}
+RICHER = 2.0  # the objects of the extrapolation split pay so many times as much
+
+
+class ObjectsTask(NamedTuple):
+    """Where the objects are, and what each is."""
+
+    place: Array  # [n] int32 cells, counted row by row
+    pay: Array  # [n]
+    ends: Array  # [n] probability that taking it ends the episode
+    returns: Array | None  # [n] probability, a step, that it is there again; None where taking one ends the episode
+
+
+class State(NamedTuple):
+    """Where the walker is and which objects are there."""
+
+    place: Array  # [2] int32 row and column
+    there: Array  # [n] bool
+    time: Array  # [] int32 steps taken
+
+
+@dataclasses.dataclass(frozen=True)
+class Objects(Episodic):
+    """Walk over a grid and take what pays; objects have their places, and some come back to them.
+
+    `sparse`: 13 x 13 cells, one object that pays 1 and one that costs 1, both end the episode, 50 steps. `dense`:
+    11 x 11 cells, two objects that pay 1 and come back, two that cost 1. The walk starts in the centre. The cell is
+    seen, row and column one-hot, and which objects are there. `side=0` and `steps=0` stand for the numbers of the
+    density. The clock truncates. Where an object comes back to, and the 100 steps of `dense`, are ours.
+
+    Splits: `train` and `test` have the objects in cells drawn by chance, no two in one and none in the centre; in
+    `extrapolation` they also pay and cost twice as much.
+    """
+
+    name: ClassVar[str] = "objects"
+    summary: ClassVar[str] = "learn which objects of a grid to take and which to avoid"
+    reference: ClassVar[str | None] = "the best policy that knows the objects"
+    Task: ClassVar[type] = ObjectsTask
+
+    density: Literal["sparse", "dense"] = "sparse"
+    side: int = 0
+    steps: int = 0
+    episodes: int = 4
+
+    def __post_init__(self) -> None:
+        check_choice("density", self.density, KINDS)
+        check_least("steps", self.steps, 0)
+        check_least("episodes", self.episodes, 1)
+        if self.side != 0:
+            check_least("side", self.side, 3)
+
+    @property
+    def width(self) -> int:
+        """Rows and columns."""
+        return self.side or SIDES[self.density]
+
+    @property
+    def kinds(self) -> Kinds:
+        """What the objects of train and test are."""
+        return KINDS[self.density]
+
+    @property
+    def horizon(self) -> int:
+        return self.steps or CLOCKS[self.density]
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return {"place": (0, self.width**2 - 1), "pay": (-4.0, 4.0), "ends": (0.0, 1.0), "returns": (0.0, 1.0)}
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(0.0, 1.0, (2 * self.width + len(self.kinds),))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(len(MOVES))
+
+    @property
+    def centre(self) -> int:
+        """The cell in which an episode starts."""
+        return (self.width // 2) * (self.width + 1)
+
+    def reset(self, key: Key, task: ObjectsTask) -> tuple[Array, State]:
+        start = cell(jnp.int32(self.centre), self.width)
+        state = State(start, jnp.ones(len(self.kinds), bool), jnp.int32(0))
+        return self.observe(state), state
+
+    def step(self, key: Key, state: State, action: Array, task: ObjectsTask) -> Step:
+        end_key, return_key = jax.random.split(key)
+        place = walk(state.place, action, self.width)
+        taken = state.there & (task.place == place[0] * self.width + place[1])
+        there = state.there & ~taken
+        if task.returns is not None:
+            there |= ~state.there & (jax.random.uniform(return_key, taken.shape) < task.returns)
+        state = State(place, there, state.time + 1)
+        terminated = jax.random.uniform(end_key) < jnp.sum(task.ends * taken)
+        truncated = ~terminated & (state.time >= self.horizon)
+        return Step(self.observe(state), state, jnp.sum(task.pay * taken), terminated, truncated, {})
+
+    def observe(self, state: State) -> Array:
+        """Row and column, one-hot, and which objects are there, [2 width + n] float32."""
+        return jnp.concatenate([see(state.place, self.width), state.there.astype(jnp.float32)])
+
+    def draw_task(self, key: Key, split: Split) -> ObjectsTask:
+        cells = jnp.asarray([index for index in range(self.width**2) if index != self.centre], jnp.int32)
+        pay, ends, returns = jnp.asarray(self.kinds, jnp.float32).T
+        richer = RICHER if split == "extrapolation" else 1.0
+        place = jax.random.permutation(key, cells)[: len(self.kinds)]
+        return ObjectsTask(place, richer * pay, ends, returns if self.density == "dense" else None)
+
+    def extrapolates(self, task: ObjectsTask) -> Array:
+        return jnp.any(jnp.abs(task.pay) > 1.0)
+
+    def check_task(self, task: Any) -> ObjectsTask:
+        checked: ObjectsTask = super().check_task(task)
+        if len({*checked.place.tolist(), self.centre}) <= len(self.kinds):
+            rule = f"cells must differ from each other and from the centre, {self.centre}"
+            raise ValueError(f"task number 'place' of objects is {checked.place.tolist()}; its {rule}")
+        return checked

@@ -1,0 +1,94 @@
+"""Three objects of unknown worth (Zheng et al. 2020, arXiv:1912.05500)."""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Box, Discrete, Episodic, check_least
+from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.grid import MOVES, see, walk
+
+B_PAYS = -0.5  # always: the one thing that all lifetimes have in common
+FARTHEST = 2.0  # the most that an object may pay or cost
+
+
+class RandomABCTask(NamedTuple):
+    """What the objects pay."""
+
+    pay: Array  # [3] of A, B and C
+
+
+class State(NamedTuple):
+    """Where the walker is."""
+
+    place: Array  # [2] int32 row and column
+    time: Array  # [] int32 steps taken
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomABC(Episodic):
+    """Walk to one of three objects and be paid what it is worth, which ends the episode.
+
+    The room has `side` x `side` cells; the walk starts in the middle of the bottom row, A lies in the top left corner,
+    B in the middle of the top row, C in the top right corner. The cell is seen, row and column one-hot. The layout and
+    the clock are ours.
+
+    Splits: in `train` and `test` A pays U[-1, 1], B -.5 and C U[0, .5]: never B, often A, and C where A is poor. The
+    best choice is worth E max(A, C) = 19/48, .3958, an episode. In `extrapolation` C pays U[.5, 1].
+    """
+
+    name: ClassVar[str] = "random_abc"
+    summary: ClassVar[str] = "find out which of three objects is worth taking"
+    reference: ClassVar[str | None] = "the best of what is within reach, known worth"
+    Task: ClassVar[type] = RandomABCTask
+
+    side: int = 5
+    steps: int = 12
+    episodes: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least("side", self.side, 3)
+
+    @property
+    def objects(self) -> tuple[tuple[int, int], ...]:
+        """The cells of A, B and C."""
+        return (0, 0), (0, self.side // 2), (0, self.side - 1)
+
+    @property
+    def start(self) -> tuple[int, int]:
+        """The first cell of an episode."""
+        return self.side - 1, self.side // 2
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return {"pay": (-FARTHEST, FARTHEST)}
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(0.0, 1.0, (2 * self.side,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(len(MOVES))
+
+    def reset(self, key: Key, task: RandomABCTask) -> tuple[Array, State]:
+        state = State(jnp.asarray(self.start, jnp.int32), jnp.int32(0))
+        return see(state.place, self.side), state
+
+    def step(self, key: Key, state: State, action: Array, task: RandomABCTask) -> Step:
+        state = State(walk(state.place, action, self.side), state.time + 1)
+        reached = jnp.all(state.place == jnp.asarray(self.objects), axis=1)  # [3]
+        terminated = jnp.any(reached)
+        truncated = ~terminated & (state.time >= self.steps)
+        return Step(see(state.place, self.side), state, jnp.sum(task.pay * reached), terminated, truncated, {})
+
+    def draw_task(self, key: Key, split: Split) -> RandomABCTask:
+        a, c = jax.random.uniform(key, (2,))
+        more = 1.0 - 0.5 * c if split == "extrapolation" else 0.5 * c  # above .5, below .5
+        return RandomABCTask(jnp.stack([2.0 * a - 1.0, jnp.float32(B_PAYS), more]))
+
+    def extrapolates(self, task: RandomABCTask) -> Array:
+        return task.pay[2] > 0.5

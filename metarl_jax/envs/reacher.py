@@ -1,0 +1,163 @@
+"""A two-link arm in the horizontal plane that reaches for what it sees, with another body in every task.
+
+The links are uniform rods; the equations of motion are those of the textbooks (Spong, Hutchinson & Vidyasagar 2006,
+chapter 7): M(q) q'' + C(q, q') + D q' = torque, with the mass matrix M, the velocity terms C and viscous friction D.
+"""
+
+import dataclasses
+import math
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Box, Episodic
+from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.ranges import Ranges
+
+TIME_STEP = 0.04  # s, one action
+SUBSTEPS = 4  # of the integrator
+TORQUE = 6.0  # N m of a joint at action 1 and gain 1
+SPEED = 20.0  # rad/s, where a joint is held back
+EFFORT = 0.01  # what the square of an action costs, against metres of distance
+
+NOMINAL = {"length": 0.5, "mass": 1.0, "gain": 1.0, "friction": 0.1}
+# Of each link or joint: length in m, mass in kg, size of the gain, friction in N m s
+TRAINING: Ranges = {"length": (0.4, 0.6), "mass": (0.5, 1.5), "gain": (0.6, 1.4), "friction": (0.02, 0.2)}
+BROKEN = 0.05  # the gain of a broken joint is below this
+REACH = 1.5  # m, twice the longest legal link
+
+
+class ReacherTask(NamedTuple):
+    """The independent numbers of the physics: of the shoulder or upper arm, then of the elbow or forearm."""
+
+    length: Array  # [2] m
+    mass: Array  # [2] kg
+    gain: Array  # [2] torque by torque commanded; negative where the motor turns the other way
+    friction: Array  # [2] N m s
+
+
+class State(NamedTuple):
+    """How the arm is held, and where it should be."""
+
+    angle: Array  # [2] rad: of the upper arm, and of the forearm against it
+    speed: Array  # [2] rad/s
+    target: Array  # [2] rad: the target is where the tip would be at these angles, so every arm can reach it
+    time: Array  # [] int32 steps taken
+
+
+@dataclasses.dataclass(frozen=True)
+class Reacher(Episodic):
+    """Bring the tip of an arm of unknown body to a target in sight: a step costs the distance + .01 |action|^2.
+
+    The action is the torque commanded at the two joints, clipped to +-1. The target is drawn at the start of every
+    episode and seen; what is hidden is the body. Only the clock ends an episode: it truncates. With `flip` each motor
+    turns the other way with probability 1/2.
+
+    Splits: `train` and `test` are uniform over the box `TRAINING`, each link and joint on its own. `extrapolation` is
+    the same but for one joint, drawn by chance, that is broken: its gain is at most .05.
+    """
+
+    name: ClassVar[str] = "reacher"
+    summary: ClassVar[str] = "reach a target in sight with an arm of unknown body and motors"
+    reference: ClassVar[str | None] = "computed-torque controller that knows the physics"
+    Task: ClassVar[type] = ReacherTask
+
+    flip: bool = True
+    steps: int = 50
+    episodes: int = 2
+
+    @property
+    def limits(self) -> Ranges:
+        return {"length": (0.25, REACH / 2.0), "mass": (0.25, 3.0), "gain": (-2.0, 2.0), "friction": (0.0, 0.5)}
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(-2.0 * REACH, 2.0 * REACH, (10,))
+
+    @property
+    def action_space(self) -> Box:
+        return Box(-1.0, 1.0, (2,))
+
+    def reset(self, key: Key, task: ReacherTask) -> tuple[Array, State]:
+        angle, target = math.pi * jax.random.uniform(key, (4,), minval=-1.0).reshape(2, 2)
+        state = State(angle, jnp.zeros(2), target, jnp.int32(0))
+        return observe(state, task), state
+
+    def step(self, key: Key, state: State, action: Array, task: ReacherTask) -> Step:
+        action = jnp.clip(action, -1.0, 1.0)
+        angle, speed = state.angle, state.speed
+        for _ in range(SUBSTEPS):
+            angle, speed = advance(angle, speed, TORQUE * task.gain * action, task, TIME_STEP / SUBSTEPS)
+        state = State(angle, speed, state.target, state.time + 1)
+        distance = jnp.linalg.norm(tip(state.target, task) - tip(angle, task))
+        reward = -distance - EFFORT * jnp.sum(action**2)
+        return Step(observe(state, task), state, reward, jnp.array(False), state.time >= self.steps, {})
+
+    def draw_task(self, key: Key, split: Split) -> ReacherTask:
+        body_key, sign_key, broken_key = jax.random.split(key, 3)
+        place = jax.random.uniform(body_key, (4, 2))
+        numbers = {n: low + (high - low) * place[i] for i, (n, (low, high)) in enumerate(TRAINING.items())}
+        task = ReacherTask(**numbers)
+        if split == "extrapolation":
+            which, left = jax.random.uniform(broken_key, (2,))
+            broken = (jnp.arange(2) == 0) == (which < 0.5)
+            task = task._replace(gain=jnp.where(broken, BROKEN * left, task.gain))
+        return task._replace(gain=task.gain * jax.random.rademacher(sign_key, (2,), jnp.float32)) if self.flip else task
+
+    def extrapolates(self, task: ReacherTask) -> Array:
+        return jnp.any(jnp.abs(task.gain) < TRAINING["gain"][0])
+
+
+def advance(angle: Array, speed: Array, torque: Array, task: ReacherTask, step: float) -> tuple[Array, Array]:
+    """The angles and speeds [2] one semi-implicit Euler step (s) later, under joint torques [2] in N m.
+
+    Friction is taken implicitly, (M + step D) q'+ = M q' + step (torque - C): no step is too long for it.
+    """
+    inertia = mass_matrix(angle, task)
+    momentum = apply(inertia, speed) + step * (torque - velocity_terms(angle, speed, task))
+    damped = (inertia[0] + step * task.friction[0], inertia[1], inertia[2] + step * task.friction[1])
+    speed = jnp.clip(solve(damped, momentum), -SPEED, SPEED)
+    return angle + step * speed, speed
+
+
+Symmetric = tuple[Array, Array, Array]  # the entries (0, 0), (0, 1) and (1, 1) of a symmetric 2 x 2 matrix
+
+
+def mass_matrix(angle: Array, task: ReacherTask) -> Symmetric:
+    """M(q) in kg m^2; a rod's moment of inertia is m l^2 / 3 about its end."""
+    (m1, m2), (l1, l2) = task.mass, task.length
+    fore = m2 * l2**2 / 3.0
+    coupling = m2 * l1 * l2 * jnp.cos(angle[1]) / 2.0
+    return (m1 / 3.0 + m2) * l1**2 + fore + 2.0 * coupling, fore + coupling, fore
+
+
+def velocity_terms(angle: Array, speed: Array, task: ReacherTask) -> Array:
+    """C(q, q'), the Coriolis and centrifugal torques, [2] N m."""
+    bend = task.mass[1] * task.length[0] * task.length[1] * jnp.sin(angle[1]) / 2.0
+    return bend * jnp.stack([-(2.0 * speed[0] + speed[1]) * speed[1], speed[0] ** 2])
+
+
+def apply(matrix: Symmetric, vector: Array) -> Array:
+    """The product [2] of a symmetric matrix with a vector [2]."""
+    a, b, c = matrix
+    return jnp.stack([a * vector[0] + b * vector[1], b * vector[0] + c * vector[1]])
+
+
+def solve(matrix: Symmetric, vector: Array) -> Array:
+    """The x [2] for which the symmetric `matrix` times x is `vector` [2]."""
+    a, b, c = matrix
+    return apply((c, -b, a), vector) / (a * c - b * b)
+
+
+def tip(angle: Array, task: ReacherTask) -> Array:
+    """Where the end of the forearm is, [2] m."""
+    along = jnp.cumsum(angle)
+    return jnp.stack([jnp.sum(task.length * jnp.cos(along)), jnp.sum(task.length * jnp.sin(along))])
+
+
+def observe(state: State, task: ReacherTask) -> Array:
+    """Cosines and sines of the joints, speeds as shares of `SPEED`, the target and the way to it in m, [10]."""
+    target = tip(state.target, task)
+    way = target - tip(state.angle, task)
+    return jnp.concatenate([jnp.cos(state.angle), jnp.sin(state.angle), state.speed / SPEED, target, way])

@@ -1,0 +1,111 @@
+"""Two coloured boxes, one good and one bad (Flennerhag et al. 2022, Bootstrapped meta-learning, ICLR, section 5.1)."""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Box, Discrete, Episodic, check_least
+from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.grid import MOVES, cell, see, walk
+
+SIDE = 5
+CELLS = SIDE * SIDE
+STEP_COST = 0.04  # of a step that takes no box
+SPREAD = 0.1  # the boxes of train and test pay 1 and -1, each give or take this much
+
+
+class TwoColoursTask(NamedTuple):
+    """What the boxes pay."""
+
+    pay: Array  # [2]
+
+
+class State(NamedTuple):
+    """Where the walker and the boxes are."""
+
+    place: Array  # [2] int32 row and column
+    boxes: Array  # [2] int32 cells, counted row by row
+    time: Array  # [] int32 steps taken
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoColours(Episodic):
+    """Take the good box and leave the bad one, over and over; a step without a box costs .04.
+
+    Five rows and columns, four moves and staying. A box that is taken appears again in a cell drawn by chance among
+    those that are free. Rows and columns of the walker and of both boxes are seen, each one-hot, 30 bits. The clock
+    truncates. With `swap` above 0 the boxes exchange their worth every `swap` steps of an episode: the stream of the
+    paper is one episode of ten million steps with `swap=100_000`.
+
+    Splits: in `train` and `test` one box, drawn by chance, pays U[.9, 1.1] and the other -U[.9, 1.1]; in the paper +1
+    and -1, `published_task()`. In `extrapolation` the good one pays U[1.2, 1.5].
+    """
+
+    name: ClassVar[str] = "two_colours"
+    summary: ClassVar[str] = "find out which of two boxes is the good one, and go on taking it"
+    reference: ClassVar[str | None] = "the best policy that knows the boxes"
+    Task: ClassVar[type] = TwoColoursTask
+
+    swap: int = 0
+    steps: int = 100
+    episodes: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least("swap", self.swap, 0)
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return {"pay": (-2.0, 2.0)}
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(0.0, 1.0, (3 * 2 * SIDE,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(len(MOVES))
+
+    def reset(self, key: Key, task: TwoColoursTask) -> tuple[Array, State]:
+        walker, *boxes = jax.random.permutation(key, CELLS)[:3]
+        state = State(cell(walker, SIDE), jnp.stack(boxes).astype(jnp.int32), jnp.int32(0))
+        return observe(state), state
+
+    def step(self, key: Key, state: State, action: Array, task: TwoColoursTask) -> Step:
+        place = walk(state.place, action, SIDE)
+        here = place[0] * SIDE + place[1]
+        taken = state.boxes == here  # at most one: boxes never share a cell
+        pay = task.pay if self.swap == 0 else jnp.roll(task.pay, state.time // self.swap)
+        reward = jnp.where(jnp.any(taken), jnp.sum(pay * taken), -STEP_COST)
+        fresh = free_cell(key, here, jnp.where(taken[0], state.boxes[1], state.boxes[0]))
+        state = State(place, jnp.where(taken, fresh, state.boxes), state.time + 1)
+        return Step(observe(state), state, reward, jnp.array(False), state.time >= self.steps, {})
+
+    def draw_task(self, key: Key, split: Split) -> TwoColoursTask:
+        good, bad, first = jax.random.uniform(key, (3,))
+        low, high = (1.2, 1.5) if split == "extrapolation" else (1.0 - SPREAD, 1.0 + SPREAD)
+        pay = jnp.stack([low + (high - low) * good, 2.0 * SPREAD * (0.5 - bad) - 1.0])
+        return TwoColoursTask(jnp.where(first < 0.5, pay, pay[::-1]))
+
+    def extrapolates(self, task: TwoColoursTask) -> Array:
+        return jnp.max(task.pay) > 1.15
+
+
+def observe(state: State) -> Array:
+    """Row and column of the walker and of the boxes, one-hot, [30] float32."""
+    return jnp.concatenate([see(state.place, SIDE), *(see(cell(box, SIDE), SIDE) for box in state.boxes)])
+
+
+def free_cell(key: Key, one: Array, other: Array) -> Array:
+    """A cell drawn by chance among those that are neither `one` nor `other`, which differ, [] int32."""
+    index = jax.random.randint(key, (), 0, CELLS - 2)
+    low, high = jnp.minimum(one, other), jnp.maximum(one, other)
+    index = index + (index >= low)
+    return index + (index >= high)
+
+
+def published_task() -> TwoColoursTask:
+    """The first box is good, the second bad."""
+    return TwoColoursTask(jnp.array([1.0, -1.0]))

@@ -1,0 +1,136 @@
+"""The two-step task of Daw et al. 2011 (figure 1) as a bandit that changes (Wang et al. 2016, section 3.2.1)."""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Box, Discrete, Environment, check_least
+from metarl_jax.core.types import Array, Key, Split, Step
+
+PLANETS = 2
+MOST = 0.05  # the largest spread: up to here the splits stay apart
+
+
+class Numbers(NamedTuple):
+    """The middle of what a split draws."""
+
+    common: float  # chance that an action leads to its own planet
+    good: float  # chance of a reward on the good planet
+    bad: float  # and on the other
+    stay: float  # chance that a trial leaves the good planet as it is
+
+
+PAPER = Numbers(common=0.8, good=0.9, bad=0.1, stay=0.975)
+HARDER = Numbers(common=0.65, good=0.75, bad=0.25, stay=0.925)
+
+
+class TwoStepTask(NamedTuple):
+    """The odds of a game; which planet is the good one is no part of it: that changes on the way."""
+
+    first: Array  # [2] chance that the action leads to planet 0
+    reward: Array  # [2] chance of a reward on the good planet and on the bad one
+    stay: Array  # [] chance that a trial leaves the good planet as it is
+
+
+class State(NamedTuple):
+    """Where the player is, and what it cannot see."""
+
+    planet: Array  # [] int32 0 or 1 in the second half of a trial, PLANETS in the first
+    good: Array  # [] int32 the planet that is the good one now
+    trial: Array  # [] int32 trials done
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoStep(Environment):
+    """Travel to one of two planets, where a reward waits or does not; every now and then the two swap their odds.
+
+    A trial takes two steps. The first chooses: each action leads to a planet of its own most of the time, to the other
+    one at times. The second collects: whatever the action, a reward of 1 by the odds of the planet.
+
+    Splits: `train` and `test` have the odds of the paper (common transition .8, reward .9 and .1, swap .025), each
+    moved by U[-`spread`, `spread`], stay by a quarter of it; by a coin the two actions change places. `extrapolation`
+    has the odds `HARDER`, moved likewise: common transition .65, reward .75 and .25, swap .075, all out of reach in
+    training. With `spread=0` all games but for that coin are the paper's.
+    """
+
+    name: ClassVar[str] = "two_step"
+    summary: ClassVar[str] = "keep track of which of two planets pays, and of how to get there"
+    reference: ClassVar[str | None] = "the best player that knows the odds but not which planet is good, in expectation"
+    Task: ClassVar[type] = TwoStepTask
+
+    trials: int = 100
+    spread: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_least("trials", self.trials, 1)
+        if not 0.0 <= self.spread <= MOST:
+            raise ValueError(f"spread is {self.spread}; it must lie in [0, {MOST}], or the splits overlap")
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return dict.fromkeys(TwoStepTask._fields, (0.0, 1.0))
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(0.0, 1.0, (PLANETS + 1,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(2)
+
+    @property
+    def horizon(self) -> int:
+        return 2 * self.trials
+
+    @property
+    def trial_episodes(self) -> int:
+        return 1
+
+    def reset(self, key: Key, task: TwoStepTask) -> tuple[Array, State]:
+        good = jax.random.bernoulli(key).astype(jnp.int32)
+        state = State(jnp.int32(PLANETS), good, jnp.int32(0))
+        return observe(state), state
+
+    def step(self, key: Key, state: State, action: Array, task: TwoStepTask) -> Step:
+        travel, pay, swap = jax.random.uniform(key, (3,))
+        choosing = state.planet == PLANETS
+        reached = (travel >= task.first[action]).astype(jnp.int32)
+        mean = jnp.where(choosing, 0.0, jnp.where(state.planet == state.good, task.reward[0], task.reward[1]))
+        good = jnp.where(choosing | (swap < task.stay), state.good, 1 - state.good)
+        state = State(jnp.where(choosing, reached, PLANETS), good, state.trial + ~choosing)
+        # The last trial terminates: nothing follows it that a value could count.
+        over = state.trial >= self.trials
+        reward = (pay < mean).astype(jnp.float32)
+        return Step(observe(state), state, reward, over, jnp.array(False), {"expected_reward": mean})
+
+    @property
+    def withholds(self) -> bool:
+        """Not without spread: two tasks are too few to split."""
+        return self.spread > 0.0
+
+    def draw_task(self, key: Key, split: Split) -> TwoStepTask:
+        middle = HARDER if split == "extrapolation" else PAPER
+        move_key, order_key = jax.random.split(key)
+        move = jax.random.uniform(move_key, (5,), minval=-self.spread, maxval=self.spread)
+        first = jnp.stack([middle.common + move[0], 1.0 - middle.common - move[1]])
+        return TwoStepTask(
+            first=jnp.where(jax.random.bernoulli(order_key), first, first[::-1]),
+            reward=jnp.stack([middle.good + move[2], middle.bad + move[3]]),
+            stay=middle.stay + move[4] / 4.0,
+        )
+
+    def extrapolates(self, task: TwoStepTask) -> Array:
+        return jnp.max(task.first) < 0.5 * (PAPER.common + HARDER.common)
+
+    def check_task(self, task: Any) -> TwoStepTask:
+        checked: TwoStepTask = super().check_task(task)
+        if checked.reward[0] < checked.reward[1]:
+            raise ValueError("task number 'reward' of two_step must name the odds of the good planet first")
+        return checked
+
+
+def observe(state: State) -> Array:
+    """Planet 0, planet 1 or the choice between them, one-hot, [3] float32."""
+    return jax.nn.one_hot(state.planet, PLANETS + 1)

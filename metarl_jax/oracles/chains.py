@@ -1,0 +1,57 @@
+"""What chains and rooms are worth to an agent that knows them: there is one choice to make."""
+
+from collections import deque
+
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.core.types import Array, Key
+from metarl_jax.envs.delayed_chain import DelayedChain, DelayedChainTask
+from metarl_jax.envs.discounting_chain import DELAYS, DiscountingChain, DiscountingChainTask
+from metarl_jax.envs.empty_rooms import EmptyRooms, EmptyRoomsTask
+from metarl_jax.envs.grid import MOVES
+from metarl_jax.envs.random_abc import RandomABC, RandomABCTask
+
+
+def delayed_chain_returns(environment: DelayedChain, key: Key, task: DelayedChainTask) -> Array:
+    """The better of the two payments, in each episode of a trial, [episodes]: only the first action matters."""
+    return jnp.full(environment.episodes, jnp.max(task.pay))
+
+
+def discounting_chain_returns(environment: DiscountingChain, key: Key, task: DiscountingChainTask) -> Array:
+    """The best payment within the clock, in each episode of a trial, [episodes]: only the first action matters."""
+    in_time = jnp.asarray(DELAYS) <= environment.steps
+    return jnp.full(environment.episodes, jnp.max(jnp.where(in_time, task.pay, 0.0)))
+
+
+def random_abc_returns(environment: RandomABC, key: Key, task: RandomABCTask) -> Array:
+    """The best object within reach, or none, in each episode of a trial, [episodes].
+
+    An episode takes at most one object, and each can be reached without touching another: C and A up the outer columns,
+    B up the middle one.
+    """
+    away = np.abs(np.asarray(environment.objects) - np.asarray(environment.start)).sum(axis=1)
+    within = jnp.asarray(away <= environment.steps)
+    return jnp.full(environment.episodes, jnp.maximum(jnp.max(jnp.where(within, task.pay, 0.0)), 0.0))
+
+
+def empty_rooms_returns(environment: EmptyRooms, key: Key, task: EmptyRoomsTask) -> Array:
+    """1 where the shortest path to the goal is within the clock, else 0, in each episode of a trial, [episodes]."""
+    reached = jnp.asarray(distances(environment))[task.goal[0], task.goal[1]] <= environment.steps
+    return jnp.full(environment.episodes, reached.astype(jnp.float32))
+
+
+def distances(environment: EmptyRooms) -> np.ndarray:
+    """Steps from the start to every cell by breadth-first search, [side, side]; infinite for walls. O(side^2)."""
+    steps = np.full((environment.side, environment.side), np.inf)
+    steps[0, 0] = 0.0
+    queue = deque([(0, 0)])
+    while queue:
+        row, column = queue.popleft()
+        for down, right in MOVES:
+            ahead = row + down, column + right
+            inside = min(ahead) >= 0 and max(ahead) < environment.side
+            if inside and environment.free[ahead] and np.isinf(steps[ahead]):
+                steps[ahead] = steps[row, column] + 1.0
+                queue.append(ahead)
+    return steps

@@ -1,0 +1,84 @@
+"""What the two boxes are worth to a policy that knows them."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.core.types import Array, Key
+from metarl_jax.envs.grid import landings
+from metarl_jax.envs.two_colours import CELLS, SIDE, STEP_COST, TwoColours, TwoColoursTask
+
+
+def best_return(environment: TwoColours, task: TwoColoursTask) -> Array:
+    """The largest expected return of an episode that knows the boxes, [] float32.
+
+    Backward induction over (walker, first box, second box), 25^3 states: with h steps to go
+    V_h = max over moves of pay + E V_{h-1}, the expectation over where a taken box appears. By Bellman's principle
+    nothing does better. The mean over the starts, three different cells. O(steps 25^3 5).
+    """
+    steps = jnp.arange(environment.steps)[::-1]
+
+    def step_more(value: Array, time: Array) -> tuple[Array, None]:
+        pay = task.pay if environment.swap == 0 else jnp.roll(task.pay, time // environment.swap)
+        return backup(value, pay), None
+
+    value: Array = jax.lax.scan(step_more, jnp.zeros((CELLS, CELLS, CELLS)), steps)[0]
+    return jnp.sum(value * apart()) / apart().sum()
+
+
+def average_reward(pay: Array, iterations: int = 2_000) -> float:
+    """The largest expected reward a step in the long run, for boxes that pay `pay` [2].
+
+    With V the relative values, max E[pay + V] - V is the same number from every state.
+    """
+    value = relative_values(pay, iterations)
+    return float((backup(value, pay) - value)[0, 1, 2])
+
+
+def relative_values(pay: Array, iterations: int = 2_000) -> Array:
+    """By how much the states differ in the long run, [25, 25, 25], by value iteration; float32.
+
+    Every policy that goes on taking boxes visits one recurrent class, and taking at other times makes it aperiodic, so
+    V_{h+1} - V_h converges geometrically, from every state to the same number.
+    """
+
+    def again(_: int, value: Array) -> Array:
+        return backup(value - value[0, 1, 2], pay)  # kept small
+
+    settled: Array = jax.lax.fori_loop(0, iterations, again, jnp.zeros((CELLS, CELLS, CELLS)))
+    return settled
+
+
+def backup(value: Array, pay: Array) -> Array:
+    """The value with one step more to go, [25, 25, 25]."""
+    return jnp.max(arrivals(value, pay)[landings(SIDE)], axis=0)
+
+
+def arrivals(value: Array, pay: Array) -> Array:
+    """What it is worth to have arrived in a cell, the boxes where they were before, [25, 25, 25]."""
+    on_first, on_second = (jnp.asarray(mask) for mask in taken())
+    # a box appears in one of the 23 cells that hold neither the walker nor the other box
+    first = jnp.sum(value * apart(), axis=1, keepdims=True) / (CELLS - 2)
+    second = jnp.sum(value * apart(), axis=2, keepdims=True) / (CELLS - 2)
+    return jnp.where(on_first, pay[0] + first, jnp.where(on_second, pay[1] + second, value - STEP_COST))
+
+
+@functools.cache
+def taken() -> tuple[np.ndarray, np.ndarray]:
+    """Whether the walker's cell is that of the first, of the second box, [25, 25, 25] bool each."""
+    walker, first, second = np.indices((CELLS, CELLS, CELLS))
+    return walker == first, walker == second
+
+
+@functools.cache
+def apart() -> np.ndarray:
+    """The states in which all three cells differ: those of a start, each as likely, [25, 25, 25] bool."""
+    walker, first, second = np.indices((CELLS, CELLS, CELLS))
+    return (walker != first) & (walker != second) & (first != second)
+
+
+def reference_returns(environment: TwoColours, key: Key, task: TwoColoursTask) -> Array:
+    """The expected return of the best policy that knows the boxes, in each episode of a trial, [episodes]."""
+    return jnp.full(environment.episodes, best_return(environment, task))

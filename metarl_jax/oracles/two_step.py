@@ -1,0 +1,96 @@
+"""The two-step task for a player that knows the odds: its belief says all, and the best use of that belief is exact."""
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.types import Array, Key
+from metarl_jax.envs.two_step import PLANETS, State, TwoStep, TwoStepTask
+
+BELIEFS = 201  # points of the grid on which values are kept
+
+
+def filtered(belief: Array, planet: Array | int, reward: Array | float, task: TwoStepTask) -> Array:
+    """The belief that planet 0 is good after a trial that ended on `planet` with `reward`; elementwise.
+
+    Bayes' rule on the reward, then the good planet stays the good one with probability `task.stay`.
+    """
+    good, bad = (jnp.where(reward > 0.0, odds, 1.0 - odds) for odds in task.reward)
+    if_first, if_second = jnp.where(planet == 0, good, bad), jnp.where(planet == 0, bad, good)
+    evidence = belief * if_first + (1.0 - belief) * if_second
+    posterior = belief * if_first / jnp.maximum(evidence, 1e-12)
+    return posterior * task.stay + (1.0 - posterior) * (1.0 - task.stay)
+
+
+def reward_chance(belief: Array, planet: int, task: TwoStepTask) -> Array:
+    """How likely `planet` pays now; elementwise."""
+    is_good = belief if planet == 0 else 1.0 - belief
+    return is_good * task.reward[0] + (1.0 - is_good) * task.reward[1]
+
+
+def planet_worth(value: Array, task: TwoStepTask) -> Array:
+    """What arriving on each planet is worth, [PLANETS, B], if `value` [B] is the worth of the trials after this one."""
+    belief = grid()
+    worth = []
+    for planet in range(PLANETS):
+        paid = reward_chance(belief, planet, task)
+        after = [jnp.interp(filtered(belief, planet, reward, task), belief, value) for reward in (0.0, 1.0)]
+        worth.append(paid * (1.0 + after[1]) + (1.0 - paid) * after[0])
+    return jnp.stack(worth)
+
+
+def action_worth(value: Array, task: TwoStepTask) -> Array:
+    """What each action is worth on the grid of beliefs, [2, B]."""
+    to_first = task.first[:, None]
+    worth = planet_worth(value, task)
+    return to_first * worth[0] + (1.0 - to_first) * worth[1]
+
+
+def belief_value(environment: TwoStep, task: TwoStepTask) -> Array:
+    """The expected return of the best player that knows the odds and sees what the agent sees, [] float32.
+
+    The belief b that planet 0 is good, updated by Bayes' rule, is sufficient for all that follows, so the game is a
+    decision process on [0, 1]: V_m(b) = max over a, sum over planets of P(planet | a) E[r + V_{m-1}(b')]. The value is
+    convex in b and interpolated linearly on a grid, hence the error, of the order of the grid's width squared, is
+    upward. O(trials BELIEFS).
+    """
+
+    def trial(value: Array, _: None) -> tuple[Array, None]:
+        return jnp.max(action_worth(value, task), axis=0), None
+
+    value, _ = jax.lax.scan(trial, jnp.zeros(BELIEFS), None, length=environment.trials)
+    return value[BELIEFS // 2]
+
+
+def filter_return(environment: TwoStep, key: Key, task: TwoStepTask, *, sees: bool = False) -> Array:
+    """The expected rewards of one game of a player that goes for the likelier reward now, [] float32.
+
+    It filters its belief; with `sees` it is shown which planet is good. Where good and bad odds add up to 1 all
+    planets teach the same, and what pays most now is optimal. O(trials).
+    """
+    key, start_key = jax.random.split(key)
+    state = environment.reset(start_key, task)[1]
+
+    def trial(carry: tuple[State, Array], key: Key) -> tuple[tuple[State, Array], Array]:
+        state, belief = carry
+        belief = (state.good == 0).astype(jnp.float32) if sees else belief
+        worth = [reward_chance(belief, planet, task) for planet in range(PLANETS)]
+        action = jnp.argmax(task.first * worth[0] + (1.0 - task.first) * worth[1])
+        travel_key, collect_key = jax.random.split(key)
+        arrived = environment.step(travel_key, state, action, task)
+        collected = environment.step(collect_key, arrived.state, action, task)
+        belief = filtered(belief, arrived.state.planet, collected.reward, task)
+        return (collected.state, belief), collected.info["expected_reward"]
+
+    start = (state, jnp.float32(0.5))
+    _, expected = jax.lax.scan(trial, start, jax.random.split(key, environment.trials))
+    return jnp.sum(expected)
+
+
+def grid() -> Array:
+    """The beliefs on which values are kept, [BELIEFS]."""
+    return jnp.linspace(0.0, 1.0, BELIEFS)
+
+
+def reference_returns(environment: TwoStep, key: Key, task: TwoStepTask) -> Array:
+    """The expected return of the best player that knows the odds, [1]."""
+    return jnp.full(environment.trial_episodes, belief_value(environment, task))
