@@ -12,6 +12,9 @@ _HOMES = {
     "Environment": "core.environment",
     "make_environment": "envs",
     "ENVIRONMENTS": "envs",
+    "from_gymnax": "envs",
+    "to_gymnax": "envs",
+    "to_gymnasium": "envs",
     # policies, and acting
     "Policy": "core.policy",
     "mlp_policy": "core.policy",

@@ -227,7 +227,7 @@ def learnt(plan: Callable[[RandomMDP], tabular.Plan], environment: RandomMDP) ->
 
 def beliefs() -> list[Entry]:
     """The two-step task with the paper's odds, and a session of the assistant."""
-    paper, desk = TwoStep(spread=0.0), Assistant()
+    paper, desk = TwoStep(), Assistant()
 
     def filtered(sees: bool) -> Estimate:
         return sampled(paper, lambda key, task: two_step.filter_return(paper, key, task, sees=sees), 10_000)
@@ -236,9 +236,9 @@ def beliefs() -> list[Entry]:
         return sampled(desk, lambda key, task: assistant.session_return(desk, recommend, key, task))
 
     return [
-        Entry("reference", "two_step,spread=0", None, None, lambda: referred(paper, 2), note="belief optimum"),
-        Entry("filter", "two_step,spread=0", 70.5856, 0.0, lambda: filtered(False), note="known: the belief optimum"),
-        Entry("planet-shown", "two_step,spread=0", 74.0, 0.0, lambda: filtered(True), note="known: .8 .9 + .2 .1"),
+        Entry("reference", "two_step", None, None, lambda: referred(paper, 2), note="belief optimum"),
+        Entry("filter", "two_step", 70.5856, 0.0, lambda: filtered(False), note="known: the belief optimum"),
+        Entry("planet-shown", "two_step", 74.0, 0.0, lambda: filtered(True), note="known: .8 .9 + .2 .1"),
         Entry("reference", "assistant", None, None, lambda: referred(desk), note="known preferences"),
         Entry("thompson", "assistant", None, None, lambda: session(assistant.thompson)),
         Entry("popularity", "assistant", None, None, lambda: session(assistant.popular(desk))),

@@ -10,7 +10,7 @@ from shell_toy import toy  # noqa: F401
 
 from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.core.types import SPLITS
-from metarl_jax.envs import ENVIRONMENTS
+from metarl_jax.envs import ADAPTED, ENVIRONMENTS
 from metarl_jax.experiment import checkpoint, doctor
 from metarl_jax.experiment.cli import main
 
@@ -67,6 +67,7 @@ def test_list_names_everything_in_the_agreed_format(capsys):
     assert all(set(entry) == {"name", "summary", "environments"} for entry in found["algorithms"])
     assert all(set(entry) == {"name", "summary", "splits", "reference"} for entry in found["environments"])
     assert all(entry["splits"] == list(SPLITS) for entry in found["environments"])
+    assert [entry["name"] for entry in found["adapted"]] == list(ADAPTED)
     accepts = {entry["name"]: entry["environments"] for entry in found["algorithms"]}
     assert "navigation" in accepts["maml"]
     assert "navigation" not in accepts["q_learning"]

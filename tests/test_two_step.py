@@ -45,13 +45,24 @@ def test_a_game_terminates_after_its_trials() -> None:
 
 
 def test_without_spread_the_games_are_the_papers() -> None:
-    environment = TwoStep(spread=0.0)
+    environment = TwoStep()
     draw = jax.jit(jax.vmap(lambda key: environment.sample_task(key, "test")))
     tasks = draw(jax.random.split(jax.random.key(0), 50))
     np.testing.assert_allclose(np.sort(tasks.first, axis=1), [[0.2, 0.8]] * 50, rtol=1e-5)
     assert 10 < np.sum(tasks.first[:, 0] > 0.5) < 40
     np.testing.assert_allclose(tasks.reward, [[0.9, 0.1]] * 50, rtol=1e-5)
     np.testing.assert_allclose(tasks.stay, 0.975, rtol=1e-5)
+
+
+def test_spread_moves_every_number_within_reach_and_withholds_tasks() -> None:
+    environment = TwoStep(spread=0.05)
+    draw = jax.jit(jax.vmap(lambda key: environment.sample_task(key, "test")))
+    tasks = draw(jax.random.split(jax.random.key(0), 200))
+    np.testing.assert_allclose(np.sort(tasks.first, axis=1), [[0.2, 0.8]] * 200, atol=0.0501)
+    np.testing.assert_allclose(tasks.reward, [[0.9, 0.1]] * 200, atol=0.0501)
+    np.testing.assert_allclose(tasks.stay, 0.975, atol=0.01251)
+    assert np.all(jax.vmap(environment.holds_out)(tasks))
+    assert all(np.unique(leaf).size > 150 for leaf in tasks)
 
 
 def test_bad_numbers_are_refused() -> None:

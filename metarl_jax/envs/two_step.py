@@ -49,10 +49,10 @@ class TwoStep(Environment):
     A trial takes two steps. The first chooses: each action leads to a planet of its own most of the time, to the other
     one at times. The second collects: whatever the action, a reward of 1 by the odds of the planet.
 
-    Splits: `train` and `test` have the odds of the paper (common transition .8, reward .9 and .1, swap .025), each
-    moved by U[-`spread`, `spread`], stay by a quarter of it; by a coin the two actions change places. `extrapolation`
-    has the odds `HARDER`, moved likewise: common transition .65, reward .75 and .25, swap .075, all out of reach in
-    training. With `spread=0` all games but for that coin are the paper's.
+    Splits: `train` and `test` have the odds of the paper (common transition .8, reward .9 and .1, swap .025); by a coin
+    the two actions change places. With a `spread` each number is moved by U[-spread, spread], stay by a quarter of it;
+    without one there are two tasks, which train and test share. `extrapolation` has the odds `HARDER` (common
+    transition .65, reward .75 and .25, swap .075), moved likewise by `MOST`: all out of reach in training.
     """
 
     name: ClassVar[str] = "two_step"
@@ -61,7 +61,7 @@ class TwoStep(Environment):
     Task: ClassVar[type] = TwoStepTask
 
     trials: int = 100
-    spread: float = 0.05
+    spread: float = 0.0
 
     def __post_init__(self) -> None:
         check_least("trials", self.trials, 1)
@@ -111,9 +111,9 @@ class TwoStep(Environment):
         return self.spread > 0.0
 
     def draw_task(self, key: Key, split: Split) -> TwoStepTask:
-        middle = HARDER if split == "extrapolation" else PAPER
+        middle, spread = (HARDER, MOST) if split == "extrapolation" else (PAPER, self.spread)
         move_key, order_key = jax.random.split(key)
-        move = jax.random.uniform(move_key, (5,), minval=-self.spread, maxval=self.spread)
+        move = jax.random.uniform(move_key, (5,), minval=-spread, maxval=spread)
         first = jnp.stack([middle.common + move[0], 1.0 - middle.common - move[1]])
         return TwoStepTask(
             first=jnp.where(jax.random.bernoulli(order_key), first, first[::-1]),

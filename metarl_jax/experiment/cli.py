@@ -197,13 +197,19 @@ def _parse(kind: Any, arguments: list[str], program: str) -> Any:
     return parse(kind, arguments, program, [field.name for field in dataclasses.fields(kind)])
 
 
+def _reference(entry: dict[str, Any]) -> str:
+    return f" [{entry['reference']}]" if entry.get("reference") else ""
+
+
 def _names() -> str:
     from metarl_jax.experiment.catalogue import catalogue
 
     lines = []
     for kind, entries in catalogue().items():
         width = max(len(entry["name"]) for entry in entries) + 2
-        lines += [f"{kind}:", *(f"  {entry['name']:{width}}{entry['summary']}" for entry in entries)]
+        splits = entries[0].get("splits")
+        lines.append(f"{kind}, splits {', '.join(splits)}; in brackets the reference:" if splits else f"{kind}:")
+        lines += [f"  {entry['name']:{width}}{entry['summary']}{_reference(entry)}" for entry in entries]
     return "\n".join(lines) + "\n"
 
 
