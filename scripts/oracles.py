@@ -59,10 +59,11 @@ TASKS = 2_000  # behind an estimate, unless it says otherwise
 
 
 class Estimate(NamedTuple):
-    """A mean over tasks and its standard error, zero where it is exact."""
+    """A mean over tasks and its standard error; no tasks where it is exact."""
 
     value: float
     error: float = 0.0
+    tasks: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,7 @@ def sampled(environment: Environment, measure: Callable[[Key, Any], Array], task
         return measure(key, environment.draw_task(task_key, "train"))
 
     values = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(KEY), tasks)), np.float64)
-    return Estimate(float(values.mean()), float(values.std() / np.sqrt(tasks)))
+    return Estimate(float(values.mean()), float(values.std() / np.sqrt(tasks)), tasks)
 
 
 def referred(environment: Environment, tasks: int = TASKS) -> Estimate:
@@ -154,7 +155,7 @@ def played(player: Callable[[Bandit], bandit.Choose], pulls: int, arms: int, tas
         return jax.vmap(one)(keys)
 
     regret = np.asarray(jax.jit(regrets)(jax.random.split(jax.random.key(KEY), tasks)), np.float64)
-    return Estimate(float(pulls * arms / (arms + 1) - regret.mean()), float(regret.std() / np.sqrt(tasks)))
+    return Estimate(float(pulls * arms / (arms + 1) - regret.mean()), float(regret.std() / np.sqrt(tasks)), tasks)
 
 
 def gittins(environment: Bandit) -> bandit.Choose:
@@ -383,8 +384,9 @@ def main() -> None:
         off += entry.verdict(found) == "OFF"
         print(line(entry, found, time.perf_counter() - start), flush=True)
         half = 1.96 * found.error
-        interval = (found.value - half, found.value + half) if found.error else None
-        table.add(entry.row, entry.column, found.value, interval, published=entry.known, note=entry.note)
+        interval = (found.value - half, found.value + half) if found.tasks else None
+        note = "; ".join(filter(None, [entry.note, f"{found.tasks} tasks" if found.tasks else "exact"]))
+        table.add(entry.row, entry.column, found.value, interval, published=entry.known, note=note)
     merge(table, arguments.out).write(arguments.out)
     if off:
         raise SystemExit(f"{off} of the values are not what they should be")
@@ -393,7 +395,7 @@ def main() -> None:
 def line(entry: Entry, found: Estimate, seconds: float) -> str:
     """One line of the printed table."""
     known = "" if entry.known is None else f"{entry.known:10.4f} {found.value - entry.known:+10.4f}"
-    error = f"{found.error:8.4f}" if found.error else f"{'exact':>8s}"
+    error = f"{found.error:8.4f}" if found.tasks else f"{'exact':>8s}"
     return (
         f"{entry.row:22s} {entry.column:24s} {found.value:10.4f} {error} {known:21s} {entry.verdict(found):3s} "
         f"{seconds:6.1f} s"

@@ -31,8 +31,8 @@ def best_return(environment: TwoColours, task: TwoColoursTask) -> Array:
 def average_reward(pay: Array, iterations: int = 2_000) -> float:
     """The largest expected reward a step in the long run, for boxes that pay `pay` [2].
 
-    With V the relative values, max E[pay + V] - V is the same number from every state: .2789 for boxes of +1 and -1. The
-    best policy first takes the bad box, at a loss, until that lies in a corner, out of the way; who never touches it
+    With V the relative values, max E[pay + V] - V is the same number from every state: .2789 for boxes of +1 and -1.
+    The best policy first takes the bad box, at a loss, until that lies in a corner, out of the way; who leaves it alone
     gets .2694, averaged over the places where it may lie.
     """
     value = relative_values(pay, iterations)
