@@ -9,6 +9,7 @@ import numpy as np
 from metarl_jax.core.types import Array, Key
 
 MOVES = ((0, 0), (-1, 0), (0, 1), (1, 0), (0, -1))  # stay, up, right, down, left as (row, column)
+STAY = 0
 Place = tuple[int, int]  # row and column
 
 
