@@ -298,7 +298,7 @@ def _reborn(lifetime: Lifetime, split: Split, state: MetaState, key: Key, tasks:
     if lifetime.quota is not None and not lifetime.fresh:
         over |= jnp.all(lives.scene.episodes >= lifetime.quota, axis=1)
 
-    block = -(-tasks // lifespan)  # so many reach their span in one meta-step: no more tasks are drawn than are needed
+    block = -(-2 * tasks // lifespan)  # twice as many as reach their span in one meta-step: few tasks are drawn in vain
 
     def left(carry: tuple[LifetimeState, Array, Key]) -> Array:
         return jnp.any(carry[1])

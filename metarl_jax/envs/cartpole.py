@@ -162,13 +162,13 @@ class CartPole(Episodic):
 
 def advance(state: State, force: Array, task: CartPoleTask) -> State:
     """One Euler step of the cart and the pole under `force` in N (Florian 2007, without friction)."""
-    total_mass = task.cart_mass + task.pole_mass
+    per_mass = 1.0 / (task.cart_mass + task.pole_mass)  # 1 / kg
     pole_moment = task.pole_mass * task.half_length
     sine, cosine = jnp.sin(state.angle), jnp.cos(state.angle)
-    push = (force + pole_moment * state.angular_velocity**2 * sine) / total_mass
-    inertia = task.half_length * (4.0 / 3.0 - task.pole_mass * cosine**2 / total_mass)
+    push = (force + pole_moment * state.angular_velocity**2 * sine) * per_mass
+    inertia = task.half_length * (4.0 / 3.0 - task.pole_mass * cosine**2 * per_mass)
     angular_acceleration = (task.gravity * sine - cosine * push) / inertia
-    acceleration = push - pole_moment * angular_acceleration * cosine / total_mass
+    acceleration = push - pole_moment * angular_acceleration * cosine * per_mass
     return State(
         position=state.position + TIME_STEP * state.velocity,
         velocity=state.velocity + TIME_STEP * acceleration,
