@@ -191,7 +191,7 @@ def dependent_regret(law: str) -> float:
 
 # Decision processes.
 
-# Published: Duan et al. 2016, table 2, whose learners take the mean reward for N(0, 1).
+# Published: Duan et al. 2016, table 2. Ours come closer to it if they take the mean reward for N(0, 1), not N(1, 1).
 LEARNERS = {
     "psrl": (tabular.posterior_sampling, {10: None, 25: None}),
     "psrl,prior=0": (functools.partial(tabular.posterior_sampling, prior_mean=0.0), {10: 138.1, 25: 408.8}),

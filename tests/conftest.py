@@ -22,10 +22,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares compiled programs: the laws of one algorithm, else the tests of one file."""
+    """Keep together what shares compiled programs: laws of an algorithm, tests of an environment, else of a file."""
     for item in items:
-        variant = getattr(item, "callspec", None) and item.callspec.params.get("variant")
-        item.add_marker(pytest.mark.xdist_group(variant or item.path.stem))
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        shared = params.get("variant") or params.get("name") or ""
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{shared}"))
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:

@@ -74,7 +74,7 @@ def posterior_sampling(environment: RandomMDP, draws: int = 1, prior_mean: float
 
     With several `draws` every state and action is worth the most that any of them makes of it, within the backward
     induction (OPSRL, optimistic posterior sampling; Agrawal & Jia 2017). The mean reward is N(1, 1) by the law of the
-    tasks; the published totals are those of a learner that takes it for N(0, 1). O(draws steps S^2 A) an episode.
+    tasks; a learner that takes it for N(0, 1) comes closer to the published totals. O(draws steps S^2 A) an episode.
     """
 
     def plan(key: Key, counts: Counts) -> Array:
