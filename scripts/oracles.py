@@ -352,7 +352,7 @@ def rewards() -> list[Entry]:
 
 
 def searched(episodes: int) -> float:
-    return float(dark_room.search_returns(DarkRoom(episodes=episodes)).sum())
+    return float(dark_room.search_returns(DarkRoom(episodes=episodes), width=50).sum())
 
 
 def others(entries: list[Entry]) -> list[Entry]:

@@ -1,7 +1,5 @@
 """Chains, rooms, objects and colours: their rules, and what an agent that knows them gets."""
 
-import functools
-import itertools
 from typing import Any
 
 import jax
@@ -16,7 +14,7 @@ from metarl_jax.envs.grid import landings
 from metarl_jax.envs.objects import ObjectsTask
 from metarl_jax.envs.two_colours import CELLS, SIDE, free_cell
 from metarl_jax.envs.two_colours import published_task as two_boxes
-from metarl_jax.oracles import chains, objects, reference, two_colours
+from metarl_jax.oracles import chains, reference, two_colours
 from metarl_jax.oracles.play import play
 
 
@@ -95,30 +93,6 @@ def small() -> tuple[Objects, ObjectsTask]:
     return environment, environment.check_task(numbers | {"returns": [0.5, 0.1, 0.0, 0.4]})
 
 
-def test_the_worth_of_objects_is_that_of_the_whole_tree() -> None:
-    environment, task = small()
-    place, pay, ends, returns = (np.asarray(field) for field in task)
-
-    @functools.cache
-    def value(cell: int, there: tuple[bool, ...], left: int) -> float:
-        return 0.0 if left == 0 else max(arrive(int(cell), there, left) for cell in landings(3)[:, cell])
-
-    def arrive(cell: int, there: tuple[bool, ...], left: int) -> float:
-        taken = [is_there and place[i] == cell for i, is_there in enumerate(there)]
-        goes_on = 1.0 - float(ends @ taken)
-        total = 0.0
-        for back in itertools.product((False, True), repeat=4):
-            if any(b and t for b, t in zip(back, there, strict=True)):
-                continue
-            chance = np.prod([returns[i] if b else 1 - returns[i] for i, b in enumerate(back) if not there[i]])
-            after = tuple((t and not k) or b for t, k, b in zip(there, taken, back, strict=True))
-            total += float(chance) * value(cell, after, left - 1)
-        return float(pay @ taken) + goes_on * total
-
-    expected = value(environment.centre, (True,) * 4, environment.horizon)
-    np.testing.assert_allclose(objects.best_return(environment, task), expected, rtol=1e-5)
-
-
 def test_objects_refuse_to_share_a_cell() -> None:
     environment, task = small()
     with pytest.raises(ValueError, match="must differ from each other and from the centre, 4"):
@@ -147,25 +121,6 @@ def test_a_box_appears_in_every_free_cell_alike() -> None:
     assert counts[9] == counts[4] == 0
     assert np.all(np.abs(counts[counts > 0] - 1_000) < 5 * np.sqrt(1_000))
     assert np.sum(counts > 0) == CELLS - 2
-
-
-def test_the_planner_of_the_colours_knows_the_steps_of_the_environment() -> None:
-    """The worth of a move is the mean of reward and later value, wherever a taken box appears."""
-    environment, task = TwoColours(), two_boxes()
-    value = jax.random.normal(jax.random.key(0), (CELLS, CELLS, CELLS))
-    worth, keys = two_colours.arrivals(value, task.pay), jax.random.split(jax.random.key(1), 4_000)
-    _, state = environment.reset(jax.random.key(2), task)
-    state = state._replace(place=jnp.array([2, 2], jnp.int32))
-
-    def follow(key: Key, action: Array, boxes: Array) -> Array:
-        step = environment.step(key, state._replace(boxes=boxes), action, task)
-        return step.reward + value[step.state.place[0] * SIDE + step.state.place[1], *step.state.boxes]
-
-    everywhere = jax.jit(jax.vmap(follow, (0, None, None)))
-    for action, boxes in ((2, [13, 7]), (1, [13, 7]), (4, [13, 7]), (0, [3, 20])):
-        sample = np.asarray(everywhere(keys, jnp.int32(action), jnp.array(boxes, jnp.int32)))
-        expected = float(worth[landings(SIDE)[action, 12], *boxes])
-        assert abs(sample.mean() - expected) <= 4 * sample.std() / np.sqrt(sample.size) + 1e-5
 
 
 def test_known_colours_are_worth_what_their_best_policy_earns() -> None:

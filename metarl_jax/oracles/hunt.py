@@ -21,7 +21,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from metarl_jax.core.types import Array, Key
 from metarl_jax.envs.grid import MOVES, STAY, Place
@@ -158,6 +157,8 @@ def step_to(hunt: Hunt, search: Search, cell: int) -> Search:
 
 def bound(hunt: Hunt, search: Search) -> int:
     """No walk that begins like this one has a larger score; `best_walk` says why."""
+    from scipy.optimize import linear_sum_assignment  # half a second that only a search has to wait for
+
     left, now = sorted(search.left), len(search.walk)
     clock = np.arange(now, hunt.clock)
     this_episode = clock // hunt.steps == now // hunt.steps

@@ -102,8 +102,7 @@ def control_return(environment: Reacher, believed: ReacherTask, key: Key, task: 
 def reference_returns(environment: Reacher, key: Key, task: ReacherTask) -> Array:
     """The return of the controller that knows the body, in each episode of a trial, [episodes].
 
-    A good controller, not a bound: -6.1 on the training law, -26 with a broken joint, where not every target can be
-    reached.
+    A good controller, not a bound. With a broken joint not every target can be reached.
     """
     keys = jax.random.split(key, environment.episodes)
     return jax.vmap(lambda key: control_return(environment, task, key, task))(keys)
