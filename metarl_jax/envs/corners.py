@@ -2,8 +2,8 @@
 
 Corners, start, stride and horizon are those of ProMP's code. Its sparse reward comes in two forms. That of the walking
 point, progress toward the goal within the goal's quadrant, can be milked: a step out of the paying region costs
-nothing and a step back in pays again. So the reward here is that of its point with momentum, what the distance leaves of
-a radius of 2, which no loop can milk.
+nothing and a step back in pays again. So the reward here is that of its point with momentum, what the
+distance leaves of a radius of 2, which no loop can milk.
 """
 
 import dataclasses

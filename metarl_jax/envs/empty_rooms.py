@@ -6,9 +6,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.environment import Box, Discrete, Episodic, check_least
+from metarl_jax.core.environment import check_least
 from metarl_jax.core.types import Array, Key, Split, Step
-from metarl_jax.envs.grid import MOVES, Place, pick, see, walk
+from metarl_jax.envs.grid import Grid, Place, pick, see, walk
 
 
 class EmptyRoomsTask(NamedTuple):
@@ -25,7 +25,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class EmptyRooms(Episodic):
+class EmptyRooms(Grid):
     """Find a goal that stays where it is for a lifetime: reaching it pays 1 and ends the episode, nothing else pays.
 
     Four rooms of `room` x `room` cells, with a door in the middle of each wall between two of them; the walk starts in
@@ -48,14 +48,13 @@ class EmptyRooms(Episodic):
         check_least("room", self.room, 3)
 
     @property
-    def side(self) -> int:
-        """Rows and columns in all."""
+    def capacity(self) -> int:
         return 2 * self.room + 1
 
     @property
     def free(self) -> np.ndarray:
-        """Where one can walk, [side, side] bool."""
-        free = np.ones((self.side, self.side), bool)
+        """Where one can walk, [capacity, capacity] bool."""
+        free = np.ones((self.capacity, self.capacity), bool)
         free[self.room, :] = free[:, self.room] = False
         doors = [self.room // 2, self.room + 1 + self.room // 2]
         free[self.room, doors] = free[doors, self.room] = True
@@ -63,27 +62,19 @@ class EmptyRooms(Episodic):
 
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
-        return {"goal": (0, self.side - 1)}
-
-    @property
-    def observation_space(self) -> Box:
-        return Box(0.0, 1.0, (2 * self.side,))
-
-    @property
-    def action_space(self) -> Discrete:
-        return Discrete(len(MOVES))
+        return {"goal": (0, self.capacity - 1)}
 
     def reset(self, key: Key, task: EmptyRoomsTask) -> tuple[Array, State]:
         state = State(jnp.zeros(2, jnp.int32), jnp.int32(0))
-        return see(state.place, self.side), state
+        return see(state.place, self.capacity), state
 
     def step(self, key: Key, state: State, action: Array, task: EmptyRoomsTask) -> Step:
-        ahead = walk(state.place, action, self.side)
+        ahead = walk(state.place, action, self.capacity)
         place = jnp.where(jnp.asarray(self.free)[ahead[0], ahead[1]], ahead, state.place)
         state = State(place, state.time + 1)
         terminated = jnp.all(place == task.goal)
         truncated = ~terminated & (state.time >= self.steps)
-        return Step(see(place, self.side), state, terminated.astype(jnp.float32), terminated, truncated, {})
+        return Step(see(place, self.capacity), state, terminated.astype(jnp.float32), terminated, truncated, {})
 
     def draw_task(self, key: Key, split: Split) -> EmptyRoomsTask:
         return EmptyRoomsTask(pick(key, self.goals(far=split == "extrapolation")))

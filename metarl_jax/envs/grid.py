@@ -1,16 +1,36 @@
 """What the grid worlds share: moves, places, and how a place is seen."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key
 
 MOVES = ((0, 0), (-1, 0), (0, 1), (1, 0), (0, -1))  # stay, up, right, down, left as (row, column)
 STAY = 0
 Place = tuple[int, int]  # row and column
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid(Episodic):
+    """A world of cells: the moves are `MOVES`, and the cell that one stands on is seen, row and column one-hot."""
+
+    @property
+    def capacity(self) -> int:
+        """Rows and columns of the largest grid of any split."""
+        raise NotImplementedError
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(0.0, 1.0, (2 * self.capacity,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(len(MOVES))
 
 
 def walk(place: Array, action: Array, side: int | Array) -> Array:

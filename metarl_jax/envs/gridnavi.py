@@ -5,9 +5,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from metarl_jax.core.environment import Box, Discrete, Episodic, check_least
+from metarl_jax.core.environment import check_least
 from metarl_jax.core.types import Array, Key, Split, Step
-from metarl_jax.envs.grid import MOVES, Place, pick, see, walk
+from metarl_jax.envs.grid import Grid, Place, pick, see, walk
 
 CORNER = 2  # no goal lies in the CORNER x CORNER cells around the start
 EXTRA = 2  # the boards of the extrapolation split are this much larger
@@ -29,7 +29,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class GridNavi(Episodic):
+class GridNavi(Grid):
     """Walk over a board from the cell (0, 0) to a goal that only the rewards give away, and stay there.
 
     A step that ends on the goal pays 1, any other -.1; a move off the board stays. Row and column are seen, each
@@ -61,14 +61,6 @@ class GridNavi(Episodic):
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
         return {"goal": (0, self.capacity - 1), "side": (CORNER + 1, self.capacity)}
-
-    @property
-    def observation_space(self) -> Box:
-        return Box(0.0, 1.0, (2 * self.capacity,))
-
-    @property
-    def action_space(self) -> Discrete:
-        return Discrete(len(MOVES))
 
     def reset(self, key: Key, task: GridNaviTask) -> tuple[Array, State]:
         state = State(jnp.zeros(2, jnp.int32), jnp.int32(0))

@@ -6,9 +6,9 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.environment import Box, Discrete, Episodic, check_least
+from metarl_jax.core.environment import check_least
 from metarl_jax.core.types import Array, Key, Split, Step
-from metarl_jax.envs.grid import MOVES, see, walk
+from metarl_jax.envs.grid import Grid, see, walk
 
 B_PAYS = -0.5  # always: the one thing that all lifetimes have in common
 FARTHEST = 2.0  # the most that an object may pay or cost
@@ -28,7 +28,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomABC(Episodic):
+class RandomABC(Grid):
     """Walk to one of three objects and be paid what it is worth, which ends the episode.
 
     The room has `side` x `side` cells; the walk starts in the middle of the bottom row, A lies in the top left corner,
@@ -53,6 +53,10 @@ class RandomABC(Episodic):
         check_least("side", self.side, 3)
 
     @property
+    def capacity(self) -> int:
+        return self.side
+
+    @property
     def objects(self) -> tuple[tuple[int, int], ...]:
         """The cells of A, B and C."""
         return (0, 0), (0, self.side // 2), (0, self.side - 1)
@@ -65,14 +69,6 @@ class RandomABC(Episodic):
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
         return {"pay": (-FARTHEST, FARTHEST)}
-
-    @property
-    def observation_space(self) -> Box:
-        return Box(0.0, 1.0, (2 * self.side,))
-
-    @property
-    def action_space(self) -> Discrete:
-        return Discrete(len(MOVES))
 
     def reset(self, key: Key, task: RandomABCTask) -> tuple[Array, State]:
         state = State(jnp.asarray(self.start, jnp.int32), jnp.int32(0))

@@ -2,15 +2,14 @@
 
 import dataclasses
 
-from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array
-from metarl_jax.envs.grid import MOVES, Place, see, walk
+from metarl_jax.envs.grid import Grid, Place, see, walk
 
 EXTRA = 1  # the rooms of the extrapolation split reach this many cells farther from the centre
 
 
 @dataclasses.dataclass(frozen=True)
-class Room(Episodic):
+class Room(Grid):
     """A room of 2 `reach` + 1 cells a side. Places are row and column counted from its centre; a wall stops a move."""
 
     @property
@@ -24,16 +23,12 @@ class Room(Episodic):
         return self.reach + EXTRA
 
     @property
-    def observation_space(self) -> Box:
-        return Box(0.0, 1.0, (2 * (2 * self.widest + 1),))
-
-    @property
-    def action_space(self) -> Discrete:
-        return Discrete(len(MOVES))
+    def capacity(self) -> int:
+        return 2 * self.widest + 1
 
     def observe(self, place: Array) -> Array:
-        """Row and column, each one-hot over the largest room, [2 (2 widest + 1)] float32."""
-        return see(place + self.widest, 2 * self.widest + 1)
+        """Row and column, each one-hot over the largest room, [2 capacity] float32."""
+        return see(place + self.widest, self.capacity)
 
 
 def move(place: Array, action: Array, radius: Array) -> Array:

@@ -42,15 +42,15 @@ def empty_rooms_returns(environment: EmptyRooms, key: Key, task: EmptyRoomsTask)
 
 
 def distances(environment: EmptyRooms) -> np.ndarray:
-    """Steps from the start to every cell by breadth-first search, [side, side]; infinite for walls. O(side^2)."""
-    steps = np.full((environment.side, environment.side), np.inf)
+    """Steps from the start to every cell by breadth-first search, [capacity, capacity]; infinite for walls."""
+    steps = np.full((environment.capacity, environment.capacity), np.inf)
     steps[0, 0] = 0.0
     queue = deque([(0, 0)])
     while queue:
         row, column = queue.popleft()
         for down, right in MOVES:
             ahead = row + down, column + right
-            inside = min(ahead) >= 0 and max(ahead) < environment.side
+            inside = min(ahead) >= 0 and max(ahead) < environment.capacity
             if inside and environment.free[ahead] and np.isinf(steps[ahead]):
                 steps[ahead] = steps[row, column] + 1.0
                 queue.append(ahead)
