@@ -30,8 +30,9 @@ _HOMES = {
     "run_lifetime": "core.lifetime",
     # the outer loop
     "MetaLearner": "core.meta",
-    "backprop": "core.meta",
-    "evolution": "core.meta",
+    "backprop": "core.backprop",
+    "trust_region": "core.trust_region",
+    "evolution": "core.evolution",
     "evaluate": "core.evaluation",
     # algorithms by name
     "ALGORITHMS": "algorithms",

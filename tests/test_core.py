@@ -12,10 +12,10 @@ import pytest
 import metarl_jax
 from metarl_jax.core.distributions import categorical, diagonal_gaussian
 from metarl_jax.core.evaluation import by_episode, evaluate
+from metarl_jax.core.evolution import centred_ranks
 from metarl_jax.core.learner import inner_gradient, inner_optimiser, merge, partition
 from metarl_jax.core.lifetime import begin_lifetime, first_rollout, run_lifetime
 from metarl_jax.core.losses import ppo, reinforce
-from metarl_jax.core.meta import centred_ranks
 from metarl_jax.core.networks import gru_cell
 from metarl_jax.core.policy import gru_policy, mlp_policy
 from metarl_jax.core.returns import Boundaries, boundaries, discounted_returns, episode_time, gae, linear_baseline

@@ -10,8 +10,11 @@ import optax
 import pytest
 
 from metarl_jax.algorithms import ALGORITHMS, make
+from metarl_jax.core.backprop import backprop
+from metarl_jax.core.evolution import evolution
 from metarl_jax.core.lifetime import Lifetime, begin_lifetime, run_lifetime
-from metarl_jax.core.meta import MetaLearner, backprop, evolution
+from metarl_jax.core.meta import MetaLearner
+from metarl_jax.core.objective import final
 from metarl_jax.core.policy import gru_policy, mlp_policy
 from metarl_jax.core.rollout import opening, replay, rollout
 from metarl_jax.envs import make as make_environment
@@ -70,16 +73,15 @@ def life(variant: str) -> Life:
     name, options = VARIANTS[variant]
     algorithm = make(name, **{"envs": 2, **options})
     lifetime = algorithm.lifetime(ENVIRONMENT)
-    loss = algorithm.loss(lifetime, jnp.ones(()))
+    objective = algorithm.judged(lifetime, jnp.ones(()))
+    before = objective.last if objective.before is None or objective.hindsight else objective.before
     meta_params = spread(lifetime.learner.meta_init(jax.random.key(1)))
     task = ENVIRONMENT.sample_task(jax.random.key(2), "train")
     birth_key, key = jax.random.split(jax.random.key(3))
 
     def total(lifetime: Lifetime, meta_params: Any, past: Any = None) -> Any:
         state = begin_lifetime(lifetime, meta_params, task, birth_key)
-        _, losses, history = run_lifetime(
-            lifetime, lambda _, agent, seen: loss(agent.params, seen), meta_params, state, key, past, judge_all=True
-        )
+        _, losses, history = run_lifetime(lifetime, objective.last, meta_params, state, key, past, before)
         return jnp.sum(losses), history
 
     def compiled(lifetime: Lifetime) -> Any:
@@ -288,7 +290,7 @@ def test_evolution_climbs_where_backprop_does(variant: str) -> None:
 
     lifetime, sgd = algorithm.lifetime(environment), optax.sgd(1.0)
     slopes = [
-        descent(backprop(lifetime, lambda step: algorithm.loss(lifetime, jnp.ones(())), sgd, 8192)),
+        descent(backprop(lifetime, lambda step: final(algorithm.loss(lifetime, jnp.ones(()))), sgd, 8192)),
         descent(evolution(lifetime, sgd, 256, pairs=512, sigma=0.1)),
     ]
     cosine = slopes[0] @ slopes[1] / np.linalg.norm(slopes[0]) / np.linalg.norm(slopes[1])

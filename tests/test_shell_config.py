@@ -17,7 +17,7 @@ BAD = [
     (("maml", "maze"), {"inner_l": 0.1}, "'inner_lr'"),
     (("maml", "maze"), {"env": {"siz": 3}}, "'size'"),
     (("maml", "maze"), {"inner_lr": "fast"}, "'fast'; it must be of type float"),
-    (("maml", "maze"), {"first_order": 1}, "of type bool"),
+    (("maml", "maze"), {"learned_rates": 1}, "of type bool"),
     (("maml", "maze"), {"tasks": True}, "of type int"),
     (("maml", "maze"), {"tasks": 2.5}, "2.5; it must be of type int"),
     (("maml", "maze"), {"hidden": 64}, "a list of int"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.algorithms.intrinsic_reward import IntrinsicReward
-from metarl_jax.algorithms.maml import MAML
+from metarl_jax.algorithms.maml import MAML, VARIANTS
 from metarl_jax.algorithms.meta_gradient import MetaGradient
 from metarl_jax.algorithms.policy_gradient import PolicyGradient
 from metarl_jax.algorithms.q_learning import QLearning
@@ -23,9 +23,15 @@ def make(name: str, **options: Any) -> Algorithm:
     Raises:
         ValueError: there is no such algorithm, it has no such option, or an option's value is illegal.
     """
-    check_choice("algorithm", name, ALGORITHMS)
-    known = [field.name for field in dataclasses.fields(ALGORITHMS[name])]
+    check_choice("algorithm", name, [*ALGORITHMS, *VARIANTS])
+    kind, preset = family(name)
+    known = [field.name for field in dataclasses.fields(kind)]
     for option in options:
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}{nearest(option, known)}")
-    return ALGORITHMS[name](**options)
+    return kind(**preset | options)
+
+
+def family(name: str) -> tuple[type[Algorithm], dict[str, Any]]:
+    """The class of an algorithm or of a variant of one, and the options that the name stands for."""
+    return (MAML, dict(VARIANTS[name].keywords)) if name in VARIANTS else (ALGORITHMS[name], {})

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from metarl_jax.core.backprop import Epochs, backprop
 from metarl_jax.core.batching import default_chunk
 from metarl_jax.core.environment import Discrete, Environment, check_choice
+from metarl_jax.core.evolution import evolution
 from metarl_jax.core.lifetime import Lifetime
 from metarl_jax.core.losses import Loss
-from metarl_jax.core.meta import Epochs, MetaLearner, backprop, evolution
-from metarl_jax.core.objective import OBJECTIVES
+from metarl_jax.core.meta import MetaLearner
+from metarl_jax.core.objective import OBJECTIVES, Objective
 from metarl_jax.core.types import Array
 
 # What a number of an algorithm may be: (smallest, largest). Names mean the same in every algorithm.
@@ -34,6 +36,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "anneal": (-1, math.inf),
     "meta_lr": (0, math.inf),
     "inner_lr": (0, math.inf),
+    "inner_decay": (0, math.inf),
+    "credit_decay": (0, 1),
+    "depth": (1, math.inf),
+    "divergence": (1e-12, math.inf),
     "gamma": (0, 1),
     "lambda_": (0, 1),
     "outer_gamma": (0, 1),
@@ -131,17 +137,30 @@ class Algorithm:
             return evolution(
                 lifetime, self.optimiser(), self.tasks, pairs=self.pairs, sigma=self.sigma, chunk=chunk, mesh=mesh
             )
+        return self.outer_loop(lifetime, chunk, mesh)
+
+    def outer_loop(self, lifetime: Lifetime, chunk: int | None, mesh: Mesh | None) -> MetaLearner:
+        """How φ is improved by gradients of lifetimes."""
         return backprop(
             lifetime,
-            lambda step: self.loss(lifetime, self.remaining(step)),
+            lambda step: self.judged(lifetime, self.remaining(step)),
             self.optimiser(),
             self.tasks,
-            objective=OBJECTIVES[self.objective],
             epochs=self.relives(),
+            target=self.target,
             lifespan=self.lives,
             chunk=chunk,
             mesh=mesh,
         )
+
+    def judged(self, lifetime: Lifetime, remaining: Array) -> Objective:
+        """What a lifetime is judged by; `remaining` is the share of the annealing that lies ahead."""
+        return OBJECTIVES[self.objective](self.loss(lifetime, remaining))
+
+    @property
+    def target(self) -> float | None:
+        """The divergence of policies before adaptation that a penalty aims at; None for no penalty."""
+        return None
 
     def relives(self) -> Epochs:
         """How often the outer loop relives a batch of lifetimes."""

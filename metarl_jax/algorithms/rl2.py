@@ -4,11 +4,11 @@ import dataclasses
 from typing import ClassVar
 
 from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.core.backprop import Epochs
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import frozen
 from metarl_jax.core.lifetime import Lifetime
 from metarl_jax.core.losses import Loss, per_step, ppo
-from metarl_jax.core.meta import Epochs
 from metarl_jax.core.policy import gru_policy
 from metarl_jax.core.types import Array
 

@@ -1,5 +1,7 @@
 """The one scan of the library: act, judge, adapt, repeat."""
 
+import functools
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,6 +30,9 @@ class Lifetime(NamedTuple):
     quota: int | None = None  # episodes that count from an opening on; later steps weigh nothing
     fresh: bool = True  # every rollout opens new episodes with blank memory; else the last scene goes on
     remat: bool = False  # recompute each turn in the backward pass: memory grows with T, not with K T
+    depth: int | None = (
+        None  # adaptations, from the last, that are differentiated; earlier ones count as constant steps
+    )
 
 
 class LifetimeState(NamedTuple):
@@ -52,42 +57,61 @@ def run_lifetime(
     state: LifetimeState,
     key: Key,
     past: Experience | None = None,
-    judge_all: bool = False,
+    before: JudgeAgent | None = None,
 ) -> tuple[LifetimeState, Array, Experience]:
     """Live K + 1 rollouts with an adaptation between each two. The first n of them may be given and are relived.
 
     What is in `past` [n, T, E] is not acted again. With n = K + 1 the environment is not touched: the same lifetime
-    once more, as a differentiable function of φ. The losses are those of the agent that acted on what it then saw,
-    [K+1]; unless `judge_all` only the last is computed and the others are 0, and without a `loss` all are.
+    once more, as a differentiable function of φ. The losses [K+1] are of the agent that acted on what it then saw:
+    `loss` of the last rollout, `before` of those that are adapted to; 0 where there is none.
     """
 
     def act(state: LifetimeState, key: Key, seen: Experience | None) -> tuple[LifetimeState, Experience]:
         return (state, seen) if seen is not None else _act(lifetime, state, key)
 
-    def judge(state: LifetimeState, seen: Experience, wanted: bool) -> Array:
-        return loss(meta_params, state.agent, seen) if wanted and loss is not None else jnp.zeros(())
+    def judge(loss: JudgeAgent | None, state: LifetimeState, seen: Experience) -> Array:
+        return jnp.zeros(()) if loss is None else loss(meta_params, state.agent, seen)
 
-    def turn(state: LifetimeState, inputs: tuple[Key, Experience | None]) -> tuple[LifetimeState, Record]:
+    def turn(cut: bool, state: LifetimeState, inputs: tuple[Key, Experience | None]) -> tuple[LifetimeState, Record]:
         act_key, adapt_key = jax.random.split(inputs[0])
         state, seen = act(state, act_key, inputs[1])
-        judgement = judge(state, seen, judge_all)
+        judgement = judge(before, state, seen)
         agent = lifetime.learner.adapt(meta_params, state.agent, seen, adapt_key)
+        agent = _as_constant_step(state.agent, agent) if cut else agent
         return state._replace(agent=agent), (judgement, seen)
 
-    turn = jax.checkpoint(turn) if lifetime.remat else turn
-    turns, last = _turn_keys(lifetime, key)
+    keys, last = _turn_keys(lifetime, key)
     relived = 0 if past is None else jax.tree.leaves(past)[0].shape[0]
-    earlier = jax.tree.map(lambda x: x[: lifetime.adaptations], past)
     records: list[Record] = []
-    for stretch in ((turns[:relived], earlier), (turns[relived:], None)):
-        if len(stretch[0]) > 0:
-            state, record = jax.lax.scan(turn, state, stretch)
-            records.append(record)
+    for start, stop, cut in _stretches(lifetime, relived):
+        seen = jax.tree.map(lambda x, a=start, b=stop: x[a:b], past) if stop <= relived else None
+        one = functools.partial(turn, cut)
+        state, record = jax.lax.scan(jax.checkpoint(one) if lifetime.remat else one, state, (keys[start:stop], seen))
+        records.append(record)
     seen = jax.tree.map(lambda x: x[-1], past) if relived > lifetime.adaptations else None
     state, seen = act(state, jax.random.split(last)[0], seen)
-    records.append(jax.tree.map(lambda x: x[None], (judge(state, seen, True), seen)))
+    records.append(jax.tree.map(lambda x: x[None], (judge(loss, state, seen), seen)))
     losses, history = jax.tree.map(lambda *parts: jnp.concatenate(parts), *records)
     return state, losses, history
+
+
+def _stretches(lifetime: Lifetime, relived: int) -> list[tuple[int, int, bool]]:
+    """The turns that end with an adaptation, in stretches of one kind: (start, stop, whether constant steps)."""
+    total = lifetime.adaptations
+    constant = 0 if lifetime.depth is None else max(0, total - lifetime.depth)
+    cuts = sorted({0, min(relived, total), constant, total})
+    return [(start, stop, stop <= constant) for start, stop in itertools.pairwise(cuts)]
+
+
+def _as_constant_step(old: Agent, new: Agent) -> Agent:
+    """The new agent, with the derivative of one that moved by a constant."""
+
+    def step(old: Array, new: Array) -> Array:
+        if not jnp.issubdtype(new.dtype, jnp.inexact):
+            return new
+        return jax.lax.stop_gradient(new) + (old - jax.lax.stop_gradient(old))
+
+    return jax.tree.map(step, old, new)
 
 
 def first_rollout(lifetime: Lifetime, state: LifetimeState, key: Key) -> tuple[LifetimeState, Experience]:

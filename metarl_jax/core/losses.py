@@ -1,11 +1,23 @@
 """Policy losses. Each is a pair: `credit` turns a record into advantages (data), `surrogate` is what is differentiated.
 
-All surrogates are written with the ratio to the policy that acted, never with log π: at the acting parameters the
-gradient is the same, but only the ratio has the curvature of the expected return (arXiv:1810.06784, §4).
+All surrogates are written with what an action's probability has become relative to the policy that acted. At the
+acting parameters the gradient is that of log π, whatever the form; the `curvature` decides on second derivatives, which
+a meta-gradient through an adaptation reads. With g_t = ∇ log π(a_t|s_t) and ℓ_t = log π_θ(a_t|s_t) − log π_b(a_t|s_t),
+the weight of the advantage A_t and the Hessian of that weight are
+
+    None      ℓ_t                                        ∇²log π
+    0         exp(ℓ_t)                                   ∇²log π + g_t g_tᵀ
+    c         exp(w_t) − exp(w_t − ℓ_t)                  ∇²log π + g_t g_tᵀ + Σ_{u<t} c^{t−u} (g_t g_uᵀ + g_u g_tᵀ)
+              w_t = Σ_{u≤t} c^{t−u} ℓ_u
+
+with sums within an episode. Only c = 1 has the Hessian of the expected return; every smaller c has less variance. None
+is the log-likelihood; 0 is LVC (Rothfuss et al. 2019, arXiv:1810.06784); c is Loaded DiCE (Farquhar et al. 2019,
+arXiv:1909.10549), c = 1 with returns for advantages DiCE (Foerster et al. 2018, arXiv:1802.05098), and with a baseline
+taken off them DiCE with control variates of both orders (Mao et al. 2019; Liu et al. 2019).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -50,11 +62,20 @@ def standardise(x: Array, weight: Array, reduce: Callable[[Array], Array] = lamb
 
 
 def reinforce(
-    policy: Policy, *, gamma: Scalar = 0.99, baseline: bool = True, normalise: bool = True, entropy: Scalar = 0.0
+    policy: Policy,
+    *,
+    gamma: Scalar = 0.99,
+    baseline: bool = True,
+    normalise: bool = True,
+    entropy: Scalar = 0.0,
+    curvature: Scalar | None = 0.0,
+    clip: Scalar | None = None,
 ) -> Loss:
     """REINFORCE with a linear baseline refitted to each task's data (Williams 1992).
 
     L(θ) = −E[ π_θ(a|s) / π_b(a|s) · (G_t − b(s_t, t)) ] − c E[ H(π_θ) ]
+
+    `curvature` chooses the form of the first factor, see the head of this file; `clip` clips it as in `ppo`.
     """
 
     def credit(experience: Experience) -> Experience:
@@ -64,7 +85,8 @@ def reinforce(
 
     def surrogate(params: Tree, experience: Experience) -> Array:
         output = replay(policy, params, experience)
-        return _policy_term(policy, output, experience) - entropy * _entropy(policy, output, experience)
+        term = _policy_term(policy, output, experience, curvature, clip)
+        return term - entropy * _entropy(policy, output, experience)
 
     return Loss(credit, surrogate, normalise)
 
@@ -79,49 +101,33 @@ def actor_critic(
     normalise: bool = False,
     trial: bool = False,
     reward: Callable[[Experience], Array] | None = None,
+    curvature: Scalar | None = 0.0,
+    clip: Scalar | None = None,
 ) -> Loss:
     """Advantage actor-critic (Mnih et al. 2016, arXiv:1602.01783, with generalised advantages).
 
         L(θ) = −E[ π_θ / π_b · A_t ] + c_v ½ E[ (V_θ(s_t) − A_t − V(s_t))² ] − c_H E[ H(π_θ) ]
 
-    `reward` replaces the recorded reward, for example by a learned one.
+    `reward` replaces the recorded reward, for example by a learned one; `curvature` chooses the form of the first
+    factor, see the head of this file, and `clip` clips it as in `ppo`.
     """
 
     def surrogate(params: Tree, experience: Experience) -> Array:
         output = replay(policy, params, experience)
-        return _policy_term(policy, output, experience) + _regularisers(
-            policy, output, experience, value_weight, entropy
-        )
+        regularisers = _regularisers(policy, output, experience, value_weight, entropy)
+        return _policy_term(policy, output, experience, curvature, clip) + regularisers
 
     return Loss(_advantage_credit(gamma, lambda_, trial, reward), surrogate, normalise)
 
 
-def ppo(
-    policy: Policy,
-    *,
-    gamma: Scalar = 0.99,
-    lambda_: Scalar = 0.95,
-    clip: Scalar = 0.2,
-    value_weight: Scalar = 0.5,
-    entropy: Scalar = 0.01,
-    normalise: bool = True,
-    trial: bool = False,
-    reward: Callable[[Experience], Array] | None = None,
-) -> Loss:
+def ppo(policy: Policy, *, clip: Scalar = 0.2, normalise: bool = True, **options: Any) -> Loss:
     """Proximal policy optimisation, clipped (Schulman et al. 2017, arXiv:1707.06347, eq. 7).
 
     L(θ) = −E[ min(ρ A, clip(ρ, 1 − ε, 1 + ε) A) ] + value and entropy terms as in `actor_critic`
+
+    `options` are those of `actor_critic`.
     """
-
-    def surrogate(params: Tree, experience: Experience) -> Array:
-        output = replay(policy, params, experience)
-        ratio = _ratio(policy, output, experience)
-        clipped = jnp.clip(ratio, 1 - clip, 1 + clip)
-        gain = jnp.minimum(ratio * experience.advantage, clipped * experience.advantage)
-        regularisers = _regularisers(policy, output, experience, value_weight, entropy)
-        return -weighted_mean(gain, experience.weight) + regularisers
-
-    return Loss(_advantage_credit(gamma, lambda_, trial, reward), surrogate, normalise)
+    return actor_critic(policy, clip=clip, normalise=normalise, **options)
 
 
 def per_step(
@@ -154,14 +160,36 @@ def _advantage_credit(
     return credit
 
 
-def _ratio(policy: Policy, output: Output, experience: Experience) -> Array:
-    log_prob = policy.distribution.log_prob(output.distribution, experience.action)
-    return jnp.exp(log_prob - experience.log_prob)
+def _log_ratio(policy: Policy, output: Output, experience: Experience) -> Array:
+    return policy.distribution.log_prob(output.distribution, experience.action) - experience.log_prob
 
 
-def _policy_term(policy: Policy, output: Output, experience: Experience) -> Array:
-    ratio = _ratio(policy, output, experience)
-    return -weighted_mean(ratio * experience.advantage, experience.weight)
+def _policy_term(
+    policy: Policy, output: Output, experience: Experience, curvature: Scalar | None, clip: Scalar | None
+) -> Array:
+    """−E[ score · A ], or the lower of that and the same with the score within 1 ± clip."""
+    log_ratio = _log_ratio(policy, output, experience)
+    gain = _score(log_ratio, experience.timestep.first, curvature) * experience.advantage
+    if clip is not None:
+        clipped = jnp.clip(jnp.exp(log_ratio), 1 - clip, 1 + clip)
+        gain = jnp.minimum(gain, clipped * experience.advantage)
+    return -weighted_mean(gain, experience.weight)
+
+
+def _score(log_ratio: Array, first: Array, curvature: Scalar | None) -> Array:
+    """What weighs the advantages [T, E]; its gradient at the acting parameters is that of log π."""
+    if curvature is None:
+        return log_ratio
+    if isinstance(curvature, int | float) and curvature == 0:
+        return jnp.exp(log_ratio)
+    so_far = _so_far(log_ratio, first, curvature)
+    return jnp.exp(so_far) - jnp.exp(so_far - log_ratio)
+
+
+def _so_far(x: Array, first: Array, decay: Scalar) -> Array:
+    """Decayed sums over the steps of the episode up to each, Σ_{u≤t} c^{t−u} x_u, [T, E]: returns run backwards."""
+    backwards = discounted_returns(x[::-1], (decay * (1.0 - first.astype(x.dtype)))[::-1])
+    return backwards[::-1]
 
 
 def _entropy(policy: Policy, output: Output, experience: Experience) -> Array:

@@ -76,6 +76,7 @@ def rollout(
             weight=counts.astype(step.reward.dtype),
             next_observation=step.observation,
             memory=(),
+            distribution=output.distribution,
         )
         after = Scene(successor, step.state, memory, episodes)
         if quota != 1:

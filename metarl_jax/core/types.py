@@ -57,8 +57,10 @@ class Experience(NamedTuple):
     weight: Array  # [T, E] 1 where the step counts, 0 after the quota of episodes
     next_observation: Array  # [T, E, O] the true one, before any reset
     memory: Tree  # [E, ...] at the first timestep
+    distribution: Tree = ()  # [T, E, ...] that the actions were drawn from
     advantage: Tree = None  # [T, E] once a loss's `credit` has filled it in
     target: Tree = None  # [T, E] what the value is regressed on
+    hindsight: Tree = None  # [T, E] what came after the adaptation to this record was worth
 
 
 class Agent(NamedTuple):

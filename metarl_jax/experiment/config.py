@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from jax.sharding import Mesh
 
-from metarl_jax.algorithms import ALGORITHMS
+from metarl_jax.algorithms import ALGORITHMS, VARIANTS, family
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.environment import Environment, nearest
 from metarl_jax.core.meta import MetaLearner
@@ -100,7 +100,7 @@ class RunConfig:
         """
         algorithm, environment = dict(data["algorithm"]), dict(data["environment"])
         return cls(
-            algorithm=construct(algorithm_class(algorithm.pop("name")), algorithm),
+            algorithm=construct(algorithm_family(algorithm.pop("name"))[0], algorithm),
             environment=construct(environment_class(environment.pop("name")), environment),
             preset=data["preset"],
             run=construct(RunOptions, data["run"]),
@@ -147,19 +147,19 @@ def defaults(algorithm: str, environment: str, name: str) -> RunConfig:
     Raises:
         UsageError: a name is unknown or the pair makes no sense.
     """
-    algorithm_type, environment_type = algorithm_class(algorithm), environment_class(environment)
-    chosen = preset(choose("preset", name, PRESETS), algorithm, environment)
+    (algorithm_type, variant), environment_type = algorithm_family(algorithm), environment_class(environment)
+    chosen = preset(choose("preset", name, PRESETS), algorithm_type.name, environment)
     return RunConfig(
-        algorithm=construct(algorithm_type, _applicable(chosen.algorithm, algorithm_type)),
+        algorithm=construct(algorithm_type, _applicable(chosen.algorithm, algorithm_type) | variant),
         environment=construct(environment_type, _applicable(chosen.environment, environment_type)),
         preset=name,
         run=construct(RunOptions, chosen.run),
     )
 
 
-def algorithm_class(name: str) -> type[Algorithm]:
-    """The algorithm called `name`, or a UsageError with the nearest one."""
-    return ALGORITHMS[choose("algorithm", name, ALGORITHMS)]
+def algorithm_family(name: str) -> tuple[type[Algorithm], dict[str, Any]]:
+    """The algorithm called `name` and the options that the name stands for, or a UsageError with the nearest one."""
+    return family(choose("algorithm", name, [*ALGORITHMS, *VARIANTS]))
 
 
 def environment_class(name: str) -> type[Environment]:

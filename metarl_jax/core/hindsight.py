@@ -1,0 +1,43 @@
+"""What an adaptation was worth, as seen afterwards: the credit of the actions that it learned from."""
+
+import jax.numpy as jnp
+
+from metarl_jax.core.losses import Loss
+from metarl_jax.core.types import Array, Experience
+
+
+def credit_hindsight(loss: Loss, history: Experience) -> Experience:
+    """Fill in `hindsight` [N, K+1, T, E] of credited lives: the same for all steps of a trajectory, 0 after the last.
+
+    R_K − b in the units in which `loss` counts returns, where R_K is the mean return after the last adaptation. The
+    baseline b is the mean return of the other trajectories that the agent then adapted to, plus what adapting gained in
+    the other tasks: no action is judged against its own luck, so b leaves the expected gradient as it is. Standardised
+    advantages divide by a number that itself depends on what was adapted to; without them the credit is exact.
+    """
+    starts = history.timestep.first * history.weight
+    returns = jnp.sum(starts * history.target, axis=2) / jnp.maximum(jnp.sum(starts, axis=2), 1.0)  # [N, K+1, E]
+    before, after = returns[:, :-1], jnp.mean(returns[:, -1], axis=-1)[:, None]  # [N, K, E], [N, 1]
+    alone = before.shape[-1] == 1
+    gained = after + jnp.zeros_like(before[..., 0]) if alone else after - jnp.mean(before, axis=-1)  # [N, K]
+    baseline = _others(before, axis=-1) + _others(gained, axis=0)[..., None]
+    worth = (after[..., None] - baseline) * _unit(loss, history)[:, None, None]
+    whole = jnp.concatenate([worth, jnp.zeros_like(worth[:, :1])], axis=1)[:, :, None]  # [N, K+1, 1, E]
+    return history._replace(hindsight=jnp.broadcast_to(whole, history.reward.shape))
+
+
+def _unit(loss: Loss, history: Experience) -> Array:
+    """By how much the last loss falls when the return of an episode grows by one, [N]."""
+    weight, advantage = history.weight[:, -1], history.advantage[:, -1]  # [N, T, E]
+    counted = jnp.maximum(jnp.sum(weight, axis=(1, 2)), 1.0)
+    unit = jnp.sum(history.timestep.first[:, -1] * weight, axis=(1, 2)) / counted
+    if not loss.normalise:
+        return unit
+    mean = jnp.sum(weight * advantage, axis=(1, 2)) / counted
+    variance = jnp.sum(weight * (advantage - mean[:, None, None]) ** 2, axis=(1, 2)) / counted
+    return unit / jnp.sqrt(variance + 1e-12)
+
+
+def _others(x: Array, axis: int) -> Array:
+    """The mean of the others along an axis; 0 where there are none."""
+    count = x.shape[axis]
+    return (jnp.sum(x, axis=axis, keepdims=True) - x) / (count - 1) if count > 1 else jnp.zeros_like(x)
