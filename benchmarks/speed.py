@@ -96,15 +96,16 @@ def rl2_work(inputs: int, width: int, outputs: int) -> Callable[[Algorithm, Meta
     return work
 
 
+def navigation(adaptations: int, tasks: tuple[int, ...]) -> Workload:
+    """MAML in the plane at the published shapes."""
+    options = {"envs": 20, "hidden": (100, 100), "adaptations": adaptations}
+    return Workload("maml", options, "navigation", {"steps": 100}, tasks, maml_work((2, 100, 100, 2)))
+
+
 WORKLOADS = {
-    "maml-navigation": Workload(
-        "maml",
-        {"envs": 20, "hidden": (100, 100), "adaptations": 1},
-        "navigation",
-        {"steps": 100},
-        (20, 1000),
-        maml_work((2, 100, 100, 2)),
-    ),
+    "maml-navigation": navigation(1, (20, 1000)),
+    "maml-navigation-3": navigation(3, (20,)),
+    "maml-navigation-5": navigation(5, (20,)),
     "maml-cartpole": Workload(
         "maml",
         {"envs": 10, "hidden": (64, 64), "adaptations": 1},
@@ -128,23 +129,9 @@ def measure(name: str, tasks: int) -> dict[str, Any]:
     algorithm = make_algorithm(workload.algorithm, tasks=tasks, **workload.options)
     mesh = devices.task_mesh(tasks, algorithm.relives().minibatches)
     learner = algorithm.build(make_environment(workload.environment, **workload.env), mesh)
-    state = jax.jit(learner.init)(jax.random.key(0))
-    keys = jax.random.split(jax.random.key(1), 4)
-    if mesh is not None:
-        whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-        state, keys = jax.device_put((state, keys), whole)
-    start = time.perf_counter()
-    step = jax.jit(learner.step).lower(state, keys[0]).compile()
-    compiled = time.perf_counter() - start
-    for key in keys[:2]:
-        state, _ = jax.block_until_ready(step(state, key))
-    times: list[float] = []
-    while sum(times) < SECONDS or len(times) < 3:
-        start = time.perf_counter()
-        state, _ = jax.block_until_ready(step(state, keys[len(times) % 4]))
-        times.append(time.perf_counter() - start)
+    step, state, keys, compiled = compile_step(learner, mesh)
+    median, timed = median_seconds(step, state, keys)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # before the floor allocates anything
-    median = sorted(times)[len(times) // 2]
     floor = floor_seconds(workload.work(algorithm, learner, tasks), mesh)
     return {
         "workload": name,
@@ -155,7 +142,38 @@ def measure(name: str, tasks: int) -> dict[str, Any]:
         "share_of_floor": floor / median,
         "compile_seconds": compiled,
         "peak_gibibytes": peak,
-        "meta_steps_timed": len(times),
+        "meta_steps_timed": timed,
+        **described(),
+    }
+
+
+def compile_step(learner: MetaLearner, mesh: Any) -> tuple[Any, Any, Any, float]:
+    """The compiled meta-step, a first state, four keys, and the seconds that compilation took."""
+    state = jax.jit(learner.init)(jax.random.key(0))
+    keys = jax.random.split(jax.random.key(1), 4)
+    if mesh is not None:
+        whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        state, keys = jax.device_put((state, keys), whole)
+    start = time.perf_counter()
+    step = jax.jit(learner.step).lower(state, keys[0]).compile()
+    return step, state, keys, time.perf_counter() - start
+
+
+def median_seconds(step: Any, state: Any, keys: Any) -> tuple[float, int]:
+    """The median time of a meta-step after two that warm up, and how many were timed."""
+    for key in keys[:2]:
+        state, _ = jax.block_until_ready(step(state, key))
+    times: list[float] = []
+    while sum(times) < SECONDS or len(times) < 3:
+        start = time.perf_counter()
+        state, _ = jax.block_until_ready(step(state, keys[len(times) % 4]))
+        times.append(time.perf_counter() - start)
+    return sorted(times)[len(times) // 2], len(times)
+
+
+def described() -> dict[str, Any]:
+    """Where and when a line was measured."""
+    return {
         "devices": jax.device_count(),
         "device": devices.describe(),
         "versions": devices.versions(),

@@ -33,6 +33,9 @@ ADAPTED: dict[str, Callable[[str], bool]] = {
 }
 
 
+ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+
+
 class Estimator(NamedTuple):
     """How the meta-gradient treats an adaptation; docs/estimators.md says which to choose."""
 
@@ -80,6 +83,7 @@ class MAML(Algorithm):
         depth: adaptations, from the last, that truncated differentiates through.
         remat: recompute each adaptation in the backward pass: less memory, more time.
         hidden: widths of the policy's layers.
+        activation: what follows each of them.
         lambda_: trace decay of the advantages, where there is a critic.
         entropy: weight of the entropy bonus of the outer loss.
         epochs: how often ppo relives a batch of lifetimes.
@@ -115,6 +119,7 @@ class MAML(Algorithm):
     depth: int = 1
     remat: bool = False
     hidden: tuple[int, ...] = (64, 64)
+    activation: Literal["tanh", "relu"] = "tanh"
     lambda_: float = 0.95
     entropy: float = 0.0
     epochs: int = 5
@@ -162,6 +167,7 @@ class MAML(Algorithm):
             self.hidden,
             critic=self.inner_loss != "reinforce",
             context=self.context if self.adapts == "context" else 0,
+            activation=ACTIVATIONS[self.activation],
         )
         steps, quota = self.rollout_steps(environment)
         learner = gradient_learner(
@@ -265,7 +271,7 @@ meta_sgd = functools.partial(MAML, learned_rates=True)  # Li et al. 2017, arXiv:
 anil = functools.partial(MAML, adapts="head")  # Raghu et al. 2020, arXiv:1909.09157
 cavia = functools.partial(MAML, adapts="context")  # Zintgraf et al. 2019, arXiv:1810.03642
 e_maml = functools.partial(MAML, estimator="e_maml")  # Stadie et al. 2018, arXiv:1803.01118
-promp = functools.partial(MAML, estimator="lvc", outer="ppo")  # Rothfuss et al. 2019, arXiv:1810.06784
+promp = functools.partial(MAML, outer="ppo")  # Rothfuss et al. 2019, arXiv:1810.06784
 maml_trpo = functools.partial(MAML, outer="trust_region")  # arXiv:1703.03400, §5.3
 es_maml = functools.partial(MAML, estimator="evolution")  # Song et al. 2020, arXiv:1910.01215
 

@@ -14,9 +14,8 @@ def credit_hindsight(loss: Loss, history: Experience) -> Experience:
     the other tasks: no action is judged against its own luck, so b leaves the expected gradient as it is. Standardised
     advantages divide by a number that itself depends on what was adapted to; without them the credit is exact.
     """
-    starts = history.timestep.first * history.weight
-    returns = jnp.sum(starts * history.target, axis=2) / jnp.maximum(jnp.sum(starts, axis=2), 1.0)  # [N, K+1, E]
-    before, after = returns[:, :-1], jnp.mean(returns[:, -1], axis=-1)[:, None]  # [N, K, E], [N, 1]
+    before = _mean_return(history, axis=2)[:, :-1]  # [N, K, E]
+    after = _mean_return(history, axis=(2, 3))[:, -1:]  # [N, 1]
     alone = before.shape[-1] == 1
     gained = after + jnp.zeros_like(before[..., 0]) if alone else after - jnp.mean(before, axis=-1)  # [N, K]
     baseline = _others(before, axis=-1) + _others(gained, axis=0)[..., None]
@@ -25,10 +24,16 @@ def credit_hindsight(loss: Loss, history: Experience) -> Experience:
     return history._replace(hindsight=jnp.broadcast_to(whole, history.reward.shape))
 
 
+def _mean_return(history: Experience, axis: int | tuple[int, ...]) -> Array:
+    """The mean return of the episodes that begin along an axis."""
+    starts = history.timestep.first * history.weight
+    return jnp.sum(starts * history.target, axis=axis) / jnp.maximum(jnp.sum(starts, axis=axis), 1e-8)
+
+
 def _unit(loss: Loss, history: Experience) -> Array:
     """By how much the last loss falls when the return of an episode grows by one, [N]."""
     weight, advantage = history.weight[:, -1], history.advantage[:, -1]  # [N, T, E]
-    counted = jnp.maximum(jnp.sum(weight, axis=(1, 2)), 1.0)
+    counted = jnp.maximum(jnp.sum(weight, axis=(1, 2)), 1e-8)
     unit = jnp.sum(history.timestep.first[:, -1] * weight, axis=(1, 2)) / counted
     if not loss.normalise:
         return unit

@@ -55,7 +55,7 @@ def with_hindsight(objective: Objective, policy: Policy) -> Objective:
 
 
 def with_penalty(objective: Objective, policy: Policy, weight: Array) -> Objective:
-    """Hold on to the policies that acted before each adaptation: + η E[ KL(π_b ‖ π_{θ_k}) ] (ProMP, arXiv:1810.06784)."""
+    """Hold on to the policies that acted before each adaptation: + η E[KL(π_b ‖ π_{θ_k})] (ProMP, arXiv:1810.06784)."""
 
     def penalty(meta_params: Tree, agent: Agent, seen: Experience) -> Array:
         return weight * divergence(policy, agent, seen)

@@ -32,10 +32,13 @@ class Result:
     metrics: dict[str, np.ndarray]
     """By name, one number a chunk of meta-steps."""
 
-    def evaluate(self, *, split: Split = "test", tasks: int | None = None, seed: int = 0) -> Evaluation:
+    def evaluate(
+        self, *, split: Split = "test", tasks: int | None = None, seed: int = 0, adaptations: int | None = None
+    ) -> Evaluation:
         """Evaluate on held-out tasks, beside random, from-scratch and reference agents."""
         count = tasks if tasks is not None else self.config.run.evaluation_tasks or 200
-        evaluation = evaluate_learner(self.config, self.meta_params, split=split, tasks=count, seed=seed)
+        how: dict[str, Any] = {"split": split, "tasks": count, "seed": seed, "adaptations": adaptations}
+        evaluation = evaluate_learner(self.config, self.meta_params, **how)
         cost = {name: self.metrics[name][-1] for name in ("env_steps", "wall_seconds") if name in self.metrics}
         evaluation.table.env_steps = int(cost["env_steps"]) if "env_steps" in cost else None
         evaluation.table.wall_seconds = float(cost["wall_seconds"]) if "wall_seconds" in cost else None

@@ -3,22 +3,31 @@
 from collections.abc import Mapping
 from typing import Any
 
-from metarl_jax.algorithms import ALGORITHMS
+from metarl_jax.algorithms import ALGORITHMS, VARIANTS, family
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.types import SPLITS
 from metarl_jax.envs import ADAPTED, ENVIRONMENTS
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """The algorithms, each with those of our environments that it accepts at its defaults, and the environments."""
+    """The algorithms, each with those of our environments that it accepts at its defaults, variants, environments."""
     return {
         "algorithms": [
             {"name": name, "summary": kind.summary, "environments": _accepted(kind())}
             for name, kind in ALGORITHMS.items()
         ],
+        "variants": [_variant(name) for name in VARIANTS],
         "environments": _described(ENVIRONMENTS),
         "adapted": _described(ADAPTED),
     }
+
+
+def _variant(name: str) -> dict[str, Any]:
+    kind, options = family(name)
+    flags = [
+        f"--{option.replace('_', '-')}" + ("" if value is True else f" {value}") for option, value in options.items()
+    ]
+    return {"name": name, "summary": " ".join([kind.name, *flags]), "algorithm": kind.name, "options": options}
 
 
 def _described(kinds: Mapping[str, type[Environment]]) -> list[dict[str, Any]]:

@@ -119,6 +119,8 @@ class EvaluateFlags:
     """test: unseen tasks of the training law; extrapolation: tasks beyond it."""
     tasks: int | None = None
     """How many tasks; by default as many as at the end of training."""
+    adaptations: int | None = None
+    """How often agents adapt; by default as often as in training."""
     seed: int = 0
     """Seed of the tasks and episodes."""
 
@@ -129,7 +131,8 @@ def _evaluate(arguments: list[str]) -> int:
     from metarl_jax.experiment.evaluation import check_request
 
     check_request(flags.split, 1 if flags.tasks is None else flags.tasks, flags.seed)
-    evaluation = api.load(flags.run).evaluate(split=flags.split, tasks=flags.tasks, seed=flags.seed)
+    how = {"split": flags.split, "tasks": flags.tasks, "seed": flags.seed, "adaptations": flags.adaptations}
+    evaluation = api.load(flags.run).evaluate(**how)
     if flags.json:
         print(evaluation.table.to_json())
     else:

@@ -36,18 +36,30 @@ class Evaluation(NamedTuple):
 
 
 def evaluate_learner(
-    config: RunConfig, meta_params: Tree, *, split: Split = "test", tasks: int = 200, seed: int = 0
+    config: RunConfig,
+    meta_params: Tree,
+    *,
+    split: Split = "test",
+    tasks: int = 200,
+    seed: int = 0,
+    adaptations: int | None = None,
 ) -> Evaluation:
     """Evaluate φ on `tasks` tasks of `split`: sampled and greedy, beside random, from-scratch and reference agents.
 
+    Agents adapt as often as in training unless `adaptations` says otherwise.
+
     Raises:
-        UsageError: the split is unknown, or there are no tasks.
+        UsageError: the split is unknown, there are no tasks, or agents are to adapt that never do.
     """
     check_request(split, tasks, seed)
     name, environment = config.algorithm.name, config.environment
     task_key, *keys = jax.random.split(jax.random.key(seed), 5)
     sampled = sample_tasks(environment, split, tasks, task_key)
     lifetime, schedule = config.algorithm.lifetime(environment), config.algorithm.schedule
+    if adaptations is not None:
+        require(adaptations >= 0, "adaptations", adaptations, "0 or more")
+        require(not lifetime.learner.shared, "adaptations", adaptations, f"left out: the agents of {name} never adapt")
+        schedule = adaptations, 1
     curves = {  # one key: the same lives, reported in two ways
         name: adaptation_curve(lifetime, meta_params, sampled, keys[0], schedule),
         f"{name}-greedy": adaptation_curve(lifetime, meta_params, sampled, keys[0], schedule, greedy=True),
