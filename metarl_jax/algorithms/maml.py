@@ -75,6 +75,9 @@ class MAML(Algorithm):
         inner_decay: what each adaptation multiplies the next one's step size by. Less than 1 keeps agents stable that
             adapt more often than in training.
         inner_loss: REINFORCE with a linear baseline, or actor-critic or PPO with a learned one.
+        normalise: standardise the advantages of a rollout before adapting to it.
+        outer_normalise: standardise those after the last adaptation too. It gives all tasks a like say, where the
+            expected return listens most to those in which most is to be won.
         sweeps: gradient steps of an adaptation, all on one rollout.
         learned_rates: meta-learn one step size per parameter (Meta-SGD).
         adapts: which parameters change within a lifetime: all, the last layer (ANIL), or a context vector (CAVIA).
@@ -111,6 +114,8 @@ class MAML(Algorithm):
     inner_lr: float = 0.1
     inner_decay: float = 1.0
     inner_loss: Literal["reinforce", "actor_critic", "ppo"] = "reinforce"
+    normalise: bool = True
+    outer_normalise: bool = True
     sweeps: int = 1
     learned_rates: bool = False
     adapts: Literal["all", "head", "context"] = "all"
@@ -187,16 +192,23 @@ class MAML(Algorithm):
 
     def _inner_loss(self, policy: Policy) -> Loss:
         baseline, clip = ESTIMATORS[self.estimator].baseline, self.clip if self.inner_loss == "ppo" else None
-        return self._policy_loss(policy, baseline=baseline, curvature=self._curvature, clip=clip)
+        how: dict[str, Any] = {
+            "baseline": baseline,
+            "curvature": self._curvature,
+            "clip": clip,
+            "normalise": self.normalise,
+        }
+        return self._policy_loss(policy, **how)
 
     def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
         clip = self.clip if self.outer == "ppo" else None
-        return self._policy_loss(lifetime.policy, entropy=self.entropy * entropy_share, clip=clip)
+        how: dict[str, Any] = {"entropy": self.entropy * entropy_share, "clip": clip, "normalise": self.outer_normalise}
+        return self._policy_loss(lifetime.policy, **how)
 
-    def _policy_loss(self, policy: Policy, baseline: bool = True, entropy: Array | float = 0.0, **how: Any) -> Loss:
+    def _policy_loss(self, policy: Policy, *, baseline: bool = True, entropy: Array | float = 0.0, **how: Any) -> Loss:
         if self.inner_loss == "reinforce":
             return reinforce(policy, gamma=self.gamma, baseline=baseline, entropy=entropy, **how)
-        return actor_critic(policy, gamma=self.gamma, lambda_=self.lambda_, entropy=entropy, normalise=True, **how)
+        return actor_critic(policy, gamma=self.gamma, lambda_=self.lambda_, entropy=entropy, **how)
 
     def judged(self, lifetime: Lifetime, remaining: Array) -> Objective:
         if self.estimator == "reptile":
