@@ -1,4 +1,4 @@
-"""Write the tables of README.md anew from the JSON of benchmarks/results/.
+"""Write the tables of README.md and docs/ anew from the JSON of benchmarks/results/.
 
     python scripts/tables.py
 
@@ -11,6 +11,7 @@ import re
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"(<!-- table: (\S+) (.+?) \| (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -31,8 +32,15 @@ def read_cells(results: dict | list) -> dict[tuple[str, str], dict]:
     """The cells of a file by row and column; of a list of measurements, by what was measured and the quantity."""
     if isinstance(results, dict):
         return {(row["row"], row["column"]): row for row in results["rows"]}
-    measured = [(f"{line['workload']},tasks={line['tasks']}", line) for line in results]
+    measured = [(_measured(line), line) for line in results]
     return {(row, key): {"value": value, "interval": None} for row, line in measured for key, value in line.items()}
+
+
+def _measured(line: dict) -> str:
+    """What a line of a benchmark is called: the workload and what it was measured with."""
+    with_ = {name: line[name] for name in ("form", "adaptations", "tasks") if name in line}
+    said = [f"{name}={value}" for name, value in with_.items()] + ["remat"] * bool(line.get("remat"))
+    return ",".join([line["workload"], *said]).replace(" ", "-")
 
 
 def words(cell: dict | None) -> str:
@@ -44,5 +52,5 @@ def words(cell: dict | None) -> str:
 
 
 if __name__ == "__main__":
-    page = ROOT / "README.md"
-    page.write_text(render(page.read_text()))
+    for page in PAGES:
+        page.write_text(render(page.read_text()))

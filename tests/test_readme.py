@@ -9,6 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
 
 
@@ -21,8 +22,9 @@ def test_the_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out
 
 
-def test_the_tables_are_those_of_the_results() -> None:
-    assert runpy.run_path(str(ROOT / "scripts" / "tables.py"))["render"](README) == README
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_the_tables_are_those_of_the_results(page: pathlib.Path) -> None:
+    assert runpy.run_path(str(ROOT / "scripts" / "tables.py"))["render"](page.read_text()) == page.read_text()
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)

@@ -87,6 +87,7 @@ class MAML(Algorithm):
         remat: recompute each adaptation in the backward pass: less memory, more time.
         hidden: widths of the policy's layers.
         activation: what follows each of them.
+        spread: standard deviation of a newborn policy's actions, where they are vectors, in halves of their range.
         lambda_: trace decay of the advantages, where there is a critic.
         entropy: weight of the entropy bonus of the outer loss.
         epochs: how often ppo relives a batch of lifetimes.
@@ -125,6 +126,7 @@ class MAML(Algorithm):
     remat: bool = False
     hidden: tuple[int, ...] = (64, 64)
     activation: Literal["tanh", "relu"] = "tanh"
+    spread: float = 1.0
     lambda_: float = 0.95
     entropy: float = 0.0
     epochs: int = 5
@@ -173,6 +175,7 @@ class MAML(Algorithm):
             critic=self.inner_loss != "reinforce",
             context=self.context if self.adapts == "context" else 0,
             activation=ACTIVATIONS[self.activation],
+            spread=self.spread,
         )
         steps, quota = self.rollout_steps(environment)
         learner = gradient_learner(

@@ -37,10 +37,12 @@ def mlp_policy(
     critic: bool = False,
     context: int = 0,
     activation: Callable[[Array], Array] = jnp.tanh,
+    spread: float = 1.0,
 ) -> Policy:
     """A memoryless policy over the observation, with a separate critic of the same widths if asked for.
 
     `context` appends that many free parameters, zero at first, to the observation (CAVIA, arXiv:1810.03642, eq. 3).
+    `spread` is the standard deviation of the first actions, in halves of their legal range.
     """
     distribution = distribution_of(environment.action_space)
     inputs = environment.observation_space.shape[0] + context
@@ -56,7 +58,7 @@ def mlp_policy(
         if context:
             params["context"] = jnp.zeros(context)
         if not discrete:
-            params["log_std"] = jnp.full(distribution.size, _initial_log_std(environment))
+            params["log_std"] = jnp.full(distribution.size, _initial_log_std(environment) + math.log(spread))
         return params
 
     def perceive(params: Tree, timestep: Timestep) -> Array:

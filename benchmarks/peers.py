@@ -1,0 +1,76 @@
+"""The workload `maml-navigation` of speed.py beside the same mathematics in PyTorch, on this machine, in one run.
+
+    python benchmarks/peers.py [--tasks N ...] [--out FILE]
+
+One JSON line a task count and form: ours as speed.py measures it, then each form of torch_maml.py, with how many times
+faster ours is. Every line is measured in a process of its own. The machine must be idle: other work slows processes
+that wait for each other more than one that does not.
+"""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+WORKLOAD = "maml-navigation"
+SECONDS = 8.0  # of measurement
+HUGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}  # PyTorch's own switch; without it large tensors cost mostly page faults
+NO_MEMORY = ("can't allocate memory", "SIGKILL")
+
+
+def ours(tasks: int) -> dict[str, Any]:
+    speed = pathlib.Path(__file__).with_name("speed.py")
+    result = run([sys.executable, str(speed), WORKLOAD, "--tasks", str(tasks), "--here"])
+    result.check_returncode()
+    line = json.loads(result.stdout.splitlines()[-1])
+    line["versions"]["torch"] = importlib.metadata.version("torch")
+    return {"workload": WORKLOAD, "form": "metarl_jax", **line}
+
+
+def peer(form: str, ours: dict[str, Any]) -> dict[str, Any]:
+    """One form of the same work, at the task count of our line; what is common comes from there."""
+    result = run([sys.executable, __file__, "--here", form, "--tasks", str(ours["tasks"])], HUGE_PAGES)
+    common = {name: ours[name] for name in ("device", "versions", "date")}
+    line: dict[str, Any] = {"workload": WORKLOAD, "form": f"torch, {form}", "tasks": ours["tasks"]}
+    if result.returncode and any(sign in result.stderr for sign in NO_MEMORY):
+        return {**line, "env_steps_per_second": None, "note": "does not fit in the memory of this machine", **common}
+    if result.returncode:
+        sys.exit(result.stderr)
+    line |= json.loads(result.stdout.splitlines()[-1])
+    return {**line, "ours_over_peer": ours["env_steps_per_second"] / line["env_steps_per_second"], **common}
+
+
+def run(command: list[str], variables: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(variables or {})})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, nargs="*", default=[20, 1000], help="task counts")
+    parser.add_argument("--out", type=pathlib.Path, help="also write the lines as a JSON list")
+    parser.add_argument("--here", metavar="FORM", help="measure this form in this process")
+    arguments = parser.parse_args()
+    if importlib.util.find_spec("torch") is None:
+        parser.exit(2, "the peers need PyTorch; install it with: pip install -e '.[peers]'\n")
+    from torch_maml import FORMS, measure
+
+    if arguments.here:
+        print(json.dumps(measure(arguments.here, arguments.tasks[0], SECONDS)))
+        return
+    lines = []
+    for tasks in arguments.tasks:
+        own = ours(tasks)
+        for form in (None, *FORMS):
+            lines.append(json.dumps(peer(form, own) if form else own))
+            print(lines[-1], flush=True)
+    if arguments.out:
+        arguments.out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
+
+
+if __name__ == "__main__":
+    main()

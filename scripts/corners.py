@@ -1,0 +1,46 @@
+"""Four corners, one of which pays: does credit to the actions before an adaptation teach where to look?
+
+    python scripts/corners.py [--recipes lvc e_maml ...] [--seeds 3] [--tasks 2000]
+
+MAML with one adaptation in the sparse world of Stadie et al. 2018 and Rothfuss et al. 2019, its estimators side by
+side. Trains what is not trained yet (runs/corners/...; an interrupted run is resumed), evaluates on held-out tasks and
+writes benchmarks/results/corners.json. A column is `step=k`, k gradient steps after birth. Recipes that are left out
+keep the rows that the file has.
+"""
+
+import argparse
+import pathlib
+from typing import Any
+
+from published import Runs, merge, steps, write
+
+from metarl_jax.experiment.results import Table
+
+RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "corners.json"
+ONE = {"envs": 20, "inner_lr": 0.1, "meta_lr": 2e-3, "meta_steps": 200, "anneal": -1}
+RECIPES: dict[str, dict[str, Any]] = {
+    "naive": ONE | {"estimator": "naive"},
+    "lvc": ONE,
+    "dice": ONE | {"estimator": "dice"},
+    "e_maml": ONE | {"estimator": "e_maml"},
+    "promp": ONE | {"outer": "ppo", "meta_steps": 100},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipes", nargs="*", default=list(RECIPES), choices=list(RECIPES))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=2000)
+    arguments = parser.parse_args()
+    table = Table("corners", seeds=list(range(arguments.seeds)), tasks=arguments.tasks)
+    for name in arguments.recipes:
+        runs = Runs("corners", name, "maml", "corners", RECIPES[name], {"episodes": 1}, arguments.seeds)
+        runs.add(table, name, "return", arguments.tasks, steps, kind="step", first=0)
+        if name == arguments.recipes[0]:
+            runs.add_references(table, "return", arguments.tasks, steps, kind="step")
+        write(merge(table, RESULTS), RESULTS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,477 @@
+"""How accurate the estimators of the meta-gradient are, beside the exact one of a known process.
+
+    python scripts/estimators.py [--out benchmarks/results/estimators.json]
+
+The setting of Tang et al. 2021 (arXiv:2106.13125, §5): processes of 20 states and 5 actions whose transitions are all
+but deterministic, γ = .8, rewards without noise, a table policy, one inner step; two for `truncated`, which
+differentiates the last. An estimate adapts to N trajectories. It is made twice: with the exact gradient after
+adaptation, which leaves the Jacobian of the adaptation alone to be estimated (columns `jacobian,...`), and with one
+sampled from N more trajectories. Errors, biases and variances are in units of the exact vector's length. Writes the
+table and docs/estimators.png.
+"""
+
+import argparse
+import dataclasses
+import functools
+import math
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from metarl_jax.algorithms.maml import gradient_learner
+from metarl_jax.core.hindsight import credit_hindsight
+from metarl_jax.core.lifetime import JudgeAgent, Lifetime, begin_lifetime, run_lifetime
+from metarl_jax.core.losses import Loss, actor_critic, reinforce
+from metarl_jax.core.objective import final, with_hindsight
+from metarl_jax.core.policy import Policy, mlp_policy
+from metarl_jax.core.returns import episode_time
+from metarl_jax.core.statistics import bootstrap_interval
+from metarl_jax.core.types import Array, Experience, Key, Step, Tree
+from metarl_jax.envs.tabular import RandomMDP, State, TabularTask
+from metarl_jax.experiment.results import Table
+from metarl_jax.oracles.meta_gradient import (
+    ESTIMATORS,
+    Estimator,
+    Process,
+    adapted,
+    draw_process,
+    limit,
+    meta_gradient,
+    policy_gradient,
+    state_values,
+    value,
+)
+
+ROOT = pathlib.Path(__file__).parents[1]
+KEY = 20_260_310
+PROCESSES = 8
+LIVES = 8  # in a batch
+BATCHES = {4: 16, 16: 16, 64: 16, 256: 16, 1024: 2}  # of lives in each process, by N
+PLENTY = 256  # the N by which bias is measured
+SIGMA = 0.1  # of evolution
+MODES = ("jacobian", "sampled")
+
+
+class Endless(RandomMDP):
+    """The environment with its mean rewards, and a clock that cuts episodes without ending them."""
+
+    def step(self, key: Key, state: State, action: Array, task: TabularTask) -> Step:
+        step = super().step(key, state, action, task)
+        never = jnp.zeros_like(step.terminated)
+        return step._replace(reward=step.info["expected_reward"], terminated=never, truncated=step.terminated)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Sizes. Episodes are cut after `steps`, with γ^40 = .01 % of all weight to come; `rate` is α."""
+
+    states: int = 20
+    actions: int = 5
+    steps: int = 40
+    gamma: float = 0.8
+    rate: float = 10.0
+    concentration: float = 1e-3  # of the transitions' Dirichlet law
+
+    @property
+    def environment(self) -> RandomMDP:
+        return Endless(states=self.states, actions=self.actions, steps=self.steps, episodes=1)
+
+    @property
+    def policy(self) -> Policy:
+        """Tables of logits and of values, read by the one-hot state."""
+        return mlp_policy(self.environment, (), critic=True)
+
+    @property
+    def weights(self) -> float:
+        """Σ_t γ^t: what a mean over the steps of an episode divides a return by."""
+        return (1 - self.gamma**self.steps) / (1 - self.gamma)
+
+    def process(self, task: TabularTask) -> Process:
+        return Process(task, self.gamma)
+
+
+class World(NamedTuple):
+    """A process, the policy at which its meta-gradient is estimated, and what an estimator is given."""
+
+    task: TabularTask
+    theta: Array  # [S, A]
+    values: Array  # [S] V(s) of θ, the critic
+    slopes: Array  # [2, S, A] ∇V after one and after two exact adaptations
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One row: an estimator, the trace decay of its advantages, and how often its agents adapt."""
+
+    name: str
+    estimator: Estimator
+    note: str
+    lambda_: float = 1.0
+    adaptations: int = 1
+
+    def inner_loss(self, setting: Setting) -> Loss:
+        """The package's loss of an adaptation; with a baseline its critic has the exact values of θ."""
+        how: dict[str, Any] = {"gamma": setting.gamma, "normalise": False, "curvature": self.estimator.curvature}
+        if self.estimator.baseline:
+            loss = actor_critic(setting.policy, lambda_=self.lambda_, value_weight=0.0, entropy=0.0, **how)
+        else:
+            loss = reinforce(setting.policy, baseline=False, **how)
+        return discounted(loss, setting.gamma)
+
+    def lifetime(self, setting: Setting, count: int) -> Lifetime:
+        """The package's gradient learner with a table of logits, on `count` episodes an adaptation."""
+        rate = setting.rate * setting.weights  # of a loss that is a mean over steps
+        learner = gradient_learner(setting.policy, self.inner_loss(setting), rate, is_logits)
+        depth = self.estimator.depth
+        return Lifetime(
+            setting.environment, setting.policy, learner, self.adaptations, count, setting.steps, quota=1, depth=depth
+        )
+
+
+METHODS = (
+    Method("first_order", ESTIMATORS["first_order"], "the adaptation taken for a constant step"),
+    Method("naive", ESTIMATORS["naive"], "log π; returns less exact values"),
+    Method("naive,returns", ESTIMATORS["naive,returns"], "log π; returns"),
+    Method("lvc", ESTIMATORS["lvc"], "ratio; returns less exact values"),
+    Method("loaded_dice", ESTIMATORS["loaded_dice"], "decay .9; λ = .95 advantages of exact values", lambda_=0.95),
+    Method("control_variates", ESTIMATORS["control_variates"], "decay 1; returns less exact values"),
+    Method("dice", ESTIMATORS["dice"], "decay 1; returns"),
+    Method("e_maml", ESTIMATORS["e_maml"], "naive, with hindsight; other lives of a batch of 8 are the baseline"),
+    Method("truncated", ESTIMATORS["truncated"], "the last of two adaptations, as control_variates", adaptations=2),
+)
+EVOLVED = Method("evolution", ESTIMATORS["first_order"], "about √N members that adapt to √N trajectories, σ = .1")
+ROWS = (*METHODS, EVOLVED)
+Estimates = dict[tuple[str, str], Array]  # row, mode -> [..., S, A]
+
+
+def is_logits(path: str) -> bool:
+    """Whether a parameter is the table of logits."""
+    return "actor" in path and "kernel" in path
+
+
+def parameters(theta: Array, values: Array) -> Tree:
+    """φ with these tables."""
+    actor = {"kernel": theta, "bias": jnp.zeros(theta.shape[1])}
+    return {"params": {"actor": {"head": actor}, "critic": {"head": {"kernel": values[:, None], "bias": jnp.zeros(1)}}}}
+
+
+def logits(params: Tree) -> Array:
+    """The table of logits among an agent's parameters, [S, A]."""
+    return params["actor"]["head"]["kernel"]
+
+
+def discounted(loss: Loss, gamma: float) -> Loss:
+    """The loss with weights γ^t, without which its gradient is not that of a discounted return."""
+
+    def surrogate(params: Tree, seen: Experience) -> Array:
+        return loss.surrogate(params, weighted(seen, gamma))
+
+    return loss._replace(surrogate=surrogate)
+
+
+def weighted(seen: Experience, gamma: float) -> Experience:
+    """The record with weights γ^t, time in front."""
+    return seen._replace(weight=seen.weight * gamma ** episode_time(seen.timestep.first))
+
+
+def outer_loss(setting: Setting) -> Loss:
+    """The loss after adaptation, with the critic of before."""
+    critic = actor_critic(setting.policy, gamma=setting.gamma, lambda_=1.0, value_weight=0.0, entropy=0.0)
+    return discounted(critic, setting.gamma)
+
+
+def exact_judge(method: Method, setting: Setting, world: World) -> JudgeAgent:
+    """The loss whose gradient after adaptation is exact.
+
+    That at the exactly adapted policy; with hindsight V itself, for the credit is what V is worth.
+    """
+
+    def judge(meta_params: Tree, agent: Any, seen: Experience) -> Array:
+        table = logits(agent.params)
+        if method.estimator.hindsight:
+            return -value(setting.process(world.task), table) / setting.weights
+        return -jnp.vdot(world.slopes[method.adaptations - 1], table) / setting.weights
+
+    return judge
+
+
+def live(method: Method, setting: Setting, world: World, count: int, key: Key) -> tuple[Experience, Array]:
+    """A life of K + 1 rollouts, [K+1, T, N], and the logits in the end."""
+    birth_key, key = jax.random.split(key)
+    lifetime, meta_params = method.lifetime(setting, count), parameters(world.theta, world.values)
+    state = begin_lifetime(lifetime, meta_params, world.task, birth_key)
+    state, _, history = run_lifetime(lifetime, None, meta_params, state, key)
+    return history, logits(state.agent.params)
+
+
+def with_credit(setting: Setting, lives: Experience, worth: Array | None = None) -> Experience:
+    """Lives with hindsight filled in; `worth` stands for the sampled returns after adaptation, one a life."""
+    loss = outer_loss(setting)
+    credited = jax.vmap(jax.vmap(lambda seen: weighted(loss.credit(seen), setting.gamma)))(lives)
+    if worth is not None:
+        credited = credited._replace(target=credited.target.at[:, -1].set(worth[:, None, None]))
+    return lives._replace(hindsight=credit_hindsight(loss, credited).hindsight)
+
+
+def gradient(method: Method, setting: Setting, world: World, judge: JudgeAgent | None, history: Experience) -> Array:
+    """The estimate of ∇θ V(θ_K) from a recorded life, [S, A]; `judge` stands for the sampled loss after adaptation."""
+    lifetime = method.lifetime(setting, history.reward.shape[-1])
+    objective = final(outer_loss(setting))
+    objective = objective if judge is None else objective._replace(last=judge)
+    objective = with_hindsight(objective, setting.policy) if method.estimator.hindsight else objective
+    birth_key, key = jax.random.split(jax.random.key(0))  # nothing is drawn where all has been lived
+
+    def loss(theta: Array) -> Array:
+        meta_params = parameters(theta, world.values)
+        state = begin_lifetime(lifetime, meta_params, world.task, birth_key)
+        return objective.reduce(
+            run_lifetime(lifetime, objective.last, meta_params, state, key, history, objective.before)[1]
+        )
+
+    return -setting.weights * jax.grad(loss)(world.theta)
+
+
+def estimates(methods: tuple[Method, ...], setting: Setting, world: World, count: int, keys: Key) -> Estimates:
+    """An estimate from each of several lives [B], by each of several methods whose agents live alike, [B, S, A].
+
+    The lives are a batch as in meta-training: with hindsight, what the others gained is the baseline.
+    """
+    lives, tables = jax.vmap(functools.partial(live, methods[0], setting, world, count))(keys)
+    exact, sampled = lives, lives
+    if any(method.estimator.hindsight for method in methods):
+        exact = with_credit(setting, lives, jax.vmap(functools.partial(value, setting.process(world.task)))(tables))
+        sampled = with_credit(setting, lives)
+    found: Estimates = {}
+    for method in methods:
+        by = functools.partial(gradient, method, setting, world)
+        found[method.name, "jacobian"] = jax.vmap(functools.partial(by, exact_judge(method, setting, world)))(exact)
+        found[method.name, "sampled"] = jax.vmap(functools.partial(by, None))(sampled)
+    return found
+
+
+def evolved(setting: Setting, world: World, count: int, key: Key) -> Estimates:
+    """Antithetic evolution strategies, N trajectories in all: about √N members, each of which adapts to √N of them."""
+    members = 2 ** math.ceil(math.log2(count) / 2)
+    direction_key, life_key = jax.random.split(key)
+    directions = jax.random.normal(direction_key, (members // 2, *world.theta.shape))
+
+    def fitness(direction: Array, key: Key) -> Array:
+        moved = world._replace(theta=world.theta + SIGMA * direction)
+        history, theta = live(EVOLVED, setting, moved, count // members, key)
+        last = jax.tree.map(lambda x: x[-1], history)
+        returns = jnp.sum(last.reward * weighted(last, setting.gamma).weight, axis=0)
+        return jnp.stack([value(setting.process(world.task), theta), jnp.mean(returns)])
+
+    keys = jax.random.split(life_key, members // 2)
+    both = jnp.stack([directions, -directions])
+    ahead, behind = jax.vmap(lambda side: jax.vmap(fitness)(side, keys))(both)  # [pairs, modes]
+    slopes = jnp.einsum("pm,psa->msa", ahead - behind, directions) / (SIGMA * members)
+    return {(EVOLVED.name, mode): slope for mode, slope in zip(MODES, slopes, strict=True)}
+
+
+def lives_alike() -> list[tuple[Method, ...]]:
+    """The methods by what their agents live: what weighs the inner gradient, and how often they adapt."""
+    groups: dict[Any, list[Method]] = {}
+    for method in METHODS:
+        groups.setdefault((method.estimator.baseline, method.lambda_, method.adaptations), []).append(method)
+    return [tuple(group) for group in groups.values()]
+
+
+def program(setting: Setting, count: int) -> Any:
+    """The compiled function (world, keys [R, B]) -> estimates [R, B, S, A] of all rows, a batch of lives at a time."""
+
+    def batch(world: World, keys: Key) -> Estimates:
+        found: Estimates = {}
+        *alike, last = jax.vmap(lambda key: jax.random.split(key, len(lives_alike()) + 1), out_axes=1)(keys)
+        for methods, life_keys in zip(lives_alike(), alike, strict=True):
+            found |= estimates(methods, setting, world, count, life_keys)
+        return found | jax.vmap(functools.partial(evolved, setting, world, count))(last)
+
+    return compiled(lambda world, keys: jax.lax.map(functools.partial(batch, world), keys))
+
+
+def compiled(function: Any) -> Any:
+    """Compiled in half the time: the higher levels make none of these programs faster."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 1})
+
+
+class Drawn(NamedTuple):
+    """A world, and what is known of it to the last digit."""
+
+    world: World
+    exact: np.ndarray  # [2, S, A] the meta-gradient through one and through two adaptations
+    limits: dict[str, np.ndarray]  # [S, A] of each row
+
+
+def draw_world(setting: Setting, key: Key) -> Drawn:
+    """A process and a policy: logits ~ N(0, 1)."""
+    with jax.enable_x64(True):
+        drawn = _draw(setting, key)
+        world = jax.tree.map(lambda x: x.astype(jnp.float32), drawn.world)
+        return jax.tree.map(np.asarray, drawn)._replace(world=world)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draw(setting: Setting, key: Key) -> Drawn:
+    task_key, policy_key = jax.random.split(key)
+    task = draw_process(task_key, setting.states, setting.actions, setting.concentration)
+    theta = jax.random.normal(policy_key, (setting.states, setting.actions))
+    process, rate = setting.process(task), setting.rate
+    slopes = jnp.stack([policy_gradient(process, adapted(process, theta, rate, steps)) for steps in (1, 2)])
+    exact = jnp.stack([meta_gradient(process, theta, rate, steps) for steps in (1, 2)])
+    limits = {row.name: limit(process, theta, rate, row.estimator, row.adaptations) for row in METHODS}
+    return Drawn(World(task, theta, state_values(process, theta), slopes), exact, limits | {EVOLVED.name: exact[0]})
+
+
+class Accuracy(NamedTuple):
+    """How far estimates are from the exact vector, in units of its length."""
+
+    cosine: float
+    error: float  # mean length of the error
+    bias: float  # squared length of the mean error, less what noise adds to it
+    variance: float  # trace of the covariance
+    noise: float  # squared length of the mean's standard error
+
+
+def accuracy(found: Array, exact: np.ndarray) -> Accuracy:
+    """Of estimates [..., S, A] of one vector [S, A]."""
+    aim = exact.ravel() / np.linalg.norm(exact)
+    scaled = np.asarray(found, np.float64).reshape(-1, aim.size) / np.linalg.norm(exact)
+    error, variance = scaled - aim, np.var(scaled, axis=0, ddof=1).sum()
+    return Accuracy(
+        cosine=np.mean(scaled @ aim / np.maximum(np.linalg.norm(scaled, axis=1), 1e-12)),  # 0 of an estimate that is 0
+        error=np.mean(np.linalg.norm(error, axis=1)),
+        bias=np.sum(error.mean(axis=0) ** 2) - variance / len(scaled),
+        variance=variance,
+        noise=variance / len(scaled),
+    )
+
+
+def measure(setting: Setting, worlds: list[Drawn], count: int, batches: int) -> dict[tuple[str, str], Accuracy]:
+    """The accuracy [P] of every row and mode at N trajectories, by process."""
+    run, measured = program(setting, count), []
+    for index, drawn in enumerate(worlds):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(KEY + count), index), (batches, LIVES))
+        found = run(drawn.world, keys)
+        measured.append(
+            {
+                (row.name, mode): accuracy(found[row.name, mode], drawn.exact[row.adaptations - 1])
+                for row in ROWS
+                for mode in MODES
+            }
+        )
+    return jax.tree.map(lambda *parts: np.stack(parts), *measured)
+
+
+def seconds(setting: Setting, world: World, count: int = 64) -> dict[str, float]:
+    """What one estimate costs a processor by each row, acting included, in a batch of lives."""
+    keys = jax.random.split(jax.random.key(KEY), LIVES)
+
+    def sampled(method: Method, world: World, keys: Key) -> Array:
+        return estimates((method,), setting, world, count, keys)[method.name, "sampled"]
+
+    def evolve(world: World, keys: Key) -> Array:
+        return jax.vmap(lambda key: evolved(setting, world, count, key)[EVOLVED.name, "sampled"])(keys)
+
+    runs = {method.name: functools.partial(sampled, method) for method in METHODS} | {EVOLVED.name: evolve}
+    return {name: quickest(compiled(run), world, keys) / LIVES for name, run in runs.items()}
+
+
+def quickest(run: Any, *arguments: Any, attempts: int = 20) -> float:
+    """The shortest of several times of the processor, without compilation."""
+    jax.block_until_ready(run(*arguments))
+    times = []
+    for _ in range(attempts):
+        start = time.process_time()
+        jax.block_until_ready(run(*arguments))
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def fill(table: Table, count: int, measured: dict[tuple[str, str], Accuracy]) -> None:
+    """Add the cells of one N: means over processes, with intervals over them."""
+    for (row, mode), found in measured.items():
+        prefix = "" if mode == "sampled" else f"{mode},"
+        for column, values in (("cosine", found.cosine), ("error", found.error), ("variance", found.variance)):
+            table.add(row, f"{prefix}{column},n={count}", np.mean(values), bootstrap_interval(values))
+        if mode == "jacobian" and count == PLENTY:
+            low, high = bootstrap_interval(found.bias)
+            table.add(row, "bias", length(np.mean(found.bias)), (length(low), length(high)))
+            table.add(row, "bias,noise", length(np.mean(found.noise)))
+
+
+def length(square: Any) -> float:
+    """The length whose square was estimated, by chance perhaps below zero."""
+    return math.sqrt(max(0.0, square))
+
+
+def predict(table: Table, worlds: list[Drawn]) -> None:
+    """Add what theory says of many trajectories: root mean square of the bias over processes, and mean error."""
+    for row in ROWS:
+        exact = [drawn.exact[row.adaptations - 1] for drawn in worlds]
+        limits = [drawn.limits[row.name] for drawn in worlds]
+        off = [np.linalg.norm(x - e) / np.linalg.norm(e) for x, e in zip(limits, exact, strict=True)]
+        table.add(row.name, "bias,predicted", math.sqrt(np.mean(np.square(off))), note=row.note)
+        table.add(row.name, "error,predicted", np.mean(off))
+
+
+def draw(table: Table) -> Figure:
+    """Cosine and relative error by N, both gradients sampled; dotted, the error that theory leaves in the end."""
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for index, row in enumerate(ROWS):
+        left = table.cell(row.name, "error,predicted").value
+        style = {"color": f"C{index}", "linestyle": "--" if left > 1e-6 else "-"}
+        curve(panels[0], table, row.name, "cosine", lambda x: 1 - x, style)
+        curve(panels[1], table, row.name, "error", lambda x: x, style)
+        if left > 1e-6:
+            panels[1].axhline(left, color=style["color"], linestyle=":", linewidth=1)
+    panels[0].set(ylabel="1 − cosine")
+    panels[1].set(ylabel="relative error")
+    panels[1].legend(
+        title="dashed: biased,\ndotted: its limit", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5)
+    )
+    figure.suptitle(f"Estimates of the meta-gradient beside the exact one, {table.tasks} random processes")
+    return figure
+
+
+def curve(panel: Axes, table: Table, row: str, column: str, flip: Callable[[float], float], style: dict) -> None:
+    """One quantity of one row by N, with its intervals."""
+    cells = [table.cell(row, f"{column},n={count}") for count in BATCHES]
+    ends = [[flip(cell.interval[side]) for cell in cells] for side in (0, 1)]
+    panel.plot(BATCHES.keys(), [flip(cell.value) for cell in cells], label=row, marker="o", markersize=3.5, **style)
+    panel.fill_between(BATCHES.keys(), *ends, color=style["color"], alpha=0.15, linewidth=0)
+    panel.set(xscale="log", yscale="log", xlabel="trajectories N")
+    panel.set_xticks(list(BATCHES), [str(count) for count in BATCHES])
+    panel.minorticks_off()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benchmarks" / "results" / "estimators.json")
+    parser.add_argument("--figure", type=pathlib.Path, default=ROOT / "docs" / "estimators.png")
+    arguments = parser.parse_args()
+    start, setting = time.perf_counter(), Setting()
+    worlds = [draw_world(setting, key) for key in jax.random.split(jax.random.key(KEY), PROCESSES)]
+    table = Table("estimators", seeds=[KEY], tasks=PROCESSES)
+    predict(table, worlds)
+    for count, batches in BATCHES.items():
+        fill(table, count, measure(setting, worlds, count, batches))
+        print(f"N = {count}: {PROCESSES * batches * LIVES} repeats, {time.perf_counter() - start:.0f} s", flush=True)
+    for row, cost in seconds(setting, worlds[0].world).items():
+        table.add(row, "seconds", cost, note=f"of one core, an estimate of 64 trajectories in a batch of {LIVES}")
+    table.wall_seconds = time.perf_counter() - start
+    table.write(arguments.out)
+    draw(table).savefig(arguments.figure, dpi=120)
+    print(table.to_markdown())
+
+
+if __name__ == "__main__":
+    main()

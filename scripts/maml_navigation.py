@@ -1,0 +1,119 @@
+"""2D navigation: the gradient family beside MAML's published returns and the optimum (Finn et al. 2017, figure 4).
+
+    python scripts/maml_navigation.py [--recipes maml_trpo meta_sgd ...] [--seeds 5] [--tasks 10000]
+
+Trains what is not trained yet (runs/navigation/...; an interrupted run is resumed), lets every learner adapt ten times
+on the 40 published goals and on goals of the test split, and writes benchmarks/results/navigation.json. A column is
+`published,step=k` or `population,step=k`, k gradient steps after birth. Recipes that are left out keep the rows that
+the file has.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from published import Runs, add_cells, merge, steps, write
+
+from metarl_jax.algorithms.maml import MAML
+from metarl_jax.envs.point import GoalTask
+from metarl_jax.experiment.curves import adaptation_curve
+from metarl_jax.experiment.results import Table
+from metarl_jax.oracles import reference
+
+RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "navigation.json"
+ADAPTATIONS = 10
+LIVES = 20  # on each published goal
+
+
+class Recipe(NamedTuple):
+    """How a row is trained, over the defaults of `metarl train maml navigation`, how often, and how it then adapts."""
+
+    options: dict[str, Any]
+    seeds: int = 5  # at most
+    adapting: dict[str, Any] = {}  # noqa: RUF012  where it differs from training
+
+
+# Chosen on tasks of the train split. Judging all rollouts keeps the newborn agent from wandering off; a small spread
+# lets it stop at the goal.
+ADAM = {"meta_lr": 0.003, "meta_steps": 500, "anneal": -1, "objective": "mean", "spread": 0.2}
+THREE = ADAM | {"adaptations": 3, "inner_lr": 0.01, "inner_decay": 0.5}
+ONE = {"adaptations": 1, "inner_lr": 0.01, "spread": 0.2}
+HALVING = {"inner_decay": 0.5}
+RECIPES = {
+    "pretrained": Recipe(ADAM | {"adaptations": 0}, adapting=THREE),
+    "maml": Recipe(THREE),
+    "maml_two": Recipe(THREE | {"adaptations": 2}),
+    "meta_sgd": Recipe(THREE | {"learned_rates": True}),
+    "fomaml": Recipe(THREE | {"estimator": "first_order"}, seeds=3),
+    "anil": Recipe(THREE | {"adapts": "head"}, seeds=2),
+    "cavia": Recipe(THREE | {"adapts": "context"}, seeds=2),
+    "e_maml": Recipe(THREE | {"objective": "final", "estimator": "e_maml"}, seeds=2),
+    "promp": Recipe(ONE | {"outer": "ppo", "meta_lr": 1e-3, "meta_steps": 150}, seeds=2, adapting=HALVING),
+    "maml_trpo": Recipe(ONE | {"outer": "trust_region", "meta_steps": 100}, seeds=2, adapting=HALVING),
+    "es_maml": Recipe(ONE | {"estimator": "evolution", "meta_steps": 100}, seeds=1, adapting=HALVING),
+}
+PUBLISHED = {
+    "random": (-82.66, -57.96, -53.84, -46.81),
+    "pretrained": (-40.81, -19.73, -11.72, -8.47),
+    "maml_trpo": (-40.41, -11.68, -3.33, -3.23),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipes", nargs="*", default=list(RECIPES), choices=list(RECIPES))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--tasks", type=int, default=10_000)
+    arguments = parser.parse_args()
+    table = Table("navigation", seeds=list(range(arguments.seeds)), tasks=arguments.tasks)
+    for name in arguments.recipes:
+        recipe = RECIPES[name]
+        seeds = min(arguments.seeds, recipe.seeds)
+        runs = Runs("navigation", name, "maml", "navigation", recipe.options, {}, seeds)
+        adapting = {name: value for name, value in recipe.adapting.items() if name in vars(runs.algorithm)}
+        algorithm = dataclasses.replace(runs.algorithm, **adapting)
+        if name == "pretrained":
+            born = algorithm.lifetime(runs.environment).learner.meta_init
+            newborn = [jax.jit(born)(jax.random.key(seed)) for seed in range(seeds)]
+            add_rows(table, "random", algorithm, runs, newborn, arguments.tasks)
+            add_references(table, runs, arguments.tasks)
+        add_rows(table, name, algorithm, runs, [run.meta_params for run in runs.results], arguments.tasks, runs.cost)
+        write(merge(table, RESULTS), RESULTS)
+
+
+def goals(runs: Runs, count: int) -> dict[str, Any]:
+    """The 40 published goals, each for several lives, and a population of the test split."""
+    published = np.random.RandomState(1).uniform(-0.5, 0.5, (40, 2)).astype(np.float32)
+    return {"published": GoalTask(np.repeat(published, LIVES, axis=0)), "population": runs.tasks(count)}
+
+
+def add_rows(
+    table: Table, row: str, algorithm: MAML, runs: Runs, learned: list[Any], count: int, note: str | None = None
+) -> None:
+    """The return after each gradient step on both sets of goals, pooled over seeds."""
+    lifetime = algorithm.lifetime(runs.environment)
+    for where, tasks in goals(runs, count).items():
+        curves = [adaptation_curve(lifetime, φ, tasks, jax.random.key(7), (ADAPTATIONS, 1)) for φ in learned]
+        values = np.stack([steps(curve) for curve in curves])  # [seeds, N, steps]
+        if where == "published":
+            values = values.reshape(len(values), -1, LIVES, values.shape[2]).mean(axis=2)
+        add_cells(table, row, f"{where},step", values, first=0, note=note)
+    for step, value in enumerate(PUBLISHED.get(row, ())):
+        cell = table.cell(row, f"published,step={step}")
+        table.rows[table.rows.index(cell)] = dataclasses.replace(cell, published=value)
+
+
+def add_references(table: Table, runs: Runs, count: int) -> None:
+    """The exact optimum with the goal known, the same after every step."""
+    known = reference(runs.environment)
+    assert known is not None
+    for where, tasks in goals(runs, count).items():
+        values = np.asarray(known(jax.random.key(9), tasks), np.float64)[None]
+        add_cells(table, "reference", f"{where},step", values, first=0, note=runs.environment.reference)
+
+
+if __name__ == "__main__":
+    main()
