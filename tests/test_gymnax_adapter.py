@@ -25,7 +25,16 @@ from metarl_jax.experiment.cli import main
 from metarl_jax.experiment.config import RunConfig, resolve
 from metarl_jax.experiment.errors import UsageError
 
-HEAVY = {name for name in ADAPTED if "MinAtar" in name} - {"gymnax/Breakout-MinAtar"} | {"gymnax/Pong-misc"}
+KINDS = (  # one of each kind by default: physics with vectors, physics, a game, a grid, a maze, a chain, a bandit
+    "Pendulum-v1",
+    "CartPole-v1",
+    "Catch-bsuite",
+    "FourRooms-misc",
+    "MetaMaze-misc",
+    "MemoryChain-bsuite",
+    "BernoulliBandit-misc",
+)
+HEAVY = set(ADAPTED) - {f"gymnax/{name}" for name in KINDS}
 TASKS, LONGEST = 64, 60  # many short walks: some of them meet what is rare
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in ADAPTED]
 every_environment = pytest.mark.parametrize("name", NAMES)

@@ -101,7 +101,12 @@ def test_build_gives_the_pure_learner():
     assert {"return", "loss"} <= set(shapes[1])
 
 
-@pytest.mark.parametrize("options", [{"split": "tset"}, {"tasks": 0}, {"seed": -1}])
+def test_agents_may_adapt_more_often_than_in_training(result):
+    table = result.evaluate(adaptations=3).table
+    assert {"step=0", "step=3"} <= {row.column for row in table.rows if row.row == "maml"}
+
+
+@pytest.mark.parametrize("options", [{"split": "tset"}, {"tasks": 0}, {"seed": -1}, {"adaptations": -1}])
 def test_an_evaluation_that_cannot_be_is_refused(result, options):
     with pytest.raises(UsageError):
         result.evaluate(**options)

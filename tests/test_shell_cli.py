@@ -8,7 +8,7 @@ import jax
 import pytest
 from shell_toy import toy  # noqa: F401
 
-from metarl_jax.algorithms import ALGORITHMS
+from metarl_jax.algorithms import ALGORITHMS, VARIANTS
 from metarl_jax.core.types import SPLITS
 from metarl_jax.envs import ADAPTED, ENVIRONMENTS
 from metarl_jax.experiment import checkpoint, doctor
@@ -25,6 +25,8 @@ WRONG = [
     ("train maml maze --inner-l 3", "did you mean '--inner-lr'?"),
     ("train maml maze --env.siz 3", "did you mean '--env.size'?"),
     ("train maml maze --estimator evolutio", "did you mean 'evolution'?"),
+    ("train maml maze --estimator reptile --outer ppo", "choose outer=gradient"),
+    ("train prompt maze", "did you mean 'promp'?"),
     ("train maml maze --gamma fast", "'fast'"),
     ("train maml maze --gamma", "--gamma"),
     ("train maml maze --tasks 2.5", "'2.5'"),
@@ -65,6 +67,8 @@ def test_list_names_everything_in_the_agreed_format(capsys):
     assert [entry["name"] for entry in found["algorithms"]] == list(ALGORITHMS)
     assert [entry["name"] for entry in found["environments"]] == list(ENVIRONMENTS)
     assert all(set(entry) == {"name", "summary", "environments"} for entry in found["algorithms"])
+    assert [entry["name"] for entry in found["variants"]] == list(VARIANTS)
+    assert all(set(entry) == {"name", "summary", "algorithm", "options"} for entry in found["variants"])
     assert all(set(entry) == {"name", "summary", "splits", "reference"} for entry in found["environments"])
     assert all(entry["splits"] == list(SPLITS) for entry in found["environments"])
     assert [entry["name"] for entry in found["adapted"]] == list(ADAPTED)

@@ -79,7 +79,7 @@ def meta_gradient(phi: Named, record: list[Named]) -> Named:
         params = {name.removeprefix("params."): x for name, x in phi.items() if name.startswith("params.")}
         for turn in range(len(record) - 1):
             slope = torch.func.grad(loss)(params, turn)
-            params = {name: x - phi.get(f"rates.{name}", INNER_LR) * slope[name] for name, x in params.items()}
+            params = {name: x - INNER_LR * phi.get(f"rates.{name}", 1.0) * slope[name] for name, x in params.items()}
         return loss(params, len(record) - 1)
 
     return torch.func.grad(lived)(phi)

@@ -62,7 +62,8 @@ ESTIMATORS = {
 class MAML(Algorithm):
     """Learn initial parameters from which a few policy-gradient steps go far.
 
-    φ = {params, rates}; an agent is born with θ = φ.params and adapts by θ ← θ − rates ⊙ ∇θ L(θ).
+    φ = {params, rates}; an agent is born with θ = φ.params and adapts by θ ← θ − inner_lr · rates ⊙ ∇θ L(θ), where the
+    rates are 1 or, with `learned_rates`, start there.
 
     Args:
         estimator: how an adaptation is differentiated: by the curvature of its surrogate (lvc, naive, dice,
@@ -71,7 +72,7 @@ class MAML(Algorithm):
             agents went (reptile) or by evolution strategies.
         outer: how φ moves: by Adam, by Adam on the clipped surrogate in `epochs` with a penalty on leaving the policies
             that acted before adaptation (ppo), or by natural gradients within a trust region.
-        inner_lr: step size of an adaptation, or the first guess of it where `learned_rates`.
+        inner_lr: step size of an adaptation, or the first guess of it and the unit of what is learned.
         inner_decay: what each adaptation multiplies the next one's step size by. Less than 1 keeps agents stable that
             adapt more often than in training.
         inner_loss: REINFORCE with a linear baseline, or actor-critic or PPO with a learned one.
@@ -257,7 +258,7 @@ def gradient_learner(
 
     def meta_init(key: Key) -> Tree:
         params = policy.init(key)
-        rates = jax.tree.map(lambda p: jnp.full_like(p, inner_lr), partition(params, adapts)[0])
+        rates = jax.tree.map(jnp.ones_like, partition(params, adapts)[0])
         return {"params": params, "rates": rates} if learned_rates else {"params": params}
 
     def inner_loss(fast: Tree, others: tuple[Tree, Tree], seen: Experience) -> Array:
@@ -268,11 +269,12 @@ def gradient_learner(
 
     def adapt(meta_params: Tree, agent: Agent, seen: Experience, key: Key) -> Agent:
         fast, slow = partition(agent.params, adapts)
-        rates = meta_params["rates"] if learned_rates else jax.tree.map(lambda _: inner_lr, fast)
+        rates = meta_params["rates"] if learned_rates else jax.tree.map(lambda _: 1.0, fast)
+        pace = inner_lr * agent.state
 
         def sweep(fast: Tree, _: None) -> tuple[Tree, None]:
             slope = gradient(fast, (slow, agent.params), seen)
-            return jax.tree.map(lambda p, rate, g: p - agent.state * rate * g, fast, rates, slope), None
+            return jax.tree.map(lambda p, rate, g: p - pace * rate * g, fast, rates, slope), None
 
         fast = sweep(fast, None)[0] if sweeps == 1 else jax.lax.scan(sweep, fast, None, length=sweeps)[0]
         return Agent(merge(fast, slow), decay * agent.state)
