@@ -12,7 +12,6 @@ import argparse
 import itertools
 import json
 import pathlib
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from unittest import mock
 
 import jax
 import jax.numpy as jnp
-from speed import compile_step, described, median_seconds
+from speed import timed
 
 from metarl_jax.algorithms import make as make_algorithm
 from metarl_jax.algorithms import maml
@@ -70,20 +69,8 @@ def measure(form: str, adaptations: int, remat: bool, tasks: int) -> dict[str, A
     with mock.patch.object(maml, "inner_gradient", gradient), mock.patch.object(trust_region, "curvature", product):
         mesh = None if plain else devices.task_mesh(tasks, 1)
         learner = algorithm.build(make_environment("navigation", steps=100), mesh)
-        step, state, keys, compiled = compile_step(learner, mesh)
-    seconds, timed = median_seconds(step, state, keys)
-    return {
-        "workload": form,
-        "adaptations": adaptations,
-        "remat": remat,
-        "tasks": tasks,
-        "seconds": seconds,
-        "env_steps_per_second": learner.env_steps / seconds,
-        "compile_seconds": compiled,
-        "peak_gibibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "meta_steps_timed": timed,
-        **described(),
-    }
+        line = timed(learner, mesh)
+    return {"workload": form, "adaptations": adaptations, "remat": remat, "tasks": tasks, **line}
 
 
 def main() -> None:

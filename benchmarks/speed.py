@@ -129,21 +129,26 @@ def measure(name: str, tasks: int) -> dict[str, Any]:
     algorithm = make_algorithm(workload.algorithm, tasks=tasks, **workload.options)
     mesh = devices.task_mesh(tasks, algorithm.relives().minibatches)
     learner = algorithm.build(make_environment(workload.environment, **workload.env), mesh)
+    line = timed(learner, mesh)
+    floor = learner.env_steps / floor_seconds(workload.work(algorithm, learner, tasks), mesh)
+    share = line["env_steps_per_second"] / floor
+    return {"workload": name, "tasks": tasks, **line, "floor_env_steps_per_second": floor, "share_of_floor": share}
+
+
+def timed(learner: MetaLearner, mesh: Any) -> dict[str, Any]:
+    """How fast a meta-step is, what it takes to compile, the most memory that this process has used, where and when."""
     step, state, keys, compiled = compile_step(learner, mesh)
-    median, timed = median_seconds(step, state, keys)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # before the floor allocates anything
-    floor = floor_seconds(workload.work(algorithm, learner, tasks), mesh)
+    median, count = median_seconds(step, state, keys)
     return {
-        "workload": name,
-        "tasks": tasks,
         "env_steps_per_second": learner.env_steps / median,
         "meta_steps_per_second": 1 / median,
-        "floor_env_steps_per_second": learner.env_steps / floor,
-        "share_of_floor": floor / median,
         "compile_seconds": compiled,
-        "peak_gibibytes": peak,
-        "meta_steps_timed": timed,
-        **described(),
+        "peak_gibibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "meta_steps_timed": count,
+        "devices": jax.device_count(),
+        "device": devices.describe(),
+        "versions": devices.versions(),
+        "date": datetime.date.today().isoformat(),
     }
 
 
@@ -169,16 +174,6 @@ def median_seconds(step: Any, state: Any, keys: Any) -> tuple[float, int]:
         state, _ = jax.block_until_ready(step(state, keys[len(times) % 4]))
         times.append(time.perf_counter() - start)
     return sorted(times)[len(times) // 2], len(times)
-
-
-def described() -> dict[str, Any]:
-    """Where and when a line was measured."""
-    return {
-        "devices": jax.device_count(),
-        "device": devices.describe(),
-        "versions": devices.versions(),
-        "date": datetime.date.today().isoformat(),
-    }
 
 
 def main() -> None:

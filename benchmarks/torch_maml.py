@@ -6,8 +6,7 @@ tasks at a time, so that activations can stay in the cache. Gradients are averag
 
 A compiled function cannot be differentiated twice (`aot_autograd` has no double backward), and `jvp` of `grad` under
 `vmap` does not trace (PyTorch 2.13). Compiled, the second derivative is therefore a `vjp` of `grad` inside the compiled
-function: it passes through the inner loss once more, and wins all the same by fusing what lies between the products.
-Walks stay eager: compiling their steps was measured to gain nothing.
+function: it passes through the inner loss once more. Walks stay eager.
 """
 
 import math

@@ -6,11 +6,10 @@ Trains what is not trained yet (runs/cartpole/...; an interrupted run is resumed
 writes benchmarks/results/cartpole.json. Recipes that are left out keep the rows that the file has.
 """
 
-import argparse
 import pathlib
 from typing import Any, NamedTuple
 
-from published import Runs, merge, steps, write
+from published import Runs, arguments, merge, steps, write
 
 from metarl_jax.experiment.results import Table
 
@@ -60,17 +59,13 @@ RECIPES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipes", nargs="*", default=list(RECIPES), choices=list(RECIPES))
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--tasks", type=int, default=10_000)
-    arguments = parser.parse_args()
-    table = Table("cartpole", seeds=list(range(arguments.seeds)), tasks=arguments.tasks)
-    for name in arguments.recipes:
+    given = arguments(__doc__, RECIPES, seeds=1, tasks=10_000)
+    table = Table("cartpole", seeds=list(range(given.seeds)), tasks=given.tasks)
+    for name in given.recipes:
         recipe = RECIPES[name]
-        runs = Runs("cartpole", name, recipe.algorithm, "cartpole", recipe.options, recipe.environment, arguments.seeds)
+        runs = Runs("cartpole", name, recipe.algorithm, "cartpole", recipe.options, recipe.environment, given.seeds)
         add = by_step if recipe.algorithm == "maml" else by_episode
-        add(table, recipe, runs, arguments.tasks)
+        add(table, recipe, runs, given.tasks)
     write(merge(table, RESULTS), RESULTS)
 
 

@@ -8,11 +8,10 @@ writes benchmarks/results/corners.json. A column is `step=k`, k gradient steps a
 keep the rows that the file has.
 """
 
-import argparse
 import pathlib
 from typing import Any
 
-from published import Runs, merge, steps, write
+from published import Runs, arguments, merge, steps, write
 
 from metarl_jax.experiment.results import Table
 
@@ -28,17 +27,13 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipes", nargs="*", default=list(RECIPES), choices=list(RECIPES))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tasks", type=int, default=2000)
-    arguments = parser.parse_args()
-    table = Table("corners", seeds=list(range(arguments.seeds)), tasks=arguments.tasks)
-    for name in arguments.recipes:
-        runs = Runs("corners", name, "maml", "corners", RECIPES[name], {"episodes": 1}, arguments.seeds)
-        runs.add(table, name, "return", arguments.tasks, steps, kind="step", first=0)
-        if name == arguments.recipes[0]:
-            runs.add_references(table, "return", arguments.tasks, steps, kind="step")
+    given = arguments(__doc__, RECIPES, seeds=3, tasks=2000)
+    table = Table("corners", seeds=list(range(given.seeds)), tasks=given.tasks)
+    for name in given.recipes:
+        runs = Runs("corners", name, "maml", "corners", RECIPES[name], {"episodes": 1}, given.seeds)
+        runs.add(table, name, "return", given.tasks, steps, kind="step", first=0)
+        if name == given.recipes[0]:
+            runs.add_references(table, "return", given.tasks, steps, kind="step")
         write(merge(table, RESULTS), RESULTS)
 
 

@@ -8,14 +8,13 @@ on the 40 published goals and on goals of the test split, and writes benchmarks/
 the file has.
 """
 
-import argparse
 import dataclasses
 import pathlib
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from published import Runs, add_cells, merge, steps, write
+from published import Runs, add_cells, arguments, merge, steps, write
 
 from metarl_jax.algorithms.maml import MAML
 from metarl_jax.envs.point import GoalTask
@@ -63,24 +62,20 @@ PUBLISHED = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipes", nargs="*", default=list(RECIPES), choices=list(RECIPES))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--tasks", type=int, default=10_000)
-    arguments = parser.parse_args()
-    table = Table("navigation", seeds=list(range(arguments.seeds)), tasks=arguments.tasks)
-    for name in arguments.recipes:
+    given = arguments(__doc__, RECIPES, seeds=5, tasks=10_000)
+    table = Table("navigation", seeds=list(range(given.seeds)), tasks=given.tasks)
+    for name in given.recipes:
         recipe = RECIPES[name]
-        seeds = min(arguments.seeds, recipe.seeds)
+        seeds = min(given.seeds, recipe.seeds)
         runs = Runs("navigation", name, "maml", "navigation", recipe.options, {}, seeds)
         adapting = {name: value for name, value in recipe.adapting.items() if name in vars(runs.algorithm)}
         algorithm = dataclasses.replace(runs.algorithm, **adapting)
         if name == "pretrained":
             born = algorithm.lifetime(runs.environment).learner.meta_init
             newborn = [jax.jit(born)(jax.random.key(seed)) for seed in range(seeds)]
-            add_rows(table, "random", algorithm, runs, newborn, arguments.tasks)
-            add_references(table, runs, arguments.tasks)
-        add_rows(table, name, algorithm, runs, [run.meta_params for run in runs.results], arguments.tasks, runs.cost)
+            add_rows(table, "random", algorithm, runs, newborn, given.tasks)
+            add_references(table, runs, given.tasks)
+        add_rows(table, name, algorithm, runs, [run.meta_params for run in runs.results], given.tasks, runs.cost)
         write(merge(table, RESULTS), RESULTS)
 
 

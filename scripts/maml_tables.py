@@ -7,22 +7,22 @@ trained yet (runs/maml_tables/...; an interrupted run is resumed), lives trials 
 benchmarks/results/maml_tables.json. Recipes that are left out keep the rows that the file has.
 """
 
-import argparse
 import pathlib
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from published import Runs, merge, write
+from published import Runs, arguments, merge, write
 
 from metarl_jax.core.batching import map_tasks
 from metarl_jax.core.lifetime import Lifetime, begin_lifetime, run_lifetime
 from metarl_jax.core.statistics import bootstrap_interval
 from metarl_jax.core.types import Array, Key, Tree
-from metarl_jax.experiment.results import Table
+from metarl_jax.experiment.results import Table, read
 
 RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "maml_tables.json"
+ORACLES = RESULTS.with_name("oracles.json")
 CHUNK = 2000  # tasks lived side by side
 
 
@@ -33,7 +33,8 @@ class Recipe(NamedTuple):
     env: dict[str, Any]
     options: dict[str, Any]
     published: float | None
-    bound: float
+    beside: tuple[str, str]  # the cell of oracles.json with the best that is known
+    episodes: int = 1  # of that cell in a trial
 
 
 # A linear policy on what little there is to see; its critic is what an unknown arm is worth.
@@ -52,27 +53,30 @@ TABULAR = LEARNING | {"inner_lr": 3.0, "gamma": 0.9, "tasks": 500, "meta_lr": 0.
 # From a step of 3 the critic would overshoot ever further; the gradient all the way back has no more to say.
 LONG = {"adaptations": 99, "tasks": 500, "inner_lr": 1.0, "estimator": "truncated", "depth": 5}
 RECIPES = {
-    "bandit_n=10,k=5": Recipe("bandit", {"arms": 5, "pulls": 1}, BANDIT | {"adaptations": 9}, 6.5, 6.65999),
-    "bandit_n=10,k=10": Recipe("bandit", {"arms": 10, "pulls": 1}, BANDIT | {"adaptations": 9}, 6.6, 6.71395),
-    "bandit_n=100,k=5": Recipe("bandit", {"arms": 5, "pulls": 1}, BANDIT | LONG, 67.1, 78.65),
-    "tabular_n=10": Recipe("tabular", {"episodes": 1}, TABULAR | {"adaptations": 9}, None, 218.37),
+    "bandit_n=10,k=5": Recipe(
+        "bandit", {"arms": 5, "pulls": 1}, BANDIT | {"adaptations": 9}, 6.5, ("bayes", "bandit,n=10,k=5")
+    ),
+    "bandit_n=10,k=10": Recipe(
+        "bandit", {"arms": 10, "pulls": 1}, BANDIT | {"adaptations": 9}, 6.6, ("bayes", "bandit,n=10,k=10")
+    ),
+    "bandit_n=100,k=5": Recipe("bandit", {"arms": 5, "pulls": 1}, BANDIT | LONG, 67.1, ("gittins", "bandit,n=100,k=5")),
+    "tabular_n=10": Recipe(
+        "tabular", {"episodes": 1}, TABULAR | {"adaptations": 9}, None, ("reference", "tabular"), episodes=10
+    ),
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipes", nargs="*", default=list(RECIPES), choices=list(RECIPES))
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--tasks", type=int, default=100_000)
-    arguments = parser.parse_args()
-    table = Table("maml_tables", seeds=list(range(arguments.seeds)), tasks=arguments.tasks)
-    for name in arguments.recipes:
+    given = arguments(__doc__, RECIPES, seeds=1, tasks=100_000)
+    table = Table("maml_tables", seeds=list(range(given.seeds)), tasks=given.tasks)
+    for name in given.recipes:
         recipe = RECIPES[name]
-        runs = Runs("maml_tables", name, "maml", recipe.environment, recipe.options, recipe.env, arguments.seeds)
+        runs = Runs("maml_tables", name, "maml", recipe.environment, recipe.options, recipe.env, given.seeds)
         earned = jax.jit(lambda φ, tasks, key, life=runs.lifetime: earnings(life, φ, tasks, key))
-        tasks = runs.tasks(arguments.tasks)
+        tasks = runs.tasks(given.tasks)
         values = [np.asarray(earned(run.meta_params, tasks, jax.random.key(7)), np.float64) for run in runs.results]
-        by_task, beside = np.mean(values, axis=0), {"published": recipe.published, "bound": recipe.bound}
+        by_task, best = np.mean(values, axis=0), read(ORACLES).cell(*recipe.beside).value
+        beside = {"published": recipe.published, "bound": None if best is None else recipe.episodes * best}
         table.add("maml", name, by_task.mean(), bootstrap_interval(by_task), note=runs.cost, **beside)
         write(merge(table, RESULTS), RESULTS)
 

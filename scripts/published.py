@@ -1,9 +1,10 @@
 """What the recipes share: train or resume one run a seed, pool their held-out curves, keep the rows that a file has."""
 
+import argparse
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -30,6 +31,15 @@ def episodes(curve: Curve) -> np.ndarray:
 def steps(curve: Curve) -> np.ndarray:
     """The return after each adaptation, mean over episodes."""
     return curve.returns.mean(axis=2)
+
+
+def arguments(doc: str | None, recipes: Iterable[str], *, seeds: int, tasks: int) -> argparse.Namespace:
+    """The command line of a script: which recipes, on how many seeds, evaluated on how many tasks."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipes", nargs="*", default=list(recipes), choices=list(recipes))
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--tasks", type=int, default=tasks)
+    return parser.parse_args()
 
 
 class Runs:

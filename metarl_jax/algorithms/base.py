@@ -100,6 +100,12 @@ class Algorithm:
         hints = get_type_hints(type(self))
         for field in dataclasses.fields(self):
             check_option(self.name, field.name, getattr(self, field.name), hints[field.name])
+        parts = self.relives().minibatches
+        if self.tasks % parts:
+            raise ValueError(
+                f"tasks of {self.name} is {self.tasks} and minibatches {parts}; tasks must be a multiple of "
+                f"minibatches, for example {max(1, self.tasks // parts) * parts}"
+            )
 
     def refuses(self, environment: Environment) -> str | None:
         """Why this algorithm cannot work in that environment, and what would; None where it can."""

@@ -140,11 +140,6 @@ class MAML(Algorithm):
         reason = self._contradiction()
         if reason:
             raise ValueError(f"estimator of maml is {self.estimator}; {reason}")
-        if self.outer == "ppo" and self.tasks % self.minibatches:
-            raise ValueError(
-                f"tasks of maml is {self.tasks} and minibatches {self.minibatches}; tasks must be a multiple of "
-                f"minibatches, for example {max(1, self.tasks // self.minibatches) * self.minibatches}"
-            )
 
     def _contradiction(self) -> str | None:
         """What of the estimator does not go with the rest, and the remedy."""
@@ -282,24 +277,14 @@ def gradient_learner(
     return Learner(meta_init, lambda meta_params, key: Agent(meta_params["params"], jnp.ones(())), adapt)
 
 
-fomaml = functools.partial(MAML, estimator="first_order")  # arXiv:1703.03400, §5.2
-reptile = functools.partial(MAML, estimator="reptile")  # Nichol et al. 2018, arXiv:1803.02999
-meta_sgd = functools.partial(MAML, learned_rates=True)  # Li et al. 2017, arXiv:1707.09835
-anil = functools.partial(MAML, adapts="head")  # Raghu et al. 2020, arXiv:1909.09157
-cavia = functools.partial(MAML, adapts="context")  # Zintgraf et al. 2019, arXiv:1810.03642
-e_maml = functools.partial(MAML, estimator="e_maml")  # Stadie et al. 2018, arXiv:1803.01118
-promp = functools.partial(MAML, outer="ppo")  # Rothfuss et al. 2019, arXiv:1810.06784
-maml_trpo = functools.partial(MAML, outer="trust_region")  # arXiv:1703.03400, §5.3
-es_maml = functools.partial(MAML, estimator="evolution")  # Song et al. 2020, arXiv:1910.01215
-
 VARIANTS: dict[str, functools.partial[MAML]] = {
-    "fomaml": fomaml,
-    "reptile": reptile,
-    "meta_sgd": meta_sgd,
-    "anil": anil,
-    "cavia": cavia,
-    "e_maml": e_maml,
-    "promp": promp,
-    "maml_trpo": maml_trpo,
-    "es_maml": es_maml,
+    "fomaml": functools.partial(MAML, estimator="first_order"),  # arXiv:1703.03400, §5.2
+    "reptile": functools.partial(MAML, estimator="reptile"),  # Nichol et al. 2018, arXiv:1803.02999
+    "meta_sgd": functools.partial(MAML, learned_rates=True),  # Li et al. 2017, arXiv:1707.09835
+    "anil": functools.partial(MAML, adapts="head"),  # Raghu et al. 2020, arXiv:1909.09157
+    "cavia": functools.partial(MAML, adapts="context"),  # Zintgraf et al. 2019, arXiv:1810.03642
+    "e_maml": functools.partial(MAML, estimator="e_maml"),  # Stadie et al. 2018, arXiv:1803.01118
+    "promp": functools.partial(MAML, outer="ppo"),  # Rothfuss et al. 2019, arXiv:1810.06784
+    "maml_trpo": functools.partial(MAML, outer="trust_region"),  # arXiv:1703.03400, §5.3
+    "es_maml": functools.partial(MAML, estimator="evolution"),  # Song et al. 2020, arXiv:1910.01215
 }

@@ -62,11 +62,6 @@ class RL2(Algorithm):
         super().__post_init__()
         if self.adaptations != 0:
             raise ValueError(f"adaptations of rl2 is {self.adaptations}; it must be 0: its memory is what adapts")
-        if self.tasks % self.minibatches:
-            raise ValueError(
-                f"tasks of rl2 is {self.tasks} and minibatches {self.minibatches}; tasks must be a multiple of "
-                f"minibatches, for example {max(1, self.tasks // self.minibatches) * self.minibatches}"
-            )
 
     def lifetime(self, environment: Environment) -> Lifetime:
         policy = gru_policy(environment, self.width, self.hidden)

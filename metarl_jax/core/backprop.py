@@ -161,16 +161,22 @@ def _divergence_alone(plan: Plan) -> Objective:
     return with_penalty(nothing, plan.lifetime.policy, jnp.float32(1.0 / turns))
 
 
-def _relive(plan: Plan, outer: Outer, lives: Life, past: Experience, key: Key) -> tuple[Outer, Info]:
-    """Improve φ minibatch by minibatch, epoch by epoch."""
+def relived_slope(plan: Plan, meta_params: Tree, past: Experience, *lives: Any) -> tuple[Array, Tree]:
+    """The objective of lives that are lived again, and its gradient in φ."""
 
     def objective(meta_params: Tree, past: Experience, *life: Any) -> tuple[Array, Any]:
         return live(plan, meta_params, life, past)[0], ()
 
+    value, slope, _ = mean_gradient(objective, plan.chunk, meta_params, past, *lives)
+    return plan.reduce((value, slope))
+
+
+def _relive(plan: Plan, outer: Outer, lives: Life, past: Experience, key: Key) -> tuple[Outer, Info]:
+    """Improve φ minibatch by minibatch, epoch by epoch."""
+
     def improve(carry: tuple[Tree, Tree], batch: Any) -> tuple[tuple[Tree, Tree], Info]:
         meta_params, memory = carry
-        value, slope, _ = mean_gradient(objective, plan.chunk, meta_params, *batch)
-        value, slope = plan.reduce((value, slope))
+        value, slope = relived_slope(plan, meta_params, *batch)
         updates, memory = plan.optimiser.update(slope, memory, meta_params)
         info = {"loss": value, "gradient_norm": optax.tree.norm(slope)}
         return (optax.apply_updates(meta_params, updates), memory), info

@@ -20,7 +20,7 @@ class Objective(NamedTuple):
     loss: Loss  # of a policy; credits what was lived before it is relived
     last: JudgeAgent  # of the agent after its last adaptation
     before: JudgeAgent | None = None  # of the agent before each adaptation
-    reduce: Callable[[Array], Array] = lambda losses: losses[-1]
+    reduce: Callable[[Array], Array] = jnp.sum  # where there is no `before` its losses are 0
     hindsight: bool = False  # `before` reads what came after
 
 
@@ -91,4 +91,4 @@ def _joined(objective: Objective, more: JudgeAgent) -> Objective:
         first = 0.0 if before is None else before(meta_params, agent, seen)
         return first + more(meta_params, agent, seen)
 
-    return objective._replace(before=both, reduce=jnp.sum)
+    return objective._replace(before=both)

@@ -9,8 +9,8 @@ import optax
 from jax.scipy.sparse.linalg import cg
 from jax.sharding import Mesh
 
-from metarl_jax.core.backprop import Plan, Schedule, credited_lives, live
-from metarl_jax.core.batching import Reduce, map_tasks, mean_gradient
+from metarl_jax.core.backprop import Plan, Schedule, credited_lives, live, relived_slope
+from metarl_jax.core.batching import Reduce, map_tasks
 from metarl_jax.core.lifetime import Lifetime, run_lifetime
 from metarl_jax.core.losses import weighted_mean
 from metarl_jax.core.meta import Info, Life, MetaLearner, Outer, Update, beginning, meta_learner, turn_of
@@ -49,7 +49,7 @@ def trust_region(
         plan = Plan(lifetime, objective(outer.step), chunk=chunk, reduce=reduce)
         after, past, info = credited_lives(plan, outer.meta_params, lives)
         measure = _measure(plan, lives, past)
-        value, slope = _slope(plan, outer.meta_params, lives, past)
+        value, slope = relived_slope(plan, outer.meta_params, past, *lives)
         product = curvature(plan, outer.meta_params, lives, past)
         step, _ = cg(lambda v: optax.tree.add_scale(product(v), damping, v), slope, maxiter=products, tol=1e-10)
         bend = jnp.maximum(optax.tree.vdot(step, product(step)), 1e-20)
@@ -89,14 +89,6 @@ def curvature(plan: Plan, meta_params: Tree, lives: Life, past: Experience) -> C
         return plan.reduce(back(pressed)[0])
 
     return product
-
-
-def _slope(plan: Plan, meta_params: Tree, lives: Life, past: Experience) -> tuple[Array, Tree]:
-    def objective(meta_params: Tree, past: Experience, *life: Any) -> tuple[Array, Any]:
-        return live(plan, meta_params, life, past)[0], ()
-
-    value, slope, _ = mean_gradient(objective, plan.chunk, meta_params, past, *lives)
-    return plan.reduce((value, slope))
 
 
 def _measure(plan: Plan, lives: Life, past: Experience) -> Callable[[Tree], tuple[Array, Array]]:
