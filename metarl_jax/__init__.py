@@ -18,7 +18,9 @@ _HOMES = {
     # policies, and acting
     "Policy": "core.policy",
     "mlp_policy": "core.policy",
-    "gru_policy": "core.policy",
+    "memory_policy": "core.policy",
+    "Memory": "core.memory",
+    "make_memory": "core.memories",
     "rollout": "core.rollout",
     "replay": "core.rollout",
     # learners and lifetimes
@@ -45,7 +47,7 @@ _HOMES = {
     "adapt": "experiment.api",
     "Result": "experiment.api",
 }
-_CALLED = {"make_environment": "make", "make_algorithm": "make"}  # by their name at home
+_CALLED = {"make_environment": "make", "make_algorithm": "make", "make_memory": "make"}  # by their name at home
 
 __version__ = "0.1.0"
 __all__ = [*_HOMES, "__version__"]

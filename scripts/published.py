@@ -12,7 +12,6 @@ import numpy as np
 
 import metarl_jax
 from metarl_jax.core.evaluation import Curve, random_curve
-from metarl_jax.core.policy import gru_policy
 from metarl_jax.core.statistics import bootstrap_interval
 from metarl_jax.experiment.curves import adaptation_curve, on_host, scratch_curve
 from metarl_jax.experiment.evaluation import sample_tasks
@@ -83,8 +82,7 @@ class Runs:
         """The held-out curves, a seed each; with its memory erased after each episode if it is `forgetting`."""
         lifetime = self.lifetime
         if forgetting:
-            policy = gru_policy(self.environment, self.algorithm.width, self.algorithm.hidden, forgets=True)
-            lifetime = lifetime._replace(policy=policy)
+            lifetime = lifetime._replace(policy=self.algorithm.policy(self.environment, forgets=True))
         tasks, key = self.tasks(count, split), jax.random.key(7)
         return [
             adaptation_curve(lifetime, result.meta_params, tasks, key, self.schedule, greedy=greedy)

@@ -16,8 +16,8 @@ from metarl_jax.core.evolution import centred_ranks
 from metarl_jax.core.learner import inner_gradient, inner_optimiser, merge, partition
 from metarl_jax.core.lifetime import begin_lifetime, first_rollout, run_lifetime
 from metarl_jax.core.losses import ppo, reinforce
-from metarl_jax.core.networks import gru_cell
-from metarl_jax.core.policy import gru_policy, mlp_policy
+from metarl_jax.core.memories import gru
+from metarl_jax.core.policy import memory_policy, mlp_policy
 from metarl_jax.core.returns import Boundaries, boundaries, discounted_returns, episode_time, gae, linear_baseline
 from metarl_jax.core.rollout import opening, rollout
 from metarl_jax.core.statistics import bootstrap_interval, iqm
@@ -125,29 +125,6 @@ def test_the_inner_gradient_differentiates_like_reverse_over_reverse() -> None:
     assert not np.allclose(first_order[0]["w"], plain[0]["w"], rtol=1e-3)
 
 
-def test_the_written_out_gru_gradient_is_that_of_the_plain_scan() -> None:
-    cell = gru_cell(3, 4)
-    params = cell.init(jax.random.key(0))
-    params["candidate"]["recurrent_bias"] += 0.3
-    x = jax.random.normal(jax.random.key(1), (6, 2, 3))
-    memory = jax.random.normal(jax.random.key(2), (2, 4))
-    keep = (jax.random.uniform(jax.random.key(3), (6, 2, 1)) < 0.7).astype(jnp.float32)
-
-    def plain(params: Any, memory: Any) -> Any:
-        def step(memory: Any, inputs: Any) -> Any:
-            memory = cell.advance(params, memory * inputs[1], inputs[0])
-            return memory, memory
-
-        return jnp.sum(jax.lax.scan(step, memory, (cell.project(params, x), keep))[1] ** 3)
-
-    def ours(params: Any, memory: Any) -> Any:
-        return jnp.sum(cell.unroll(params, memory, cell.project(params, x), keep) ** 3)
-
-    pairs = zip(*(jax.tree.leaves(jax.value_and_grad(f, (0, 1))(params, memory)) for f in (ours, plain)), strict=True)
-    for a, b in pairs:
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-
-
 def test_inner_adam_is_differentiable_at_a_zero_gradient() -> None:
     def moved(x: Any) -> Any:
         optimiser = inner_optimiser("adam", 0.1)
@@ -223,7 +200,7 @@ def test_a_trial_in_windows_ends_with_its_quota_or_its_span() -> None:
 def test_the_next_value_is_that_of_the_true_successor() -> None:
     """A memory's value of what really followed, recomputed step by step, in a record with all kinds of ends."""
     environment = make("cartpole", steps=12, episodes=3)
-    policy = gru_policy(environment, 4)
+    policy = memory_policy(environment, lambda inputs: gru(inputs, 4))
     params = jax.tree.map(lambda x: x + 0.3, policy.init(jax.random.key(0)))
     task = environment.sample_task(jax.random.key(1), "train")
     scene = opening(environment, policy, task, jax.random.key(2), 4)

@@ -13,9 +13,11 @@ from metarl_jax.algorithms import ALGORITHMS, make
 from metarl_jax.core.backprop import backprop
 from metarl_jax.core.evolution import evolution
 from metarl_jax.core.lifetime import Lifetime, begin_lifetime, run_lifetime
+from metarl_jax.core.memories import MEMORIES
+from metarl_jax.core.memories import make as make_memory
 from metarl_jax.core.meta import MetaLearner
 from metarl_jax.core.objective import final
-from metarl_jax.core.policy import gru_policy, mlp_policy
+from metarl_jax.core.policy import memory_policy, mlp_policy
 from metarl_jax.core.rollout import opening, replay, rollout
 from metarl_jax.envs import make as make_environment
 
@@ -25,6 +27,15 @@ SMALL: dict[str, dict[str, Any]] = {
     "maml": {"hidden": (4,), "adaptations": 2, "learned_rates": True},
     "q_learning": {"hidden": (4,), "adaptations": 2, "sweeps": 2},
     "rl2": {"width": 4, "epochs": 2, "minibatches": 2},
+    "varibad": {
+        "width": 4,
+        "hidden": (4,),
+        "latent": 2,
+        "decoder": (4,),
+        "trials": 4,
+        "epochs": 2,
+        "minibatches": 2,
+    },
     "meta_gradient": {"hidden": (4,), "steps": 4, "lifespan": 3, "max_gradient_norm": 0.0},
     "intrinsic_reward": {"hidden": (4,), "adaptations": 2, "steps": 4, "lifespan": 3},
 }
@@ -36,7 +47,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "maml-head": ("maml", {"hidden": (4,), "adapts": "head"}),
     "meta_gradient-adam": ("meta_gradient", {**SMALL["meta_gradient"], "inner_optimiser": "adam"}),
 }
-META_LEARNED = [name for name in VARIANTS if name != "policy_gradient"]
+# Not those that have nothing to learn, nor those that learn φ by two objectives (tests/test_varibad.py).
+META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "varibad")]
 
 
 def test_every_algorithm_is_under_the_laws() -> None:
@@ -117,13 +129,18 @@ def test_a_relived_life_is_the_life_that_was_lived(variant: str) -> None:
 
 
 @pytest.mark.parametrize("steps", [3, 8], ids=["one-episode", "over-episode-ends"])
-@pytest.mark.parametrize("kind", ["memoryless", "forgetting", "keeping"])
+@pytest.mark.parametrize(
+    "kind", ["memoryless", *(f"{how}-{name}" for name in MEMORIES for how in ("keeping", "forgetting"))]
+)
 def test_replayed_actions_have_a_log_ratio_of_zero(kind: str, steps: int) -> None:
-    policy = {
-        "memoryless": lambda: mlp_policy(ENVIRONMENT, (4,), critic=True),
-        "forgetting": lambda: gru_policy(ENVIRONMENT, 4, forgets=True),
-        "keeping": lambda: gru_policy(ENVIRONMENT, 4),
-    }[kind]()
+    """Attention looks back three steps: over the end of an episode, and past the start of the record."""
+    how, _, memory = kind.partition("-")
+    remember = lambda inputs: make_memory(memory, inputs, 4, window=3)  # noqa: E731
+    policy = (
+        memory_policy(ENVIRONMENT, remember, forgets=how == "forgetting")
+        if memory
+        else mlp_policy(ENVIRONMENT, (4,), critic=True)
+    )
     params = spread(policy.init(jax.random.key(0)))
     task = ENVIRONMENT.sample_task(jax.random.key(1), "train")
     scene = opening(ENVIRONMENT, policy, task, jax.random.key(2), 2)

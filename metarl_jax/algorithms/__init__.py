@@ -10,10 +10,12 @@ from metarl_jax.algorithms.meta_gradient import MetaGradient
 from metarl_jax.algorithms.policy_gradient import PolicyGradient
 from metarl_jax.algorithms.q_learning import QLearning
 from metarl_jax.algorithms.rl2 import RL2
+from metarl_jax.algorithms.varibad import VariBAD
 from metarl_jax.core.environment import check_choice, nearest
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
-    algorithm.name: algorithm for algorithm in (PolicyGradient, MAML, QLearning, RL2, MetaGradient, IntrinsicReward)
+    algorithm.name: algorithm
+    for algorithm in (PolicyGradient, MAML, QLearning, RL2, VariBAD, MetaGradient, IntrinsicReward)
 }
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from metarl_jax.core.backprop import Epochs, backprop
+from metarl_jax.core.backprop import Companion, Epochs, backprop
 from metarl_jax.core.batching import default_chunk
 from metarl_jax.core.environment import Discrete, Environment, check_choice
 from metarl_jax.core.evolution import evolution
@@ -30,6 +30,16 @@ RANGES: dict[str, tuple[float, float]] = {
     "sweeps": (1, math.inf),
     "hidden": (1, math.inf),
     "width": (1, math.inf),
+    "layers": (1, math.inf),
+    "window": (0, math.inf),
+    "curriculum": (0, 1),
+    "latent": (1, math.inf),
+    "decoder": (1, math.inf),
+    "beliefs": (0, math.inf),
+    "kept": (1, math.inf),
+    "trials": (1, math.inf),
+    "updates": (1, math.inf),
+    "model_lr": (0, math.inf),
     "context": (1, math.inf),
     "pairs": (1, math.inf),
     "chunk": (0, math.inf),
@@ -155,6 +165,7 @@ class Algorithm:
             self.tasks,
             epochs=self.relives(),
             target=self.target,
+            companion=self.companion(lifetime, mesh),
             lifespan=self.lives,
             chunk=chunk,
             mesh=mesh,
@@ -163,6 +174,10 @@ class Algorithm:
     def judged(self, lifetime: Lifetime, remaining: Array) -> Objective:
         """What a lifetime is judged by; `remaining` is the share of the annealing that lies ahead."""
         return OBJECTIVES[self.objective](self.loss(lifetime, remaining))
+
+    def companion(self, lifetime: Lifetime, mesh: Mesh | None) -> Companion | None:
+        """What else learns from the lives of a meta-step; None for nothing."""
+        return None
 
     @property
     def target(self) -> float | None:

@@ -1,7 +1,10 @@
-"""RL²: the memory of a recurrent policy is the learner (Duan et al. 2016, arXiv:1611.02779; Wang et al. 2016)."""
+"""RL²: the memory of a policy is the learner (Duan et al. 2016, arXiv:1611.02779; Wang et al. 2016)."""
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
 
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.backprop import Epochs
@@ -9,23 +12,37 @@ from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import frozen
 from metarl_jax.core.lifetime import Lifetime
 from metarl_jax.core.losses import Loss, per_step, ppo
-from metarl_jax.core.policy import gru_policy
+from metarl_jax.core.memories import make as make_memory
+from metarl_jax.core.memory import Memory
+from metarl_jax.core.objective import Objective, growing
+from metarl_jax.core.policy import Policy, memory_policy
+from metarl_jax.core.privileged import with_task_in_view
 from metarl_jax.core.types import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RL2(Algorithm):
-    """Learn a recurrent policy whose memory outlasts the episodes of a trial, by PPO over whole trials.
+    """Learn a policy whose memory outlasts the episodes of a trial, by PPO over whole trials.
 
     φ = the policy's parameters; the agent never adapts, its memory does.
 
     Args:
+        memory: what carries the trial: a GRU, an LSTM, a linear recurrence that is trained by an associative scan,
+            attention with a cache, the exact posterior where the environment knows it (belief), or nothing (none): one
+            memoryless policy for all tasks, the lower reference.
+        layers: memories upon each other.
+        window: steps that attention looks back; 0 for the whole rollout.
+        knows_task: see the hidden numbers of the task, the upper reference.
+        separate: give the critic a memory of its own.
         across_episodes: let returns run on across the ends of episodes, so that what is found out in one is worth
             something in the next, and end a trial when the environment's quota of episodes is used up. Otherwise
             windows of `steps` count no episodes: right where every step is rewarded (CartPole), since a quota that
             early ends use up would leave little to learn from.
+        expected_reward: learn from what an action pays on average instead of what was drawn, where the environment
+            says so: the same gradient on average, with less noise. The policy still perceives what was drawn.
+        curriculum: share of the annealing over which trials grow from a tenth to their whole length.
         lifespan: windows of `steps` that a trial lasts at most; gradients reach back to the start of a window.
-        width: units of the recurrent memory.
+        width: units of the memory.
         hidden: widths of the layers between memory and heads.
         lambda_: trace decay of the advantages.
         clip: how far the ratio to the acting policy may move the surrogate.
@@ -36,14 +53,21 @@ class RL2(Algorithm):
     """
 
     name: ClassVar[str] = "rl2"
-    summary: ClassVar[str] = "a recurrent policy that learns in its memory, across the episodes of a trial"
+    summary: ClassVar[str] = "a policy that learns in its memory, across the episodes of a trial"
 
     tasks: int = 256
     adaptations: int = 0
     envs: int = 1
     meta_lr: float = 1e-3
     max_gradient_norm: float = 0.5
+    memory: Literal["gru", "lstm", "linear", "attention", "belief", "none"] = "gru"
+    layers: int = 1
+    window: int = 0
+    knows_task: bool = False
+    separate: bool = False
     across_episodes: bool = True
+    expected_reward: bool = False
+    curriculum: float = 0.0
     lifespan: int = 1
     width: int = 64
     hidden: tuple[int, ...] = ()
@@ -62,12 +86,41 @@ class RL2(Algorithm):
         super().__post_init__()
         if self.adaptations != 0:
             raise ValueError(f"adaptations of rl2 is {self.adaptations}; it must be 0: its memory is what adapts")
+        if self.memory == "attention" and self.width % 4:
+            raise ValueError(f"width of rl2 is {self.width}; attention has 4 heads: choose {-(-self.width // 4) * 4}")
+        if self.curriculum and (self.anneal == 0 or self.lifespan > 1):
+            rule = "it is a share of the annealing of trials in one window: choose anneal=-1 and lifespan=1"
+            raise ValueError(f"curriculum of rl2 is {self.curriculum}; {rule}")
+
+    def refuses(self, environment: Environment) -> str | None:
+        if self.memory == "belief" and environment.belief() is None:
+            return "its posterior is not known: choose another memory"
+        if self.expected_reward and not _says_expected_reward(environment):
+            return "it does not say what an action pays on average: leave expected_reward off"
+        return None
 
     def lifetime(self, environment: Environment) -> Lifetime:
-        policy = gru_policy(environment, self.width, self.hidden)
+        environment = with_task_in_view(environment) if self.knows_task else environment
+        policy = self.policy(environment)
         steps, quota = self.rollout_steps(environment, environment.trial_episodes)
         quota = environment.trial_episodes if self.across_episodes else quota
         return Lifetime(environment, policy, frozen(policy.init), 0, self.envs, steps, quota, fresh=self.lifespan == 1)
+
+    def policy(self, environment: Environment, *, forgets: bool = False) -> Policy:
+        """What acts; with its memory erased after each episode if it `forgets`."""
+        return memory_policy(
+            environment,
+            lambda inputs: self.remember(environment, inputs),
+            self.hidden,
+            forgets=forgets,
+            separate=self.separate,
+        )
+
+    def remember(self, environment: Environment, inputs: int) -> Memory:
+        """The memory of a policy in that environment."""
+        belief = environment.belief() if self.memory == "belief" else None
+        window = self.window or self.rollout_steps(environment, environment.trial_episodes)[0]
+        return belief or make_memory(self.memory, inputs, self.width, self.layers, window)
 
     def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
         return ppo(
@@ -78,8 +131,26 @@ class RL2(Algorithm):
             value_weight=self.value_weight,
             entropy=self.entropy * entropy_share,
             trial=self.across_episodes,
-            reward=per_step(self.gamma, lifetime.steps),
+            reward=per_step(
+                self.gamma, lifetime.steps, lambda seen: seen.expected_reward if self.expected_reward else seen.reward
+            ),
         )
+
+    def judged(self, lifetime: Lifetime, remaining: Array) -> Objective:
+        objective = super().judged(lifetime, remaining)
+        if not self.curriculum:
+            return objective
+        return growing(objective, lifetime.steps, (1.0 - remaining) / self.curriculum)
 
     def relives(self) -> Epochs:
         return Epochs(self.epochs, self.minibatches)
+
+
+def _says_expected_reward(environment: Environment) -> bool:
+    def one() -> object:
+        key = jax.random.key(0)
+        task = environment.draw_task(key, "train")
+        action = jnp.zeros(environment.action_space.shape, environment.action_space.dtype)
+        return environment.step(key, environment.reset(key, task)[1], action, task).info
+
+    return "expected_reward" in jax.eval_shape(one)

@@ -27,6 +27,13 @@ class Epochs(NamedTuple):
     minibatches: int = 1
 
 
+class Companion(NamedTuple):
+    """What learns from the same lives by an objective of its own, after φ has moved by the first."""
+
+    init: Callable[[Tree], Tree]  # φ -> what it remembers
+    learn: Callable[[Tree, Tree, Experience, Key, Reduce], tuple[Tree, Tree, Info]]  # φ, memory, record, key, reduce
+
+
 class Plan(NamedTuple):
     """What stays the same in a meta-step."""
 
@@ -46,6 +53,7 @@ def backprop(
     *,
     epochs: Epochs = Epochs(),  # noqa: B008
     target: Array | float | None = None,
+    companion: Companion | None = None,
     lifespan: int = 1,
     chunk: int | None = None,
     split: Split = "train",
@@ -59,16 +67,20 @@ def backprop(
 
     A `target` adds the penalty η E[KL(π_b ‖ π_{θ_k})] of the policies before adaptation. After each meta-step η is
     halved where the divergence fell short of target / 1.5, doubled where it exceeded 1.5 target (ProMP: Rothfuss et al.
-    2019, arXiv:1810.06784, after Schulman et al. 2017, arXiv:1707.06347, §4).
+    2019, arXiv:1810.06784, after Schulman et al. 2017, arXiv:1707.06347, §4). A `companion` learns from the same lives.
     """
 
     def init(meta_params: Tree) -> Tree:
         memory = optimiser.init(meta_params)
+        if companion is not None:
+            return memory, companion.init(meta_params)
         return memory if target is None else (memory, jnp.float32(FIRST_PENALTY))
 
     def improve(outer: Outer, lives: Life, key: Key, reduce: Reduce) -> Any:
         judged = objective(outer.step)
         plan = Plan(lifetime, judged, chunk, reduce, optimiser, epochs)
+        if companion is not None:
+            return _accompanied(plan, companion, outer, lives, key)
         if target is not None:
             return _hold_on(plan, target, outer, lives, key)
         in_one = epochs == Epochs() and not lifetime.learner.shared and not judged.hindsight
@@ -133,6 +145,17 @@ def _several_epochs(plan: Plan, outer: Outer, lives: Life, key: Key) -> Any:
     after, past, info = credited_lives(plan, outer.meta_params, lives)
     outer, progress = _relive(plan, outer, lives, past, key)
     return outer, after, jax.tree.map(jnp.mean, {**info, **progress})
+
+
+def _accompanied(plan: Plan, companion: Companion, outer: Outer, lives: Life, key: Key) -> Any:
+    """`_several_epochs`, and then the companion on the same record."""
+    meta_params, (memory, own), step = outer
+    relive_key, own_key = jax.random.split(key)
+    after, past, info = credited_lives(plan, meta_params, lives)
+    outer, progress = _relive(plan, Outer(meta_params, memory, step), lives, past, relive_key)
+    meta_params, own, more = companion.learn(outer.meta_params, own, past, own_key, plan.reduce)
+    outer = Outer(meta_params, (outer.optimiser, own), step)
+    return outer, after, jax.tree.map(jnp.mean, {**info, **progress, **more})
 
 
 def _hold_on(plan: Plan, target: Array | float, outer: Outer, lives: Life, key: Key) -> Any:

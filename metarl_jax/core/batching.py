@@ -95,3 +95,17 @@ def across_devices(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[
     return jax.shard_map(
         local, mesh=mesh, in_specs=(everywhere, divided), out_specs=(everywhere, divided), check_vma=False
     )
+
+
+def gathered(mesh: Mesh | None, tree: Tree) -> Tree:
+    """Within `across_devices`: the shares [N / D, ...] of all devices, [N, ...]."""
+    return tree if mesh is None else jax.lax.all_gather(tree, AXIS, tiled=True)
+
+
+def share(mesh: Mesh | None, tree: Tree) -> Tree:
+    """Within `across_devices`: this device's part of what all have [N, ...]; the whole where it cannot be divided."""
+    total = jax.tree.leaves(tree)[0].shape[0]
+    if mesh is None or total % mesh.shape[AXIS]:
+        return tree
+    here, parts = jax.lax.axis_index(AXIS), mesh.shape[AXIS]
+    return jax.tree.map(lambda x: x.reshape(parts, total // parts, *x.shape[1:])[here], tree)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.core.memory import Memory
 from metarl_jax.core.types import SPLITS, Array, Key, Split, Step, Tree
 
 HELD_OUT_SHARE = 8  # one task in eight belongs to the test split
@@ -76,6 +77,10 @@ class Environment:
     def trial_episodes(self) -> int:
         """How many episodes of one task make a trial, the quota of every held-out evaluation."""
         raise NotImplementedError
+
+    def belief(self) -> Memory | None:
+        """The posterior over tasks, exact, as a memory of what a policy perceives; None where there is none."""
+        return None
 
     def reset(self, key: Key, task: Tree) -> tuple[Array, Tree]:
         """Start an episode of `task`: the observation [O] and the state."""

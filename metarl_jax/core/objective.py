@@ -73,6 +73,20 @@ def pull(loss: Loss) -> Objective:
     return Objective(loss, distance)
 
 
+def growing(objective: Objective, steps: int, progress: Array) -> Objective:
+    """Let only the first steps of a rollout count: a tenth of them at first, all `steps` when `progress` reaches 1."""
+    loss = objective.loss
+    count = jnp.ceil(steps * jnp.clip(progress, 0.1, 1.0))
+
+    def credit(seen: Experience) -> Experience:
+        clock = jnp.arange(steps)[:, None]
+        weight = seen.weight * (clock < count)
+        return loss.credit(seen._replace(weight=weight, final=seen.final | (clock == count - 1)))
+
+    shortened = loss._replace(credit=credit)
+    return objective._replace(loss=shortened, last=_of_agent(shortened))
+
+
 def divergence(policy: Policy, agent: Agent, seen: Experience) -> Array:
     """How far an agent is from the one that acted, E[ KL(π_b ‖ π_θ) ], over the steps that count."""
     now = replay(policy, agent.params, seen).distribution

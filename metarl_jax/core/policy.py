@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from metarl_jax.core.distributions import Distribution, distribution_of
 from metarl_jax.core.environment import Discrete, Environment
-from metarl_jax.core.networks import gru_cell, mlp
+from metarl_jax.core.memory import Memory, beside
+from metarl_jax.core.networks import mlp
 from metarl_jax.core.types import Array, Key, Output, Timestep, Tree
 
 
@@ -17,7 +18,7 @@ class Policy(NamedTuple):
     """A policy as data. Whoever acts and whoever replays calls the same functions, so memory resets agree.
 
     `apply` takes one timestep with any leading axes; `unroll` takes [T, ...] and is what a replay differentiates:
-    one batched call where there is no memory, a scan over nothing but the recurrence where there is.
+    one batched call where there is no memory, a loop over nothing but the recurrence where there is.
     """
 
     init: Callable[[Key], Tree]
@@ -28,6 +29,8 @@ class Policy(NamedTuple):
     critic: bool  # whether `value` means anything
     has_memory: bool = False
     forgets: bool = True  # memory restarts with each episode; otherwise it lasts the whole trial
+    trail: Callable[[Tree], Tree] = lambda memory: ()  # memory -> what is recorded of it after a step
+    at: Callable[[Tree, Tree, Array], Tree] = lambda start, trail, time: ()  # start, trail [T, E, ...], [E] -> memory
 
 
 def mlp_policy(
@@ -84,59 +87,90 @@ def mlp_policy(
     )
 
 
-def gru_policy(
-    environment: Environment, width: int = 64, hidden: Sequence[int] = (), *, forgets: bool = False
-) -> Policy:
-    """A recurrent actor-critic that perceives its last action, its last reward and the starts of episodes.
+class Perception(NamedTuple):
+    """What a memory is told: [observation, last action (one-hot), last reward, whether an episode begins]."""
 
-    The heads read the memory beside the inputs, so what is visible needs no detour through the recurrence.
+    size: int
+    features: Callable[[Timestep], Array]  # [...] -> [..., size]
+    keep: Callable[[Timestep], Array]  # [...] -> [..., 1], 0 where the past is to be forgotten
+
+
+def perception(environment: Environment, forgets: bool = False) -> Perception:
+    """The perception of an environment; one that `forgets` starts anew with each episode."""
+    size, discrete = distribution_of(environment.action_space).size, isinstance(environment.action_space, Discrete)
+
+    def keep(timestep: Timestep) -> Array:
+        first = timestep.first[..., None]
+        return 1.0 - first if forgets else jnp.ones(first.shape)
+
+    def features(timestep: Timestep) -> Array:
+        action, reward = timestep.previous_action, timestep.previous_reward[..., None]
+        action = jax.nn.one_hot(action, size) if discrete else action
+        last = jnp.concatenate([action, reward], axis=-1) * keep(timestep)
+        return jnp.concatenate([timestep.observation, last, timestep.first[..., None].astype(last.dtype)], axis=-1)
+
+    return Perception(environment.observation_space.shape[0] + size + 2, features, keep)
+
+
+def memory_policy(
+    environment: Environment,
+    remember: Callable[[int], Memory],
+    hidden: Sequence[int] = (),
+    *,
+    forgets: bool = False,
+    separate: bool = False,
+) -> Policy:
+    """An actor-critic with a memory of what its `Perception` tells.
+
+    `remember` makes a memory of that many inputs. The heads read it beside the inputs, so that what is visible needs no
+    detour through the memory; beside the observation alone, if the memory is `sufficient`. With `separate` the critic
+    has a memory of its own.
     """
     distribution = distribution_of(environment.action_space)
     discrete = isinstance(environment.action_space, Discrete)
-    inputs = environment.observation_space.shape[0] + distribution.size + 2
-    cell = gru_cell(inputs, width)
-    actor = mlp(width + inputs, hidden, distribution.size, head_scale=0.01)
-    value = mlp(width + inputs, hidden, 1)
+    perceive = perception(environment, forgets)
+    memory = remember(perceive.size)
+    width, sufficient = memory.width, memory.sufficient
+    inputs = width + (environment.observation_space.shape[0] if sufficient else perceive.size)
+    memory = beside([memory, remember(perceive.size)]) if separate else memory
+    actor = mlp(inputs, hidden, distribution.size, head_scale=0.01)
+    value = mlp(inputs, hidden, 1)
 
     def init(key: Key) -> Tree:
-        cell_key, actor_key, critic_key = jax.random.split(key, 3)
-        params = {"cell": cell.init(cell_key), "actor": actor.init(actor_key), "critic": value.init(critic_key)}
+        memory_key, actor_key, critic_key = jax.random.split(key, 3)
+        params = {"memory": memory.init(memory_key), "actor": actor.init(actor_key), "critic": value.init(critic_key)}
         return params if discrete else {**params, "log_std": jnp.full(distribution.size, _initial_log_std(environment))}
 
-    def initial_memory(shape: tuple[int, ...]) -> Array:
-        return jnp.zeros((*shape, width))
-
-    def perceive(timestep: Timestep) -> Array:
-        action = timestep.previous_action
-        action = jax.nn.one_hot(action, distribution.size) if discrete else action
-        acted = ~timestep.first[..., None] if forgets else jnp.ones_like(timestep.first)[..., None]
-        last = jnp.concatenate([action * acted, (timestep.previous_reward[..., None]) * acted], axis=-1)
-        return jnp.concatenate([timestep.observation, last, timestep.first[..., None].astype(last.dtype)], axis=-1)
-
-    def recall(memory: Array, first: Array) -> Array:
-        return jnp.where(first[..., None], 0.0, memory) if forgets else memory
-
-    def read(params: Tree, memory: Array, features: Array) -> Output:
-        both = jnp.concatenate([memory, features], axis=-1)
-        head = actor.apply(params["actor"], both)
-        estimate = value.apply(params["critic"], both)[..., 0]
+    def read(params: Tree, said: Array, timestep: Timestep, features: Array) -> Output:
+        seen = timestep.observation if sufficient else features
+        acting = jnp.concatenate([said[..., :width], seen], axis=-1)
+        judging = jnp.concatenate([said[..., width:], seen], axis=-1) if separate else acting
+        head = actor.apply(params["actor"], acting)
+        estimate = value.apply(params["critic"], judging)[..., 0]
         return Output(head if discrete else (head, jnp.broadcast_to(params["log_std"], head.shape)), estimate)
 
-    def apply(params: Tree, memory: Array, timestep: Timestep) -> tuple[Array, Output]:
-        features = perceive(timestep)
-        gates = cell.project(params["cell"], features)
-        memory = cell.advance(params["cell"], recall(memory, timestep.first), gates)
-        return memory, read(params, memory, features)
+    def apply(params: Tree, state: Tree, timestep: Timestep) -> tuple[Tree, Output]:
+        features = perceive.features(timestep)
+        state, said = memory.step(params["memory"], state, features, perceive.keep(timestep))
+        return state, read(params, said, timestep, features)
 
-    def unroll(params: Tree, memory: Array, timesteps: Timestep) -> Output:
-        features = perceive(timesteps)  # [T, ..., I]
-        gates = cell.project(params["cell"], features)
+    def unroll(params: Tree, state: Tree, timesteps: Timestep) -> Output:
+        features = perceive.features(timesteps)  # [T, ..., I]
+        said = memory.unroll(params["memory"], state, features, perceive.keep(timesteps))
+        return read(params, said, timesteps, features)
 
-        keep = 1.0 - timesteps.first[..., None] if forgets else jnp.ones((*timesteps.first.shape, 1))
-        memories = cell.unroll(params["cell"], memory, gates, keep)
-        return read(params, memories, features)
-
-    return Policy(init, initial_memory, apply, unroll, distribution, critic=True, has_memory=True, forgets=forgets)
+    return Policy(
+        init,
+        memory.blank,
+        apply,
+        unroll,
+        distribution,
+        critic=True,
+        has_memory=width > 0,
+        forgets=forgets,
+        trail=memory.trail,
+        at=memory.at,
+    )
 
 
 def random_policy(environment: Environment) -> Policy:

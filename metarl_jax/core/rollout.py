@@ -77,16 +77,17 @@ def rollout(
             next_observation=step.observation,
             memory=(),
             distribution=output.distribution,
+            expected_reward=step.info.get("expected_reward", ()),
         )
         after = Scene(successor, step.state, memory, episodes)
         if quota != 1:
             after = _restart(environment, policy, reset_key, task, done, step, after)
-        return after, (record, memory)
+        return after, (record, policy.trail(memory))
 
-    after, (experience, memories) = jax.lax.scan(act, scene, jax.random.split(key, steps))
+    after, (experience, trail) = jax.lax.scan(act, scene, jax.random.split(key, steps))
     experience = experience._replace(memory=scene.memory)
     if policy.critic and policy.has_memory:
-        experience = experience._replace(next_value=_look_ahead(policy, params, experience, memories))
+        experience = experience._replace(next_value=_look_ahead(policy, params, experience, trail))
     elif policy.critic:
         experience = revalue(policy, params, experience)
     return after, jax.lax.stop_gradient(experience)
@@ -109,8 +110,8 @@ def revalue(policy: Policy, params: Tree, experience: Experience) -> Experience:
     return experience._replace(value=value, next_value=policy.unroll(params, (), after).value)
 
 
-def _look_ahead(policy: Policy, params: Tree, experience: Experience, memories: Tree) -> Array:
-    """The values [T, E] of the true next observations, given the memories [T, E, ...] after each step.
+def _look_ahead(policy: Policy, params: Tree, experience: Experience, trail: Tree) -> Array:
+    """The values [T, E] of the true next observations, given the trail [T, E, ...] of the memory.
 
     Inside an episode it is the value of the next step. Only where the clock ended an episode, and where the record
     ends, is the policy asked again: one step of every environment at a time, until none is left.
@@ -123,7 +124,8 @@ def _look_ahead(policy: Policy, params: Tree, experience: Experience, memories: 
     def ask(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         values, pending = carry
         time = jnp.argmax(pending, axis=0)  # [E] the first of each
-        memory, timestep = jax.tree.map(lambda x: x[time, jnp.arange(envs)], (memories, successor))
+        memory = policy.at(experience.memory, trail, time)
+        timestep = jax.tree.map(lambda x: x[time, jnp.arange(envs)], successor)
         answer = policy.apply(params, memory, timestep)[1].value
         now = jnp.arange(steps)[:, None] == time
         return jnp.where(now & pending, answer, values), pending & ~now

@@ -58,6 +58,7 @@ class Experience(NamedTuple):
     next_observation: Array  # [T, E, O] the true one, before any reset
     memory: Tree  # [E, ...] at the first timestep
     distribution: Tree = ()  # [T, E, ...] that the actions were drawn from
+    expected_reward: Tree = ()  # [T, E] what the actions pay on average, where the environment says so
     advantage: Tree = None  # [T, E] once a loss's `credit` has filled it in
     target: Tree = None  # [T, E] what the value is regressed on
     hindsight: Tree = None  # [T, E] what came after the adaptation to this record was worth

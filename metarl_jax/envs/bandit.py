@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.environment import Box, Discrete, Environment, check_choice, check_least
+from metarl_jax.core.memory import Memory, recursive
 from metarl_jax.core.types import Array, Key, Split, Step
 
 GAP = {"bernoulli": 0.3, "gaussian": 1.0}  # by how much the one good arm of an extrapolation task pays more
@@ -88,6 +89,23 @@ class Bandit(SlotMachines):
     @property
     def action_space(self) -> Discrete:
         return Discrete(self.arms)
+
+    def belief(self) -> Memory | None:
+        """The posterior under U[0, 1]: what each arm pays on average, how often it was pulled, [2 k]; bernoulli only.
+
+        With s successes and f failures an arm is Beta(1 + s, 1 + f), of mean (1 + s) / (2 + s + f).
+        """
+        if self.rewards != "bernoulli":
+            return None
+
+        def step(counts: Array, inputs: Array, keep: Array) -> tuple[Array, Array]:
+            action, reward, first = inputs[..., 1:-2], inputs[..., -2:-1], inputs[..., -1:]
+            pulled = jnp.stack([action * reward, action * (1 - reward)], axis=-2) * (1 - first)[..., None]
+            counts = counts * keep[..., None] + pulled  # [..., 2, k] successes and failures
+            total = jnp.sum(counts, axis=-2)
+            return counts, jnp.concatenate([(1 + counts[..., 0, :]) / (2 + total), total / self.pulls], axis=-1)
+
+        return recursive(lambda shape: jnp.zeros((*shape, 2, self.arms)), step, 2 * self.arms)
 
     def pay(self, key: Key, mean: Array) -> Array:
         return super().pay(key, mean) if self.rewards == "bernoulli" else mean + jax.random.normal(key)

@@ -1,13 +1,16 @@
 """A grid with a hidden goal (Zintgraf et al. 2020, VariBAD, ICLR, section 5.1)."""
 
 import dataclasses
+import functools
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from metarl_jax.core.environment import check_least
+from metarl_jax.core.memory import Memory, recursive
 from metarl_jax.core.types import Array, Key, Split, Step
-from metarl_jax.envs.grid import Grid, Place, pick, see, walk
+from metarl_jax.envs.grid import MOVES, Grid, Place, pick, see, walk
 
 CORNER = 2  # no goal lies in the CORNER x CORNER cells around the start
 EXTRA = 2  # the boards of the extrapolation split are this much larger
@@ -75,6 +78,33 @@ class GridNavi(Grid):
     def withholds(self) -> bool:
         """No: the goals are too few."""
         return False
+
+    def belief(self) -> Memory:
+        """The chance that the goal is in each cell of the board of training, row by row, [side^2].
+
+        Goals are alike before anything is seen; a step that pays leaves one, a step that does not rules one out.
+        """
+        inside = np.zeros((self.side, self.side), np.float32)
+        inside[tuple(np.transpose(cells_between(CORNER, self.side)))] = 1.0
+
+        def blank(shape: tuple[int, ...]) -> tuple[Array, Array]:
+            return jnp.broadcast_to(inside.ravel(), (*shape, self.side**2)), jnp.zeros((*shape, 2), jnp.int32)
+
+        @functools.partial(jnp.vectorize, signature="(g),(p),(i),(k)->(g),(p)")
+        def update(possible: Array, place: Array, inputs: Array, keep: Array) -> tuple[Array, Array]:
+            row, column, action, reward, _ = jnp.split(inputs, np.cumsum([self.capacity] * 2 + [len(MOVES), 1]))
+            landed = walk(place, jnp.argmax(action), self.side)
+            here = see(landed[0] * self.side + landed[1], self.side**2)
+            paid = reward * keep  # nothing where nothing was done yet
+            evidence = jnp.where(paid > 0, here, jnp.where(paid < 0, 1.0 - here, 1.0))
+            possible = jnp.where(keep > 0, possible, inside.ravel()) * evidence
+            return possible, jnp.stack([jnp.argmax(row), jnp.argmax(column)]).astype(jnp.int32)
+
+        def step(memory: tuple[Array, Array], inputs: Array, keep: Array) -> tuple[tuple[Array, Array], Array]:
+            possible, place = update(*memory, inputs, keep)
+            return (possible, place), possible / jnp.maximum(jnp.sum(possible, axis=-1, keepdims=True), 1.0)
+
+        return recursive(blank, step, self.side**2)
 
     def draw_task(self, key: Key, split: Split) -> GridNaviTask:
         inner, side = (self.side, self.capacity) if split == "extrapolation" else (CORNER, self.side)

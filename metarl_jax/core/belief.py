@@ -1,0 +1,218 @@
+"""Beliefs about the task: a latent m, a memory that infers it, decoders that explain a trial by it, and their ELBO.
+
+    q_t(m) = N(μ_t, σ_t²),  (μ_t, σ_t) = f(all that was perceived up to t)
+    ELBO_t = E_{m ~ q_t} [ Σ_i log p(r_i | m, s_i, a_i, s_{i+1}) + log p(s_{i+1} | m, s_i, a_i) ] − β KL(q_t ‖ q_{t−1})
+
+where i runs over the whole trial, past and future, and q_{−1} = N(0, 1) (Zintgraf et al. 2020, VariBAD,
+arXiv:1910.08348, eq. 4-9).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from metarl_jax.core.backprop import Companion
+from metarl_jax.core.batching import Reduce, gathered, share
+from metarl_jax.core.environment import Discrete, Environment
+from metarl_jax.core.lifetime import Lifetime, begin_lifetime, first_rollout
+from metarl_jax.core.losses import weighted_mean
+from metarl_jax.core.memory import Memory
+from metarl_jax.core.meta import Info
+from metarl_jax.core.networks import dense, mlp
+from metarl_jax.core.policy import perception
+from metarl_jax.core.types import Array, Experience, Key, Timestep, Tree
+
+RewardModel = Literal["gaussian", "bernoulli"]
+
+
+def inferred(memory: Memory, latent: int) -> Memory:
+    """What a memory believes, [μ, log σ²] [..., 2 L]."""
+    heads = dense(memory.width, 2 * latent)
+
+    def init(key: Key) -> Tree:
+        memory_key, heads_key = jax.random.split(key)
+        return {"memory": memory.init(memory_key), "posterior": heads.init(heads_key)}
+
+    def step(params: Tree, state: Tree, inputs: Array, keep: Array) -> tuple[Tree, Array]:
+        state, said = memory.step(params["memory"], state, inputs, keep)
+        return state, heads.apply(params["posterior"], said)
+
+    def unroll(params: Tree, state: Tree, inputs: Array, keep: Array) -> Array:
+        return heads.apply(params["posterior"], memory.unroll(params["memory"], state, inputs, keep))
+
+    return memory._replace(init=init, step=step, unroll=unroll, width=2 * latent, sufficient=True)
+
+
+def detached(memory: Memory) -> Memory:
+    """The same memory, which whoever reads it does not change."""
+
+    def step(params: Tree, state: Tree, inputs: Array, keep: Array) -> tuple[Tree, Array]:
+        return memory.step(jax.lax.stop_gradient(params), state, inputs, keep)
+
+    def unroll(params: Tree, state: Tree, inputs: Array, keep: Array) -> Array:
+        return memory.unroll(jax.lax.stop_gradient(params), state, inputs, keep)
+
+    return memory._replace(step=step, unroll=unroll)
+
+
+class Trials(NamedTuple):
+    """What the ELBO reads of trials."""
+
+    timestep: Timestep  # [T, E, ...]
+    action: Array  # [T, E, ...]
+    reward: Array  # [T, E]
+    next_observation: Array  # [T, E, O]
+    weight: Array  # [T, E]
+
+
+class Inference(NamedTuple):
+    """A model of the task: the decoders' parameters, and the negative ELBO of trials."""
+
+    init: Callable[[Key], Tree]
+    loss: Callable[[Tree, Tree, Trials, Key], tuple[Array, Info]]  # memory's and decoders' parameters, [T, E], key
+
+
+def inference(
+    environment: Environment,
+    belief: Memory,
+    hidden: Sequence[int],
+    *,
+    rewards: RewardModel = "gaussian",
+    states: bool = False,
+    divergence: Array | float = 0.1,
+    beliefs: int = 0,
+) -> Inference:
+    """The negative ELBO, a mean over the steps t of a trial, and the decoders that it trains along.
+
+    Args:
+        environment: where the trials were lived.
+        belief: the memory that infers the latent.
+        hidden: widths of the decoders' layers.
+        rewards: the law of a reward, normal of variance 1, or (bernoulli) of whether it is positive.
+        states: decode what follows a step too, not only what it pays.
+        divergence: β.
+        beliefs: steps t of a trial whose ELBO is taken, drawn at random; 0 for all.
+    """
+    perceive, latent = perception(environment), belief.width // 2
+    space, observed = environment.action_space, environment.observation_space.shape[0]
+    acted = perceive.size - observed - 2
+    pays = mlp(latent + 2 * observed + acted, hidden, 1, activation=jax.nn.relu)
+    follows = mlp(latent + observed + acted, hidden, observed, activation=jax.nn.relu)
+
+    def init(key: Key) -> Tree:
+        reward_key, state_key = jax.random.split(key)
+        params = {"reward": pays.init(reward_key)}
+        return params | {"state": follows.init(state_key)} if states else params
+
+    def error(params: Tree, latents: Array, trials: Trials) -> Array:
+        """−log p of each step [T, E] given the latents [R, E, L], but for a constant: [R, T, E]."""
+        action = jax.nn.one_hot(trials.action, acted) if isinstance(space, Discrete) else trials.action
+        before = _joined(latents, jnp.concatenate([trials.timestep.observation, action], axis=-1))
+        after = jnp.broadcast_to(trials.next_observation, (*before.shape[:-1], observed))
+        paid = pays.apply(params["reward"], jnp.concatenate([before, after], axis=-1))[..., 0]
+        if rewards == "bernoulli":
+            total = optax.sigmoid_binary_cross_entropy(paid, (trials.reward > 0).astype(paid.dtype))
+        else:
+            total = 0.5 * (paid - trials.reward) ** 2
+        if states:
+            total += 0.5 * jnp.sum((follows.apply(params["state"], before) - after) ** 2, axis=-1)
+        return total
+
+    def loss(memory: Tree, decoders: Tree, trials: Trials, key: Key) -> tuple[Array, Info]:
+        features, keep = perceive.features(trials.timestep), perceive.keep(trials.timestep)
+        steps, envs = trials.reward.shape
+        said = belief.unroll(memory, belief.blank((envs,)), features, keep)
+        moved = weighted_mean(_divergences(said, latent), trials.weight)
+        time_key, noise_key = jax.random.split(key)
+        times = jax.random.choice(time_key, steps, (beliefs,), replace=False) if beliefs else jnp.arange(steps)
+        mean, log_variance = jnp.split(said[times], 2, axis=-1)  # [R, E, L]
+        latents = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(noise_key, mean.shape)
+        unexplained = jnp.sum(error(decoders, latents, trials) * trials.weight, axis=1)  # [R, E]
+        unexplained = weighted_mean(unexplained, trials.weight[times])
+        return unexplained + divergence * moved, {"unexplained": unexplained, "divergence": moved}
+
+    return Inference(init, loss)
+
+
+def _joined(latents: Array, seen: Array) -> Array:
+    """Each latent [R, E, L] beside each step [T, E, S]: [R, T, E, L + S]."""
+    shape = (latents.shape[0], seen.shape[0], latents.shape[1])
+    left = jnp.broadcast_to(latents[:, None], (*shape, latents.shape[-1]))
+    return jnp.concatenate([left, jnp.broadcast_to(seen, (*shape, seen.shape[-1]))], axis=-1)
+
+
+def _divergences(said: Array, latent: int) -> Array:
+    """KL(q_t ‖ q_{t−1}) [T, E], from N(0, 1) on."""
+    before = jnp.concatenate([jnp.zeros_like(said[:1]), said[:-1]])
+    (mean, log_variance), (old_mean, old_log_variance) = (jnp.split(x, 2, axis=-1) for x in (said, before))
+    ratio = jnp.exp(log_variance - old_log_variance)
+    distance = (mean - old_mean) ** 2 * jnp.exp(-old_log_variance)
+    return 0.5 * jnp.sum(ratio + distance - 1.0 - log_variance + old_log_variance, axis=-1)
+
+
+class Kept(NamedTuple):
+    """What learning to explain trials remembers."""
+
+    optimiser: Tree
+    trials: Trials  # [B, T, ...] the latest, in a ring
+    total: Array  # [] trials seen so far
+
+
+def explaining(
+    model: Inference,
+    optimiser: optax.GradientTransformation,
+    lifetime: Lifetime,
+    *,
+    kept: int,
+    trials: int,
+    updates: int,
+    mesh: Mesh | None = None,
+) -> Companion:
+    """Learn to explain trials: `updates` steps on the ELBO of `trials` drawn from the `kept` latest."""
+
+    def init(meta_params: Tree) -> Kept:
+        def live(key: Key) -> Trials:
+            state = begin_lifetime(lifetime, meta_params, lifetime.environment.draw_task(key, "train"), key)
+            return _each(first_rollout(lifetime, state, key)[1])
+
+        shapes = jax.eval_shape(live, jax.random.key(0))
+        blank = jax.tree.map(lambda x: jnp.zeros((kept, *x.shape[1:]), x.dtype), shapes)
+        return Kept(optimiser.init(_explained_by(meta_params)), blank, jnp.int32(0))
+
+    def learn(meta_params: Tree, own: Kept, past: Experience, key: Key, reduce: Reduce) -> tuple[Tree, Kept, Info]:
+        fresh = gathered(mesh, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.vmap(_each)(past)))
+        places = (own.total + jnp.arange(fresh.reward.shape[0])) % kept
+        ring = jax.tree.map(lambda old, new: old.at[places].set(new), own.trials, fresh)
+        total = own.total + fresh.reward.shape[0]
+
+        def update(carry: tuple[Tree, Tree], key: Key) -> tuple[tuple[Tree, Tree], Info]:
+            params, memory = carry
+            draw_key, loss_key = jax.random.split(key)
+            rows = jax.random.randint(draw_key, (trials,), 0, jnp.minimum(total, kept))
+            batch = share(mesh, jax.tree.map(lambda x: x[rows], ring))
+            batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, E, ...]
+            loss = lambda params: model.loss(params["memory"], params["decoders"], batch, loss_key)  # noqa: E731
+            slope, info = reduce(jax.grad(loss, has_aux=True)(params))
+            change, memory = optimiser.update(slope, memory, params)
+            return (optax.apply_updates(params, change), memory), info
+
+        start = (_explained_by(meta_params), own.optimiser)
+        (params, memory), info = jax.lax.scan(update, start, jax.random.split(key, updates))
+        return meta_params | params, Kept(memory, ring, total), info
+
+    return Companion(init, learn)
+
+
+def _each(past: Experience) -> Trials:
+    """The trials of a life of one rollout [1, T, E, ...], one by one [E, T, ...]."""
+    trials = Trials(past.timestep, past.action, past.reward, past.next_observation, past.weight)
+    return jax.tree.map(lambda x: jnp.swapaxes(x[0], 0, 1), trials)
+
+
+def _explained_by(meta_params: Tree) -> Tree:
+    """The part of φ that explains trials."""
+    return {name: meta_params[name] for name in ("memory", "decoders")}

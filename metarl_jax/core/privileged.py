@@ -1,0 +1,51 @@
+"""Seeing what is hidden: the upper reference of agents that have to find it out."""
+
+import dataclasses
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.environment import Box, Environment
+from metarl_jax.core.types import Array, Key, Step, Tree
+
+
+def with_task_in_view(environment: Environment) -> Environment:
+    """The same environment, whose observations end with the numbers of the task; whole ones over their largest."""
+    return cast(Environment, _TaskInView(environment))
+
+
+@dataclasses.dataclass(frozen=True)
+class _TaskInView:
+    hidden: Environment
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.hidden, name)
+
+    @property
+    def observation_space(self) -> Box:
+        space = self.hidden.observation_space
+        task = jax.eval_shape(lambda: self.hidden.draw_task(jax.random.key(0), "train"))
+        ranges = [(0.0, 1.0) if _whole(like) else self.hidden.limits[name] for name, like in _numbers(task)]
+        low, high = min([space.low, *(r[0] for r in ranges)]), max([space.high, *(r[1] for r in ranges)])
+        return Box(low, high, (space.shape[0] + sum(like.size for _, like in _numbers(task)),))
+
+    def reset(self, key: Key, task: Tree) -> tuple[Array, Tree]:
+        observation, state = self.hidden.reset(key, task)
+        return self._informed(observation, task), state
+
+    def step(self, key: Key, state: Tree, action: Array, task: Tree) -> Step:
+        step = self.hidden.step(key, state, action, task)
+        return step._replace(observation=self._informed(step.observation, task))
+
+    def _informed(self, observation: Array, task: Tree) -> Array:
+        scaled = [jnp.ravel(x) / (self.hidden.limits[name][1] if _whole(x) else 1.0) for name, x in _numbers(task)]
+        return jnp.concatenate([observation, *(x.astype(observation.dtype) for x in scaled)])
+
+
+def _numbers(task: Any) -> list[tuple[str, Any]]:
+    return [(name, x) for name, x in task._asdict().items() if x is not None]
+
+
+def _whole(x: Any) -> bool:
+    return not jnp.issubdtype(x.dtype, jnp.floating)
