@@ -1,4 +1,4 @@
-"""CartPole with unknown physics: RL² by episode, MAML by gradient step, references beside.
+"""CartPole with unknown physics: memories by episode, gradients by step, references beside.
 
     python scripts/cartpole.py [--recipes mild+flip wide+flip scrambled maml ...] [--seeds 1] [--tasks 10000]
 
@@ -29,10 +29,14 @@ class Recipe(NamedTuple):
 WIDE = {"meta_steps": 4000, "epochs": 4, "meta_lr": 3e-3}
 SCRAMBLED = {"physics": "wide", "scrambled": True, "steps": 200, "episodes": 16}
 SHORT = {"steps": 200, "episodes": 1}
-MAML = {"adaptations": 3, "inner_lr": 0.3, "learned_rates": True, "meta_lr": 2e-3, "meta_steps": 300}
-UNMOVED = MAML | {"inner_lr": 0.0, "learned_rates": False}
+MAML = {"adaptations": 3, "inner_lr": 0.3, "meta_lr": 2e-3, "meta_steps": 300}
+UNMOVED = MAML | {"inner_lr": 0.0}
+MILD = {"physics": "mild", **SHORT}
 RECIPES = {
     "mild+flip": Recipe("rl2-gru", "mild+flip", "rl2", {}, {"physics": "mild"}),
+    "mild+flip-lstm": Recipe("rl2-lstm", "mild+flip", "rl2", {"memory": "lstm"}, {"physics": "mild"}),
+    "mild+flip-linear": Recipe("rl2-linear", "mild+flip", "rl2", {"memory": "linear"}, {"physics": "mild"}),
+    "mild+flip-attention": Recipe("rl2-attention", "mild+flip", "rl2", {"memory": "attention"}, {"physics": "mild"}),
     "wide+flip": Recipe("rl2-gru", "wide+flip", "rl2", WIDE, {"physics": "wide"}),
     "scrambled": Recipe(
         "rl2-gru",
@@ -50,10 +54,12 @@ RECIPES = {
         },
         SCRAMBLED,
     ),
-    "maml": Recipe("maml", "mild+flip", "maml", MAML, {"physics": "mild", **SHORT}),
+    "maml": Recipe("maml", "mild+flip", "maml", MAML, MILD),
+    "meta_sgd": Recipe("meta_sgd", "mild+flip", "meta_sgd", MAML, MILD),
+    "promp": Recipe("promp", "mild+flip", "promp", MAML | {"meta_lr": 1e-3, "meta_steps": 100}, MILD),
     # the control: the same pipeline, and no step is taken
-    "maml-without-steps": Recipe("maml-without-steps", "mild+flip", "maml", UNMOVED, {"physics": "mild", **SHORT}),
-    "scrambled-maml": Recipe("maml", "scrambled", "maml", MAML, SCRAMBLED | SHORT),
+    "maml-without-steps": Recipe("maml-without-steps", "mild+flip", "maml", UNMOVED, MILD),
+    "scrambled-meta_sgd": Recipe("meta_sgd", "scrambled", "meta_sgd", MAML, SCRAMBLED | SHORT),
     "scrambled-memoryless": Recipe("memoryless", "scrambled", "maml", UNMOVED | {"adaptations": 0}, SCRAMBLED | SHORT),
 }
 
@@ -64,7 +70,7 @@ def main() -> None:
     for name in given.recipes:
         recipe = RECIPES[name]
         runs = Runs("cartpole", name, recipe.algorithm, "cartpole", recipe.options, recipe.environment, given.seeds)
-        add = by_step if recipe.algorithm == "maml" else by_episode
+        add = by_episode if recipe.algorithm == "rl2" else by_step
         add(table, recipe, runs, given.tasks)
     write(merge(table, RESULTS), RESULTS)
 
@@ -79,7 +85,7 @@ def by_episode(table: Table, recipe: Recipe, runs: Runs, tasks: int) -> None:
 
 
 def by_step(table: Table, recipe: Recipe, runs: Runs, tasks: int) -> None:
-    """MAML's return after each gradient step, and that of a random network given the same experience."""
+    """The return after each gradient step, and that of a random network given the same experience."""
     runs.add(table, recipe.row, recipe.column, tasks, steps, kind="step", first=0)
     if recipe.row == "maml":
         runs.add_scratch(table, recipe.column, tasks, steps, kind="step")

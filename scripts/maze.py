@@ -1,17 +1,18 @@
 """Mazes of 7 x 7 cells: steps to the exit over the shortest path, attempt by attempt; 9 x 9 as extrapolation.
 
-    python scripts/maze.py [--seeds 1] [--tasks 10000]
+    python scripts/maze.py [--recipes rl2 maml ...] [--seeds 1] [--tasks 10000]
 
 Trains what is not trained yet (runs/maze/...; an interrupted run is resumed), evaluates on held-out mazes and writes
-benchmarks/results/maze.json.
+benchmarks/results/maze.json. A column is `7x7,attempt=k`, or `7x7,step=k` of learners that take a gradient step between
+rollouts of ten attempts. Recipes that are left out keep the rows that the file has.
 """
 
-import argparse
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
-from published import Measure, Runs, add_cells, write
+from published import Measure, Runs, add_cells, arguments, merge, write
 
 from metarl_jax.core.evaluation import Curve, random_curve
 from metarl_jax.experiment.curves import on_host
@@ -24,16 +25,34 @@ RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "maze.j
 LENGTHENED = 6500
 
 
+STEPS: dict[str, Any] = {"adaptations": 3, "inner_lr": 0.3, "meta_lr": 2e-3, "meta_steps": 300}
+RECIPES: dict[str, dict[str, Any]] = {
+    "rl2": {},
+    "maml": STEPS,
+    "meta_sgd": STEPS,
+    "promp": STEPS | {"meta_lr": 1e-3, "meta_steps": 100},
+}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--tasks", type=int, default=10_000)
-    arguments = parser.parse_args()
-    table = Table("maze", seeds=list(range(arguments.seeds)), tasks=arguments.tasks)
-    runs = Runs("maze", "7x7", "rl2", "maze", {}, {"size": 7}, arguments.seeds, LENGTHENED)
-    for column, split in (("7x7", "test"), ("9x9", "extrapolation")):
-        add_mazes(table, runs, column, split, arguments.tasks)
-    write(table, RESULTS)
+    given = arguments(__doc__, RECIPES, seeds=1, tasks=10_000)
+    for name in given.recipes:
+        table = Table("maze", seeds=list(range(given.seeds)), tasks=given.tasks)
+        if name == "rl2":
+            runs = Runs("maze", "7x7", "rl2", "maze", {}, {"size": 7}, given.seeds, LENGTHENED)
+            for column, split in (("7x7", "test"), ("9x9", "extrapolation")):
+                add_mazes(table, runs, column, split, given.tasks)
+        else:
+            runs = Runs("maze", f"7x7-{name}", name, "maze", RECIPES[name], {"size": 7, "episodes": 1}, given.seeds)
+            add_steps(table, runs, name, given.tasks)
+        write(merge(table, RESULTS), RESULTS)
+
+
+def add_steps(table: Table, runs: Runs, row: str, count: int) -> None:
+    """Steps of an attempt over the shortest path, and the share of attempts that get out, after each gradient step."""
+    shortest = np.asarray(jax.jit(jax.vmap(shortest_steps))(runs.tasks(count)), np.float64)
+    runs.add(table, row, "7x7", count, lambda curve: curve.lengths[:, :, 0] / shortest[:, None], kind="step", first=0)
+    runs.add(table, row, "7x7,success", count, lambda curve: curve.success[:, :, 0], kind="step", first=0)
 
 
 def add_mazes(table: Table, runs: Runs, column: str, split: str, count: int) -> None:

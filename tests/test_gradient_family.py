@@ -357,3 +357,13 @@ def test_every_combination_learns_or_says_why_not(estimator: str, inner_loss: st
         for a, b in zip(*map(jax.tree.leaves, (after.meta_params, state.meta_params)), strict=True)
     ]
     assert any(moved) or info["step_share"] == 0  # a trust region may refuse every step
+
+
+def test_advantages_over_their_own_mean_are_refused_where_there_is_one() -> None:
+    """Not where there are more, nor where a learned critic is what they are counted from."""
+    environment = make_environment("bandit", pulls=1)
+    with pytest.raises(ValueError, match="choose more envs"):
+        make("maml", envs=1).build(environment)
+    apart = {"normalise": False, "outer_normalise": False, "inner_loss": "actor_critic"}
+    make("maml", envs=1, **apart).build(environment)
+    make("maml", envs=2).build(environment)

@@ -160,6 +160,13 @@ class MAML(Algorithm):
             return "ppo has a surrogate of its own, with the curvature of lvc: choose lvc or another inner_loss"
         return None
 
+    def refuses(self, environment: Environment) -> str | None:
+        centred = self.normalise or self.outer_normalise or self.inner_loss == "reinforce"
+        if centred and self.envs * self.rollout_steps(environment)[0] == 1:
+            remedy = "choose more envs, or normalise and outer_normalise off and inner_loss=actor_critic"
+            return f"a rollout is one step, whose advantage over its own mean is 0; {remedy}"
+        return super().refuses(environment)
+
     @property
     def _curvature(self) -> float | None:
         return self.credit_decay if self.estimator == "loaded_dice" else ESTIMATORS[self.estimator].curvature

@@ -35,13 +35,15 @@ def evaluate(
     stride: int = 1,
     episodes: int | None = None,
     envs: int = 1,
+    expected: bool = False,
 ) -> Curve:
     """Adapt to each of `tasks` [N, ...] and report after 0, stride, 2 stride ... adaptations · stride turns.
 
     Every report is a trial of its own: `episodes` whole episodes (the environment's quota unless given) with blank
     memory, from which the agent's parameters do not learn. The numbers are means over `envs` such trials. `greedy`
     acts by the mode in the report; what is learned from is always sampled. Task i uses the i-th key, so a task's
-    result does not depend on the others.
+    result does not depend on the others. With `expected` a reward is what the action pays on average, where the
+    environment says so: the same return on average, with less noise.
     """
     episodes = episodes or lifetime.environment.trial_episodes
 
@@ -50,7 +52,7 @@ def evaluate(
         return state, None
 
     def report(state: LifetimeState, key: Key) -> Curve:
-        return trial(lifetime, state, key, episodes, envs, greedy)
+        return trial(lifetime, state, key, episodes, envs, greedy, expected)
 
     def turn(state: LifetimeState, key: Key) -> tuple[LifetimeState, Curve]:
         adapt_key, report_key = jax.random.split(key)
@@ -83,13 +85,23 @@ def adapt_once(
     return seen, state._replace(agent=agent, scene=scene)
 
 
-def trial(lifetime: Lifetime, state: LifetimeState, key: Key, episodes: int, envs: int, greedy: Array | bool) -> Curve:
+def trial(
+    lifetime: Lifetime,
+    state: LifetimeState,
+    key: Key,
+    episodes: int,
+    envs: int,
+    greedy: Array | bool,
+    expected: bool = False,
+) -> Curve:
     """A trial of whole episodes with the agent as it is, [episodes]."""
     environment, policy = lifetime.environment, lifetime.policy
     open_key, act_key = jax.random.split(key)
     scene = opening(environment, policy, state.task, open_key, envs)
     steps = episodes * environment.horizon
     _, seen = rollout(environment, policy, state.agent.params, state.task, scene, act_key, steps, episodes, greedy)
+    if expected and not isinstance(seen.expected_reward, tuple):
+        seen = seen._replace(reward=seen.expected_reward)
     return by_episode(seen, episodes)
 
 

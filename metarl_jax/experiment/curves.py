@@ -25,19 +25,21 @@ def adaptation_curve(
     *,
     greedy: bool = False,
     episodes: int | None = None,
+    expected: bool = False,
 ) -> Curve:
-    """What agents get in `tasks` [N, ...] as they adapt: NumPy arrays [N, reports + 1, episodes]."""
-    return on_host(_compiled(lifetime, schedule, episodes)(meta_params, tasks, key, greedy))
+    """What agents get in `tasks` [N, ...] as they adapt: NumPy arrays [N, reports + 1, episodes]; see `evaluate`."""
+    return on_host(_compiled(lifetime, schedule, episodes, expected)(meta_params, tasks, key, greedy))
 
 
 @functools.lru_cache(maxsize=8)
-def _compiled(lifetime: Lifetime, schedule: Schedule, episodes: int | None) -> Callable[..., Curve]:
+def _compiled(lifetime: Lifetime, schedule: Schedule, episodes: int | None, expected: bool) -> Callable[..., Curve]:
     """One program for sampled and greedy reports."""
     reports, stride = schedule
 
     @jax.jit
     def run(meta_params: Tree, tasks: Tree, key: Key, greedy: Array) -> Curve:
-        return evaluate(lifetime, meta_params, tasks, key, reports, greedy, stride=stride, episodes=episodes)
+        how = {"stride": stride, "episodes": episodes, "expected": expected}
+        return evaluate(lifetime, meta_params, tasks, key, reports, greedy, **how)
 
     return run
 

@@ -1,0 +1,21 @@
+"""Dark Room: ten episodes in a room whose goal only the reward shows (Laskin et al. 2022, arXiv:2210.14215).
+
+    python scripts/dark_room.py [--recipes gru ...] [--seeds 1] [--tasks 10000]
+
+Trains what is not trained yet (runs/dark_room/...; an interrupted run is resumed), plays trials and writes
+benchmarks/results/dark_room.json. Recipes that are left out keep the rows that the file has.
+"""
+
+from trials import Recipe, episodes_and_total, fill, oracle
+
+SEARCH = {
+    "total": (None, oracle("search", "dark_room,n=10")),
+    "episode=10": (None, oracle("reference", "dark_room,episode")),
+}
+RECIPES = {
+    name: Recipe(f"rl2-{name}", {"memory": name}, beside=SEARCH, erased=True)
+    for name in ("gru", "lstm", "linear", "attention")
+}
+
+if __name__ == "__main__":
+    fill(__doc__, "dark_room", "dark_room", RECIPES, cells=episodes_and_total, tasks=10_000)

@@ -1,0 +1,23 @@
+"""GridNavi: how near each memory comes to the Bayes optimum, 4 + 3 x 11.071 (Zintgraf et al. 2020, VariBAD).
+
+    python scripts/gridnavi.py [--recipes gru varibad ...] [--seeds 1] [--tasks 10000]
+
+Trains what is not trained yet (runs/gridnavi/...; an interrupted run is resumed), plays trials of four episodes and
+writes benchmarks/results/gridnavi.json. Recipes that are left out keep the rows that the file has.
+"""
+
+from trials import Recipe, episodes_and_total, fill, oracle
+
+BAYES = {"total": (None, oracle("bayes", "gridnavi"))}
+RECIPES = {
+    name: Recipe(f"rl2-{name}", {"memory": name}, beside=BAYES, erased=True)
+    for name in ("gru", "lstm", "linear", "attention")
+} | {
+    "belief": Recipe("belief-oracle", {"memory": "belief"}, beside=BAYES),
+    "varibad": Recipe("varibad", {}, algorithm="varibad", beside=BAYES),
+    "multitask": Recipe("multitask", {"memory": "none", "knows_task": True}),
+    "memoryless": Recipe("memoryless", {"memory": "none"}),
+}
+
+if __name__ == "__main__":
+    fill(__doc__, "gridnavi", "gridnavi", RECIPES, cells=episodes_and_total, tasks=10_000)

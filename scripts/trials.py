@@ -1,0 +1,95 @@
+"""What the tables of agents that learn in their memory share: trials, sampled, greedy and with memory erased."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from published import Runs, arguments, merge, write
+
+from metarl_jax.core.evaluation import Curve
+from metarl_jax.core.statistics import bootstrap_interval
+from metarl_jax.experiment.curves import adaptation_curve
+from metarl_jax.experiment.results import Table, read
+
+RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results"
+Cells = Callable[[Curve, Any], dict[str, np.ndarray]]  # curve of a trial, its tasks -> column: a number a task, [N]
+
+
+class Recipe(NamedTuple):
+    """How a row is trained, over the defaults of `metarl train ALGORITHM ENVIRONMENT`, and what stands beside it."""
+
+    row: str
+    options: dict[str, Any]
+    env: dict[str, Any] = {}  # noqa: RUF012
+    algorithm: str = "rl2"
+    environment: str | None = None  # where it is not that of the table
+    cells: Cells | None = None  # where it differs from those of the table
+    beside: dict[str, tuple[float | None, float | None]] = {}  # noqa: RUF012  column: published, bound
+    erased: bool = False  # also a row of the same agent with its memory erased after each episode
+    seeds: int = 1  # at most
+
+
+def episodes_and_total(curve: Curve, tasks: Any) -> dict[str, np.ndarray]:
+    """The return of each episode, and of the trial."""
+    returns = curve.returns[:, -1]
+    return {f"episode={i + 1}": returns[:, i] for i in range(returns.shape[1])} | {"total": returns.sum(axis=1)}
+
+
+def total(column: str, scale: float = 1.0) -> Cells:
+    """The return of the trial times a scale, in that column."""
+    return lambda curve, tasks: {column: scale * curve.returns[:, -1].sum(axis=1)}
+
+
+def oracle(row: str, column: str) -> float | None:
+    """A cell of oracles.json."""
+    return read(RESULTS / "oracles.json").cell(row, column).value
+
+
+def fill(
+    doc: str | None,
+    name: str,
+    environment: str,
+    recipes: dict[str, Recipe],
+    *,
+    cells: Cells,
+    tasks: int,
+    seeds: int = 1,
+) -> None:
+    """Train what is not trained yet, play trials in held-out tasks, and write benchmarks/results/<name>.json."""
+    given, path = arguments(doc, recipes, seeds=seeds, tasks=tasks), RESULTS / f"{name}.json"
+    for key in given.recipes:
+        recipe = recipes[key]
+        count = min(given.seeds, recipe.seeds)
+        table = Table(name, seeds=list(range(count)), tasks=given.tasks)
+        runs = Runs(name, key, recipe.algorithm, recipe.environment or environment, recipe.options, recipe.env, count)
+        rows = {"": (False, False), "-greedy": (True, False)} | (
+            {"-forgetting": (False, True)} if recipe.erased else {}
+        )
+        for suffix, (greedy, forgetting) in rows.items():
+            values = _values(runs, recipe.cells or cells, given.tasks, greedy, forgetting)
+            for column, by_seed in values.items():
+                _add(table, recipe, recipe.row + suffix, column, by_seed, runs.cost)
+        write(merge(table, path), path)
+
+
+def _values(runs: Runs, cells: Cells, count: int, greedy: bool, forgetting: bool) -> dict[str, np.ndarray]:
+    """The numbers [seeds, N] of each column."""
+    lifetime, tasks = runs.lifetime, runs.tasks(count)
+    if forgetting:
+        lifetime = lifetime._replace(policy=runs.algorithm.policy(lifetime.environment, forgets=True))
+    curves = [
+        adaptation_curve(lifetime, run.meta_params, tasks, jax.random.key(7), (0, 1), greedy=greedy, expected=True)
+        for run in runs.results
+    ]
+    by_seed = [cells(curve, tasks) for curve in curves]
+    return {column: np.stack([one[column] for one in by_seed]) for column in by_seed[0]}
+
+
+def _add(table: Table, recipe: Recipe, row: str, column: str, values: np.ndarray, cost: str) -> None:
+    published, bound = recipe.beside.get(column, (None, None))
+    by_task, by_seed = values.mean(axis=0), values.mean(axis=1)
+    note = cost + ("" if len(values) == 1 else "; seeds " + " ".join(f"{v:.4g}" for v in by_seed))
+    beside = {"published": published if row == recipe.row else None, "bound": bound}
+    table.add(row, column, by_task.mean(), bootstrap_interval(by_task), note=note, **beside)
