@@ -85,9 +85,13 @@ def test_q_learning_starts_where_few_steps_go_far() -> None:
     assert tuned[2] > untuned[2] + 1.0
 
 
+LEARNING_MEMORIES = ("gru", "lstm", "linear", "attention")
+
+
 @functools.cache
-def bandit_memory() -> tuple[Lifetime, Tree]:
+def bandit_memory(memory: str) -> tuple[Lifetime, Tree]:
     options = {
+        "memory": memory,
         "width": 32,
         "tasks": 1000,
         "gamma": 1.0,
@@ -99,15 +103,17 @@ def bandit_memory() -> tuple[Lifetime, Tree]:
     return learned("rl2", make_environment("bandit"), 150, **options)[:2]
 
 
-def test_a_memory_plays_the_bandit_nearly_as_well_as_bayes() -> None:
-    lifetime, meta_params = bandit_memory()
+@pytest.mark.parametrize("memory", LEARNING_MEMORIES)
+def test_a_memory_plays_the_bandit_nearly_as_well_as_bayes(memory: str) -> None:
+    lifetime, meta_params = bandit_memory(memory)
     score = returns(lifetime, meta_params, adaptations=0).mean()
     assert 6.35 < score < 6.66 + 0.25  # Bayes: 6.660; 500 tasks of 10 pulls have a standard error of 0.08
 
 
-def test_a_memory_that_sees_the_rewards_of_others_does_not_adapt() -> None:
+@pytest.mark.parametrize("memory", LEARNING_MEMORIES)
+def test_a_memory_that_sees_the_rewards_of_others_does_not_adapt(memory: str) -> None:
     """Each task is shown the rewards of the next one: nothing that it pulls explains what it sees."""
-    lifetime, meta_params = bandit_memory()
+    lifetime, meta_params = bandit_memory(memory)
     honest, neighbours = lifetime.policy, [(i, (i + 1) % TASKS) for i in range(TASKS)]
 
     def apply(params: Tree, memory: Tree, timestep: Timestep) -> Any:
@@ -127,6 +133,22 @@ def test_a_memory_that_sees_the_rewards_of_others_does_not_adapt() -> None:
     honestly, deceived = score(honest), score(honest._replace(apply=apply))
     assert honestly > 6.3
     assert abs(deceived - 5.0) < 0.2  # chance
+
+
+@pytest.mark.parametrize("memory", LEARNING_MEMORIES)
+def test_a_memory_finds_the_goal_again_and_an_erased_one_does_not(memory: str) -> None:
+    """With its memory erased after each episode every episode is a first one, to which no memory at all comes near."""
+    environment = make_environment("gridnavi", side=4, steps=10, episodes=2)
+    common = {"tasks": 512, "width": 32, "gamma": 0.95, "meta_lr": 3e-3, "anneal": 150}
+    lifetime, meta_params, _ = learned("rl2", environment, 150, memory=memory, **common)
+    algorithm = make("rl2", memory=memory, **common)
+    erased = lifetime._replace(policy=algorithm.policy(environment, forgets=True))
+    kept, lost = (returns(one, meta_params, adaptations=0)[0] for one in (lifetime, erased))
+    blind = returns(*learned("rl2", environment, 150, memory="none", **common)[:2], adaptations=0)[0]
+    assert kept[1] > kept[0] + 1.5
+    np.testing.assert_allclose(lost, kept[0], atol=0.5)
+    np.testing.assert_allclose(blind, blind[0], atol=0.3)
+    assert blind[0] < kept[0] + 0.3
 
 
 def test_a_discount_that_tunes_itself_outlearns_a_fixed_one() -> None:

@@ -29,6 +29,7 @@ class VariBAD(RL2):
         latent: L, numbers that describe a task.
         decoder: widths of the decoders' layers.
         reward_model: the law of a reward given the latent: normal, or (bernoulli) of whether it is positive.
+        pays_at_arrival: rewards depend on where a step leads alone, not on where it began or on the action.
         decodes_states: explain what follows a step too, not only what it pays.
         kl_weight: weight of the divergence of a belief from the one before.
         beliefs: steps of a trial whose ELBO is taken, drawn at random; 0 for all.
@@ -46,6 +47,7 @@ class VariBAD(RL2):
     latent: int = 5
     decoder: tuple[int, ...] = (32, 32)
     reward_model: RewardModel = "gaussian"
+    pays_at_arrival: bool = False
     decodes_states: bool = False
     kl_weight: float = 0.1
     beliefs: int = 0
@@ -92,6 +94,7 @@ class VariBAD(RL2):
             inferred(super().remember(environment, inputs), self.latent),
             self.decoder,
             rewards=self.reward_model,
+            arrival=self.pays_at_arrival,
             states=self.decodes_states,
             divergence=self.kl_weight,
             beliefs=self.beliefs,

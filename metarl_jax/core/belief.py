@@ -82,6 +82,7 @@ def inference(
     hidden: Sequence[int],
     *,
     rewards: RewardModel = "gaussian",
+    arrival: bool = False,
     states: bool = False,
     divergence: Array | float = 0.1,
     beliefs: int = 0,
@@ -93,6 +94,7 @@ def inference(
         belief: the memory that infers the latent.
         hidden: widths of the decoders' layers.
         rewards: the law of a reward, normal of variance 1, or (bernoulli) of whether it is positive.
+        arrival: a reward depends on where a step leads alone, not on where it began or on the action.
         states: decode what follows a step too, not only what it pays.
         divergence: β.
         beliefs: steps t of a trial whose ELBO is taken, drawn at random; 0 for all.
@@ -100,7 +102,7 @@ def inference(
     perceive, latent = perception(environment), belief.width // 2
     space, observed = environment.action_space, environment.observation_space.shape[0]
     acted = perceive.size - observed - 2
-    pays = mlp(latent + 2 * observed + acted, hidden, 1, activation=jax.nn.relu)
+    pays = mlp(latent + observed + (0 if arrival else observed + acted), hidden, 1, activation=jax.nn.relu)
     follows = mlp(latent + observed + acted, hidden, observed, activation=jax.nn.relu)
 
     def init(key: Key) -> Tree:
@@ -113,7 +115,8 @@ def inference(
         action = jax.nn.one_hot(trials.action, acted) if isinstance(space, Discrete) else trials.action
         before = _joined(latents, jnp.concatenate([trials.timestep.observation, action], axis=-1))
         after = jnp.broadcast_to(trials.next_observation, (*before.shape[:-1], observed))
-        paid = pays.apply(params["reward"], jnp.concatenate([before, after], axis=-1))[..., 0]
+        given = before[..., :latent] if arrival else before
+        paid = pays.apply(params["reward"], jnp.concatenate([given, after], axis=-1))[..., 0]
         if rewards == "bernoulli":
             total = optax.sigmoid_binary_cross_entropy(paid, (trials.reward > 0).astype(paid.dtype))
         else:

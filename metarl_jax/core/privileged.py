@@ -26,9 +26,12 @@ class _TaskInView:
     def observation_space(self) -> Box:
         space = self.hidden.observation_space
         task = jax.eval_shape(lambda: self.hidden.draw_task(jax.random.key(0), "train"))
-        ranges = [(0.0, 1.0) if _whole(like) else self.hidden.limits[name] for name, like in _numbers(task)]
-        low, high = min([space.low, *(r[0] for r in ranges)]), max([space.high, *(r[1] for r in ranges)])
-        return Box(low, high, (space.shape[0] + sum(like.size for _, like in _numbers(task)),))
+        ends = [end / self._unit(name, like) for name, like in _numbers(task) for end in self.hidden.limits[name]]
+        return Box(
+            min(space.low, *ends),
+            max(space.high, *ends),
+            (space.shape[0] + sum(like.size for _, like in _numbers(task)),),
+        )
 
     def reset(self, key: Key, task: Tree) -> tuple[Array, Tree]:
         observation, state = self.hidden.reset(key, task)
@@ -39,13 +42,13 @@ class _TaskInView:
         return step._replace(observation=self._informed(step.observation, task))
 
     def _informed(self, observation: Array, task: Tree) -> Array:
-        scaled = [jnp.ravel(x) / (self.hidden.limits[name][1] if _whole(x) else 1.0) for name, x in _numbers(task)]
-        return jnp.concatenate([observation, *(x.astype(observation.dtype) for x in scaled)])
+        scaled = [jnp.ravel(x).astype(observation.dtype) / self._unit(name, x) for name, x in _numbers(task)]
+        return jnp.concatenate([observation, *scaled])
+
+    def _unit(self, name: str, x: Any) -> float:
+        """What a number counts in: whole ones in their largest."""
+        return 1.0 if jnp.issubdtype(x.dtype, jnp.floating) else max(map(abs, self.hidden.limits[name]))
 
 
 def _numbers(task: Any) -> list[tuple[str, Any]]:
     return [(name, x) for name, x in task._asdict().items() if x is not None]
-
-
-def _whole(x: Any) -> bool:
-    return not jnp.issubdtype(x.dtype, jnp.floating)

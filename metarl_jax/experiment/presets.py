@@ -51,8 +51,8 @@ PAIRS: dict[tuple[str, str], Preset] = {
         run={"meta_steps": 4000},
     ),
     ("rl2", "bandit"): Preset(
-        algorithm={"tasks": 2000, "gamma": 1.0, "lambda_": 0.9, "meta_lr": 2e-3, "entropy": 0.02, "anneal": WHOLE_RUN},
-        run={"meta_steps": 500},
+        algorithm={"tasks": 2000, "gamma": 1.0, "lambda_": 0.9, "meta_lr": 4e-3, "anneal": WHOLE_RUN},
+        run={"meta_steps": 400},
     ),
     ("rl2", "tabular"): Preset(algorithm={"width": 128, "lambda_": 0.3, "anneal": WHOLE_RUN}),
     ("maml", "navigation"): Preset(algorithm={"envs": 20, "hidden": (100, 100)}),

@@ -1,0 +1,124 @@
+"""The options of RL²: what each changes, and what is refused."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl_jax.algorithms import make
+from metarl_jax.core.evaluation import evaluate
+from metarl_jax.core.objective import final, growing
+from metarl_jax.core.privileged import with_task_in_view
+from metarl_jax.core.rollout import opening, replay, rollout
+from metarl_jax.core.types import Experience
+from metarl_jax.envs import ENVIRONMENTS
+from metarl_jax.envs import make as make_environment
+
+BANDIT = make_environment("bandit", arms=3, pulls=10)
+
+
+def lived(environment: Any, **options: Any) -> tuple[Any, Any, Any, Experience]:
+    algorithm = make("rl2", width=4, **options)
+    lifetime = algorithm.lifetime(environment)
+    params = lifetime.learner.meta_init(jax.random.key(0))
+    task = environment.sample_task(jax.random.key(1), "train")
+    scene = opening(lifetime.environment, lifetime.policy, task, jax.random.key(2), 3)
+    steps = (scene, jax.random.key(3), lifetime.steps, lifetime.quota)
+    return algorithm, lifetime, params, rollout(lifetime.environment, lifetime.policy, params, task, *steps)[1]
+
+
+def test_what_an_action_pays_on_average_is_learned_from_and_what_was_drawn_is_seen() -> None:
+    algorithm, lifetime, _, seen = lived(BANDIT, expected_reward=True, gamma=1.0, lambda_=1.0)
+    assert set(np.unique(seen.timestep.previous_reward)) <= {0.0, 1.0}
+    target = algorithm.loss(lifetime, jnp.ones(())).credit(seen).target
+    to_go = np.cumsum(np.asarray(seen.expected_reward)[::-1], axis=0)[::-1] / 10  # per step
+    np.testing.assert_allclose(target, to_go, rtol=1e-5)
+
+
+def test_an_evaluation_of_averages_has_the_mean_of_one_of_draws() -> None:
+    lifetime = make("rl2", width=4).lifetime(BANDIT)
+    params = lifetime.learner.meta_init(jax.random.key(0))
+    tasks = jax.vmap(lambda key: BANDIT.sample_task(key, "test"))(jax.random.split(jax.random.key(1), 2000))
+    drawn, mean = (evaluate(lifetime, params, tasks, jax.random.key(2), 0, expected=e).returns[:, 0, 0] for e in (0, 1))
+    assert mean.std() < drawn.std()
+    np.testing.assert_allclose(drawn.mean(), mean.mean(), atol=4 * float(drawn.std()) / 2000**0.5)
+
+
+def test_trials_grow_from_a_tenth_to_their_whole_length() -> None:
+    algorithm, lifetime, params, seen = lived(BANDIT, gamma=1.0, lambda_=1.0)
+    loss = algorithm.loss(lifetime, jnp.ones(()))
+    for progress, counted in ((0.0, 1), (0.35, 4), (1.0, 10), (3.0, 10)):
+        credited = growing(final(loss), 10, jnp.float32(progress)).loss.credit(seen)
+        np.testing.assert_array_equal(credited.weight.sum(axis=0), counted)
+        to_go = np.cumsum(np.asarray(seen.reward)[:counted][::-1], axis=0)[::-1] / 10  # nothing from beyond
+        np.testing.assert_allclose(credited.target[:counted], to_go, rtol=1e-5)
+    whole = growing(final(loss), 10, jnp.float32(1.0)).loss
+    np.testing.assert_allclose(whole(params, seen), loss(params, seen), rtol=1e-6)
+
+
+def test_a_curriculum_is_a_share_of_the_annealing() -> None:
+    algorithm = make("rl2", width=4, curriculum=0.5, anneal=100)
+    lifetime = algorithm.lifetime(BANDIT)
+    seen = lived(BANDIT)[3]
+    counted = [
+        algorithm.judged(lifetime, jnp.float32(remaining)).loss.credit(seen).weight.sum(axis=0)[0]
+        for remaining in (1.0, 0.75, 0.5, 0.0)
+    ]
+    np.testing.assert_array_equal(counted, [1, 5, 10, 10])
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_a_task_in_view_lies_in_the_observation_space_and_differs_by_task(name: str) -> None:
+    shown = with_task_in_view(make_environment(name))
+    low, high, shape = shown.observation_space
+
+    @jax.jit
+    def first(key: Any) -> Any:
+        task = shown.sample_task(key, "train")
+        observation, state = shown.reset(jax.random.key(0), task)
+        action = jnp.zeros(shown.action_space.shape, shown.action_space.dtype)
+        return observation, shown.step(jax.random.key(1), state, action, task).observation
+
+    seen = [first(key) for key in jax.random.split(jax.random.key(1), 8)]
+    for observations in seen:
+        for observation in observations:
+            assert observation.shape == shape
+            assert np.all((observation >= low - 1e-5) & (observation <= high + 1e-5))
+    assert len({tuple(np.asarray(observation).tolist()) for observation, _ in seen}) > 1
+
+
+def test_a_separate_critic_leaves_the_memory_of_the_actor_alone() -> None:
+    def slopes(**options: Any) -> Any:
+        _, lifetime, params, seen = lived(BANDIT, **options)
+        params = jax.tree.map(lambda x: x + 0.1, params)
+        slope = jax.grad(lambda φ: jnp.sum(replay(lifetime.policy, φ, seen).value ** 2))(params)["memory"]
+        return [any(np.any(leaf) for leaf in jax.tree.leaves(part)) for part in slope] if options else slope
+
+    assert slopes(separate=True) == [False, True]  # of the actor, of the critic
+
+
+def test_a_policy_without_memory_sees_nothing_but_the_present() -> None:
+    _, lifetime, params, seen = lived(BANDIT, memory="none")
+    told = seen.timestep._replace(previous_reward=seen.timestep.previous_reward + 1.0)
+    one, two = (lifetime.policy.unroll(params, (), now).distribution for now in (seen.timestep, told))
+    np.testing.assert_array_equal(one, two)
+    assert not lifetime.policy.has_memory
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "said"),
+    [
+        ({"memory": "belief"}, "navigation", "choose another memory"),
+        ({"expected_reward": True}, "navigation", "leave expected_reward off"),
+        ({"memory": "attention", "width": 6}, "bandit", "choose 8"),
+        ({"curriculum": 0.5}, "bandit", "choose anneal=-1"),
+        ({"curriculum": 0.5, "anneal": 9, "lifespan": 2}, "bandit", "lifespan=1"),
+        ({"adaptations": 1}, "bandit", "must be 0"),
+        ({"memory": "gruu"}, "bandit", "did you mean 'gru'"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_remedy(options: dict[str, Any], environment: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make("rl2", **options).build(make_environment(environment))
