@@ -267,9 +267,7 @@ def by_library(how: "How", params: Params, inputs: Tensor) -> Tensor:
 
 
 def step_of_library(params: Params, memory: Tensor, inputs: Tensor) -> Tensor:
-    return torch.gru_cell(
-        inputs, memory, params.of_input, params.of_memory, params.input_bias, params.memory_bias
-    )
+    return torch.gru_cell(inputs, memory, params.of_input, params.of_memory, params.input_bias, params.memory_bias)
 
 
 def step_of_stretches(params: Params, memory: Tensor, inputs: Tensor) -> Tensor:

@@ -37,6 +37,17 @@ def episodes_and_total(curve: Curve, tasks: Any) -> dict[str, np.ndarray]:
     return {f"episode={i + 1}": returns[:, i] for i in range(returns.shape[1])} | {"total": returns.sum(axis=1)}
 
 
+def evenly(cells: Cells, group: Callable[[Any], np.ndarray]) -> Cells:
+    """The same numbers, weighed so that each group of tasks counts alike, however often it was drawn."""
+
+    def weighed(curve: Curve, tasks: Any) -> dict[str, np.ndarray]:
+        _, which, counts = np.unique(group(tasks), axis=0, return_inverse=True, return_counts=True)
+        weight = len(which) / (len(counts) * counts[which])
+        return {column: weight * values for column, values in cells(curve, tasks).items()}
+
+    return weighed
+
+
 def total(column: str, scale: float = 1.0) -> Cells:
     """The return of the trial times a scale, in that column."""
     return lambda curve, tasks: {column: scale * curve.returns[:, -1].sum(axis=1)}

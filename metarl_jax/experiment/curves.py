@@ -38,8 +38,9 @@ def _compiled(lifetime: Lifetime, schedule: Schedule, episodes: int | None, expe
 
     @jax.jit
     def run(meta_params: Tree, tasks: Tree, key: Key, greedy: Array) -> Curve:
-        how = {"stride": stride, "episodes": episodes, "expected": expected}
-        return evaluate(lifetime, meta_params, tasks, key, reports, greedy, **how)
+        return evaluate(
+            lifetime, meta_params, tasks, key, reports, greedy, stride=stride, episodes=episodes, expected=expected
+        )
 
     return run
 

@@ -36,6 +36,7 @@ DEFAULT = Preset(run={"meta_steps": 500, "log_every": 10, "checkpoint_every": 10
 
 WHOLE_RUN = -1
 MEMORY = {"anneal": WHOLE_RUN, "gamma": 0.98, "lifespan": 16, "steps": 64}
+SEARCH = {"anneal": WHOLE_RUN, "gamma": 0.997, "lambda_": 0.98, "epochs": 1, "minibatches": 32, "entropy": 0.05}
 
 PAIRS: dict[tuple[str, str], Preset] = {
     ("rl2", "cartpole"): Preset(
@@ -53,6 +54,16 @@ PAIRS: dict[tuple[str, str], Preset] = {
     ("rl2", "bandit"): Preset(
         algorithm={"tasks": 2000, "gamma": 1.0, "lambda_": 0.9, "meta_lr": 4e-3, "anneal": WHOLE_RUN},
         run={"meta_steps": 400},
+    ),
+    # What is looked for in the first episode pays in the later ones: little is discounted. One pass over many trials
+    # learns as much a gradient as several over few.
+    ("rl2", "gridnavi"): Preset(algorithm=SEARCH | {"tasks": 1024, "meta_lr": 3e-3}, run={"meta_steps": 400}),
+    ("varibad", "gridnavi"): Preset(
+        algorithm=SEARCH
+        | {"meta_lr": 2e-3, "epochs": 4, "minibatches": 8, "entropy": 0.02}
+        | {"reward_model": "bernoulli", "pays_at_arrival": True, "decoder": (64, 64), "kl_weight": 0.01}
+        | {"beliefs": 10, "updates": 16, "kept": 2048, "model_lr": 2e-3},
+        run={"meta_steps": 700},
     ),
     ("rl2", "tabular"): Preset(algorithm={"width": 128, "lambda_": 0.3, "anneal": WHOLE_RUN}),
     ("maml", "navigation"): Preset(algorithm={"envs": 20, "hidden": (100, 100)}),
