@@ -1,13 +1,14 @@
-"""The workload `maml-navigation` of speed.py beside the same mathematics in PyTorch, on this machine, in one run.
+"""Workloads of speed.py beside the same mathematics in PyTorch, on this machine, in one run.
 
-    python benchmarks/peers.py [--tasks N ...] [--out FILE]
+    python benchmarks/peers.py [WORKLOAD ...] [--tasks N ...] [--out FILE]
 
-One JSON line a task count and form: ours as speed.py measures it, then each form of torch_maml.py, with how many times
-faster ours is. Every line is measured in a process of its own. The machine must be idle: other work slows processes
-that wait for each other more than one that does not.
+One JSON line a workload, task count and form: ours as speed.py measures it, then each form of torch_maml.py or
+torch_rl2.py, with how many times faster ours is. Every line is measured in a process of its own. The machine must be
+idle: other work slows processes that wait for each other more than one that does not.
 """
 
 import argparse
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -15,28 +16,42 @@ import os
 import pathlib
 import subprocess
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
-WORKLOAD = "maml-navigation"
+
+class Peer(NamedTuple):
+    """Who does the work of a workload in PyTorch."""
+
+    module: str
+    which: tuple[str, ...]  # of its workloads, where it has several
+    tasks: tuple[int, ...]
+
+
+WORKLOADS = {
+    "maml-navigation": Peer("torch_maml", (), (20, 1000)),
+    "rl2-bandit": Peer("torch_rl2", ("rl2-bandit",), (1024,)),
+    "rl2-maze": Peer("torch_rl2", ("rl2-maze",), (256,)),
+}
 SECONDS = 8.0  # of measurement
 HUGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}  # PyTorch's own switch; without it large tensors cost mostly page faults
 NO_MEMORY = ("can't allocate memory", "SIGKILL")
 
 
-def ours(tasks: int) -> dict[str, Any]:
+def ours(workload: str, tasks: int) -> dict[str, Any]:
     speed = pathlib.Path(__file__).with_name("speed.py")
-    result = run([sys.executable, str(speed), WORKLOAD, "--tasks", str(tasks), "--here"])
+    result = run([sys.executable, str(speed), workload, "--tasks", str(tasks), "--here"])
     result.check_returncode()
     line = json.loads(result.stdout.splitlines()[-1])
     line["versions"]["torch"] = importlib.metadata.version("torch")
-    return {"workload": WORKLOAD, "form": "metarl_jax", **line}
+    return {"workload": workload, "form": "metarl_jax", **line}
 
 
 def peer(form: str, ours: dict[str, Any]) -> dict[str, Any]:
-    """One form of the same work, at the task count of our line; what is common comes from there."""
-    result = run([sys.executable, __file__, "--here", form, "--tasks", str(ours["tasks"])], HUGE_PAGES)
+    """One form of the same work, at the workload and task count of our line; what is common comes from there."""
+    workload, tasks = ours["workload"], ours["tasks"]
+    result = run([sys.executable, __file__, workload, "--here", form, "--tasks", str(tasks)], HUGE_PAGES)
     common = {name: ours[name] for name in ("device", "versions", "date")}
-    line: dict[str, Any] = {"workload": WORKLOAD, "form": f"torch, {form}", "tasks": ours["tasks"]}
+    line: dict[str, Any] = {"workload": workload, "form": f"torch, {form}", "tasks": tasks}
     if result.returncode and any(sign in result.stderr for sign in NO_MEMORY):
         return {**line, "env_steps_per_second": None, "note": "does not fit in the memory of this machine", **common}
     if result.returncode:
@@ -51,23 +66,27 @@ def run(command: list[str], variables: dict[str, str] | None = None) -> subproce
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, nargs="*", default=[20, 1000], help="task counts")
+    parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD")
+    parser.add_argument("--tasks", type=int, nargs="*", help="task counts, instead of each workload's own")
     parser.add_argument("--out", type=pathlib.Path, help="also write the lines as a JSON list")
     parser.add_argument("--here", metavar="FORM", help="measure this form in this process")
     arguments = parser.parse_args()
+    for name in arguments.workloads:
+        if name not in WORKLOADS:
+            parser.error(f"unknown workload {name!r}; choose one of {', '.join(WORKLOADS)}")
     if importlib.util.find_spec("torch") is None:
         parser.exit(2, "the peers need PyTorch; install it with: pip install -e '.[peers]'\n")
-    from torch_maml import FORMS, measure
-
-    if arguments.here:
-        print(json.dumps(measure(arguments.here, arguments.tasks[0], SECONDS)))
-        return
     lines = []
-    for tasks in arguments.tasks:
-        own = ours(tasks)
-        for form in (None, *FORMS):
-            lines.append(json.dumps(peer(form, own) if form else own))
-            print(lines[-1], flush=True)
+    for name in arguments.workloads:
+        module = importlib.import_module(WORKLOADS[name].module)
+        for tasks in arguments.tasks or WORKLOADS[name].tasks:
+            if arguments.here:
+                print(json.dumps(module.measure(*WORKLOADS[name].which, arguments.here, tasks, SECONDS)))
+                continue
+            own = ours(name, tasks)
+            for form in (None, *module.FORMS):
+                lines.append(json.dumps(peer(form, own) if form else own))
+                print(lines[-1], flush=True)
     if arguments.out:
         arguments.out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
 
