@@ -32,7 +32,7 @@ WORKLOADS = {
     "rl2-bandit": Peer("torch_rl2", ("rl2-bandit",), (1024,)),
     "rl2-maze": Peer("torch_rl2", ("rl2-maze",), (256,)),
 }
-SECONDS = 8.0  # of measurement
+SECONDS = 12.0  # of measurement
 HUGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}  # PyTorch's own switch; without it large tensors cost mostly page faults
 NO_MEMORY = ("can't allocate memory", "SIGKILL")
 

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import metarl_jax
+from metarl_jax.core import batching
 from metarl_jax.core.distributions import categorical, diagonal_gaussian
 from metarl_jax.core.evaluation import by_episode, evaluate
 from metarl_jax.core.evolution import centred_ranks
@@ -351,3 +352,20 @@ def test_every_history_of_a_tiny_task_has_the_probability_that_the_rollout_gives
     log_p = [policy.distribution.log_prob(logits, jnp.int32(a)) for a in range(2)]
     total = sum(np.exp(log_p[a] + log_p[b]) for a, b in itertools.product(range(2), repeat=2))
     np.testing.assert_allclose(total, 1.0, rtol=1e-6)
+
+
+def test_trials_relived_in_groups_weigh_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where some trials count fewer steps than others: the mean is over steps, not over groups."""
+    environment = make("cartpole", steps=9, episodes=2)
+    algorithm = metarl_jax.make_algorithm("rl2", tasks=8, width=4, epochs=1, minibatches=1)
+    state = algorithm.build(environment).init(jax.random.key(0))
+
+    def moved(lanes: int) -> Any:
+        monkeypatch.setattr(batching, "LANES", lanes)
+        step = jax.jit(algorithm.build(environment).step)
+        return step(state, jax.random.key(1))
+
+    (whole, info), (grouped, other) = moved(8), moved(2)
+    np.testing.assert_allclose(info["loss"], other["loss"], rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(whole.meta_params), jax.tree.leaves(grouped.meta_params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from metarl_jax.core.batching import Reduce, map_tasks, mean_gradient
+from metarl_jax.core.batching import Reduce, lane_groups, map_tasks, mean_gradient
 from metarl_jax.core.hindsight import credit_hindsight
 from metarl_jax.core.lifetime import Lifetime, first_rollout, run_lifetime
 from metarl_jax.core.losses import standardise
@@ -187,10 +187,11 @@ def _divergence_alone(plan: Plan) -> Objective:
 def relived_slope(plan: Plan, meta_params: Tree, past: Experience, *lives: Any) -> tuple[Array, Tree]:
     """The objective of lives that are lived again, and its gradient in φ."""
 
-    def objective(meta_params: Tree, past: Experience, *life: Any) -> tuple[Array, Any]:
-        return live(plan, meta_params, life, past)[0], ()
+    def objective(meta_params: Tree, share: Array, past: Experience, *life: Any) -> tuple[Array, Any]:
+        return share * live(plan, meta_params, life, past)[0], ()
 
-    value, slope, _ = mean_gradient(objective, plan.chunk, meta_params, past, *lives)
+    chunk = 1 if plan.lifetime.learner.shared else plan.chunk
+    value, slope, _ = mean_gradient(objective, chunk, meta_params, _shares(plan, past), past, *lives)
     return plan.reduce((value, slope))
 
 
@@ -206,7 +207,7 @@ def _relive(plan: Plan, outer: Outer, lives: Life, past: Experience, key: Key) -
 
     def epoch(carry: tuple[Tree, Tree], key: Key) -> tuple[tuple[Tree, Tree], Info]:
         batches = _minibatches(key, plan.epochs.minibatches, (past, *lives))
-        return jax.lax.scan(improve, carry, jax.vmap(_as_one)(batches) if plan.lifetime.learner.shared else batches)
+        return jax.lax.scan(improve, carry, jax.vmap(_together)(batches) if plan.lifetime.learner.shared else batches)
 
     keys = jax.random.split(key, plan.epochs.epochs)
     (meta_params, memory), progress = jax.lax.scan(epoch, (outer.meta_params, outer.optimiser), keys)
@@ -220,19 +221,30 @@ def _minibatches(key: Key, count: int, batch: Any) -> Any:
     return jax.tree.map(lambda x: x[order], batch)
 
 
-def _as_one(batch: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Lives that share their parameters as one life in N E environments: one product where vmap makes N small ones.
+def _shares(plan: Plan, past: Experience) -> Array:
+    """What each life weighs in the mean of all, [N]: lives that share their parameters by the steps that count."""
+    if not plan.lifetime.learner.shared:
+        return jnp.ones(past.weight.shape[0])
+    steps = jnp.sum(past.weight, axis=(1, 2, 3))
+    return steps / jnp.maximum(jnp.mean(steps), 1e-8)
 
-    [N, K+1, T, E, ...] -> [1, K+1, T, N E, ...]; nothing but the record is relived, so the first task stands for all.
+
+def _together(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Lives that share their parameters, several as one in more environments: one product where vmap makes small ones.
+
+    [N, K+1, T, E, ...] -> [G, K+1, T, (N / G) E, ...]; nothing but the record is relived, so the first task of a group
+    stands for all.
     """
+    past, *lives = batch
+    total, envs = past.weight.shape[0], past.weight.shape[-1]
+    groups = lane_groups(total, envs)
 
     def fold(axis: int) -> Callable[[Array], Array]:
         def move(x: Array) -> Array:
-            x = jnp.moveaxis(x, 0, axis - 1)  # N just before E
-            return x.reshape(1, *x.shape[: axis - 1], -1, *x.shape[axis + 1 :])
+            x = jnp.moveaxis(x.reshape(groups, total // groups, *x.shape[1:]), 1, axis)  # N / G just before E
+            return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
 
         return move
 
-    past, *lives = batch
     folded = jax.tree.map(fold(3), past._replace(memory=()))._replace(memory=jax.tree.map(fold(2), past.memory))
-    return folded, *jax.tree.map(lambda x: x[:1], lives)
+    return folded, *jax.tree.map(lambda x: x[:: total // groups], lives)

@@ -1,5 +1,6 @@
 """Tasks in parallel: vmap over a chunk that fits the cache, a scan over chunks, a mesh over devices."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from metarl_jax.core.types import Array, Tree
 
 AXIS = "tasks"  # the mesh axis over which tasks are divided
 Reduce = Callable[[Tree], Tree]
+LANES = 32  # environments whose trial stays in a CPU core's cache while it is relived
 CACHE_ROWS = 2048  # time steps of one chunk whose activations stay in a CPU core's cache
 
 
@@ -23,6 +25,18 @@ def default_chunk(rows_per_task: int, shared_params: bool) -> int | None:
     if shared_params or jax.default_backend() != "cpu":
         return None
     return max(1, CACHE_ROWS // rows_per_task)
+
+
+def lane_groups(tasks: int, envs: int) -> int:
+    """In how many groups tasks that share a policy are relived; each is one batch of environments.
+
+    One where products are to be large; on a CPU the activations of a whole trial in `LANES` environments stay in the
+    cache.
+    """
+    if jax.default_backend() != "cpu":
+        return 1
+    divisors = [count for count in range(1, tasks + 1) if tasks % count == 0]
+    return min(divisors, key=lambda count: abs(math.log(tasks * envs / count / LANES)))
 
 
 def map_tasks(function: Callable[..., Any], chunk: int | None, *tasks: Tree) -> Any:

@@ -102,42 +102,54 @@ def _recurrence(cell: Cell, inputs: int, width: int) -> Memory:
 def gated_unroll(combine: Combine, u: Gates, own: Tree, state: State, gates: Gates, keep: Array) -> Array:
     """What is read after each step, [T, ..., W].
 
-    Its reverse keeps the products with U out of the loop: their gradients are one product a gate over all steps at the
-    end, where those of a scan are a small one a step. It has no forward mode.
+    Its reverse leaves in the loop what must be there. The law of the gates is elementwise, so its derivatives are
+    arrays that all steps make at once; a step back multiplies a slope by them and by Uᵀ, and nothing but the slopes is
+    recorded. The gradients of U are one product a gate over all steps. It has no forward mode.
     """
     return _forward(combine, u, own, state, gates, keep)[0]
 
 
 def _forward(combine: Combine, u: Gates, own: Tree, state: State, gates: Gates, keep: Array) -> tuple[Array, Any]:
-    def step(state: State, inputs: tuple[Gates, Array]) -> tuple[State, tuple[Array, State, Gates]]:
+    def step(state: State, inputs: tuple[Gates, Array]) -> tuple[State, tuple[State, Gates]]:
         before = tuple(part * inputs[1] for part in state)
         recalled = tuple(before[0] @ weights for weights in u)
         after = combine(own, before, inputs[0], recalled)
-        return after, (after[0], before, recalled)
+        return after, (after, recalled)
 
-    _, (read, before, recalled) = jax.lax.scan(step, state, (gates, keep))
-    return read, (u, own, state, before, gates, recalled, keep)
+    _, (states, recalled) = jax.lax.scan(step, state, (gates, keep))
+    return states[0], (u, own, state, states, gates, recalled, keep)
 
 
 def _backward(combine: Combine, saved: Any, cotangent: Array) -> tuple[Gates, Tree, State, Gates, None]:
-    u, own, state, before, gates, recalled, keep = saved
+    u, own, state, states, gates, recalled, keep = saved
+    before = tuple(
+        jnp.concatenate([first[None], later[:-1]]) * keep for first, later in zip(state, states, strict=True)
+    )
+    pull = jax.vjp(combine, own, before, gates, recalled)[1]
+    blank = jax.tree.map(jnp.zeros_like, states)
+    slopes = [pull((*blank[:i], jnp.ones_like(part), *blank[i + 1 :])) for i, part in enumerate(states)]
+    by_before = [one[1] for one in slopes]  # of each part of a state, by each part of the one before, [T, ..., W]
+    by_recalled = [one[3] for one in slopes]
     transposed = tuple(weights.T for weights in u)
 
-    def step(carry: tuple[State, Tree], inputs: Any) -> tuple[tuple[State, Tree], tuple[Gates, Gates]]:
-        (slope, d_own), (incoming, keep, *inside) = carry, inputs
-        pull = jax.vjp(combine, own, *inside)[1]
-        more, (d_read, *d_rest), d_gates, d_recalled = pull((slope[0] + incoming, *slope[1:]))
-        through = sum(d @ weights for d, weights in zip(d_recalled, transposed, strict=True))
-        slope = tuple(part * keep for part in (d_read + through, *d_rest))
-        return (slope, jax.tree.map(jnp.add, d_own, more)), (d_gates, d_recalled)
+    def step(slope: State, inputs: Any) -> tuple[State, State]:
+        incoming, keep, by_before, by_recalled = inputs
+        slope = (slope[0] + incoming, *slope[1:])
+        through = sum(d @ weights for d, weights in zip(_times(slope, by_recalled), transposed, strict=True))
+        read, *rest = _times(slope, by_before)
+        return tuple(part * keep for part in (read + through, *rest)), slope
 
-    blank = jax.tree.map(jnp.zeros_like, (state, own))
-    (slope, d_own), (d_gates, d_recalled) = jax.lax.scan(
-        step, blank, (cotangent, keep, before, gates, recalled), reverse=True
-    )
+    start = jax.tree.map(jnp.zeros_like, state)
+    slope, totals = jax.lax.scan(step, start, (cotangent, keep, by_before, by_recalled), reverse=True)
+    d_own, _, d_gates, d_recalled = pull(totals)
     rows = before[0].reshape(-1, before[0].shape[-1]).T  # [W, T ...]
     d_u = tuple(rows @ d.reshape(-1, d.shape[-1]) for d in d_recalled)
     return d_u, d_own, slope, d_gates, None
+
+
+def _times(slope: State, slopes: list[State]) -> State:
+    """A slope carried through elementwise derivatives: Σ_i slope_i ⊙ slopes_ij, for each j."""
+    return tuple(sum(s * by for s, by in zip(slope, column, strict=True)) for column in zip(*slopes, strict=True))
 
 
 gated_unroll.defvjp(_forward, _backward)
