@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 
 PACKAGES = ("metarl-jax", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
+SPARE_THREADS = 2
 log = logging.getLogger("metarl_jax")
 
 
@@ -67,8 +68,9 @@ def _use_all_cores() -> None:
     if already:
         return
     # XLA sizes its thread pool by NPROC, else by the cores. A device that waits for the others in a reduction holds a
-    # thread; with no thread to spare the others' parallel loops wait for it in turn, for ever.
-    os.environ.setdefault("NPROC", str(4 * usable_cores()))
+    # thread; with no thread to spare the others' parallel loops wait for it in turn, for ever. With many to spare these
+    # loops are cut in parts too small to be worth it.
+    os.environ.setdefault("NPROC", str(usable_cores() + SPARE_THREADS))
     try:
         jax.config.update("jax_num_cpu_devices", usable_cores())
     except RuntimeError:  # the devices are in use already: what is there will do
