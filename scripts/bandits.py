@@ -8,8 +8,6 @@ pays, in place of the drawn reward; the agent perceives what was drawn. Gittins,
 oracles.json. Recipes that are left out keep the rows that the file has.
 """
 
-from typing import Any
-
 from trials import Recipe, fill, oracle, total
 
 # RL²'s column of the table; (10, 50) is above the optimum, so evaluation noise
@@ -25,25 +23,17 @@ PUBLISHED = {
     (500, 50): 438.9,
 }
 BEST = {10: "bayes", 100: "gittins"}  # Gittins indices are no strict bound
-SHORT: dict[str, Any] = {"expected_reward": True}
-LONG: dict[str, Any] = SHORT
 
 
 def recipe(n: int, k: int) -> Recipe:
     """The row of RL² for n pulls of k arms."""
     column = f"n={n},k={k}"
     best = oracle(BEST[n], f"bandit,{column}") if n in BEST else None
-    options = SHORT if n == 10 else LONG
-    return Recipe(
-        "rl2-gru",
-        options,
-        {"arms": k, "pulls": n},
-        cells=total(column),
-        beside={column: (PUBLISHED[n, k], best)},
-    )
+    beside = {column: (PUBLISHED[n, k], best)}
+    return Recipe("rl2-gru", {"expected_reward": True}, total(column), {"arms": k, "pulls": n}, beside=beside)
 
 
 RECIPES = {f"n={n},k={k}": recipe(n, k) for n, k in PUBLISHED}
 
 if __name__ == "__main__":
-    fill(__doc__, "bandits", "bandit", RECIPES, cells=total("n=10,k=5"), tasks=100_000)
+    fill(__doc__, "bandits", "bandit", RECIPES, tasks=100_000)

@@ -13,9 +13,9 @@ SEARCH = {
     "episode=10": (None, oracle("reference", "dark_room,episode")),
 }
 RECIPES = {
-    name: Recipe(f"rl2-{name}", {"memory": name}, beside=SEARCH, erased=True)
+    name: Recipe(f"rl2-{name}", {"memory": name}, episodes_and_total, beside=SEARCH, erased=True)
     for name in ("gru", "lstm", "linear", "attention")
 }
 
 if __name__ == "__main__":
-    fill(__doc__, "dark_room", "dark_room", RECIPES, cells=episodes_and_total, tasks=10_000)
+    fill(__doc__, "dark_room", "dark_room", RECIPES, tasks=10_000)

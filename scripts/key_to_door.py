@@ -12,7 +12,6 @@ from trials import Recipe, episodes_and_total, fill, oracle
 from metarl_jax.core.evaluation import Curve
 
 KNOWN = {"episode=last": (None, oracle("reference", "key_to_door,episode"))}
-RECIPES = {name: Recipe(f"rl2-{name}", {"memory": name}, beside=KNOWN, erased=True) for name in ("gru", "linear")}
 
 
 def and_last(curve: Curve, tasks: object) -> dict[str, np.ndarray]:
@@ -21,5 +20,9 @@ def and_last(curve: Curve, tasks: object) -> dict[str, np.ndarray]:
     return columns | {"episode=last": curve.returns[:, -1, -1]}
 
 
+RECIPES = {
+    name: Recipe(f"rl2-{name}", {"memory": name}, and_last, beside=KNOWN, erased=True) for name in ("gru", "linear")
+}
+
 if __name__ == "__main__":
-    fill(__doc__, "key_to_door", "key_to_door", RECIPES, cells=and_last, tasks=10_000)
+    fill(__doc__, "key_to_door", "key_to_door", RECIPES, tasks=10_000)

@@ -15,12 +15,12 @@ RECIPES = {
     f"n={n}": Recipe(
         "rl2-gru",
         {},
+        total(f"n={n}"),
         {"episodes": n},
-        cells=total(f"n={n}"),
         beside={f"n={n}": (published, None if KNOWN is None else n * KNOWN)},
     )
     for n, published in PUBLISHED.items()
 }
 
 if __name__ == "__main__":
-    fill(__doc__, "tabular", "tabular", RECIPES, cells=total("n=10"), tasks=10_000)
+    fill(__doc__, "tabular", "tabular", RECIPES, tasks=10_000)

@@ -22,10 +22,10 @@ class Recipe(NamedTuple):
 
     row: str
     options: dict[str, Any]
+    cells: Cells
     env: dict[str, Any] = {}  # noqa: RUF012
     algorithm: str = "rl2"
     environment: str | None = None  # where it is not that of the table
-    cells: Cells | None = None  # where it differs from those of the table
     beside: dict[str, tuple[float | None, float | None]] = {}  # noqa: RUF012  column: published, bound
     erased: bool = False  # also a row of the same agent with its memory erased after each episode
     seeds: int = 1  # at most
@@ -64,7 +64,6 @@ def fill(
     environment: str,
     recipes: dict[str, Recipe],
     *,
-    cells: Cells,
     tasks: int,
     seeds: int = 1,
 ) -> None:
@@ -79,7 +78,7 @@ def fill(
             {"-forgetting": (False, True)} if recipe.erased else {}
         )
         for suffix, (greedy, forgetting) in rows.items():
-            values = _values(runs, recipe.cells or cells, given.tasks, greedy, forgetting)
+            values = _values(runs, recipe.cells, given.tasks, greedy, forgetting)
             for column, by_seed in values.items():
                 _add(table, recipe, recipe.row + suffix, column, by_seed, runs.cost)
         write(merge(table, path), path)

@@ -31,7 +31,7 @@ def regret(column: str) -> Cells:
 def recipe(column: str, environment: str, env: dict[str, Any], best: str) -> Recipe:
     """The row of RL² under one law of arms."""
     beside = {column: (None, oracle("bayes-regret", best))}
-    return Recipe("rl2-gru", OPTIONS, env, environment=environment, cells=regret(column), beside=beside)
+    return Recipe("rl2-gru", OPTIONS, regret(column), env, environment=environment, beside=beside)
 
 
 RECIPES = {
@@ -40,4 +40,4 @@ RECIPES = {
 } | {"independent": recipe("independent", "bandit", {"arms": 2, "pulls": PULLS}, "bandit,n=100,k=2")}
 
 if __name__ == "__main__":
-    fill(__doc__, "two_arm", "two_arm", RECIPES, cells=regret("dependent-uniform"), tasks=100_000)
+    fill(__doc__, "two_arm", "two_arm", RECIPES, tasks=100_000)

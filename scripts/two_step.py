@@ -16,11 +16,12 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from published import Runs, add_cells, arguments, merge, write
-from trials import RESULTS, Recipe, oracle
+from published import Runs, arguments, merge, write
+from trials import RESULTS, oracle
 
 from metarl_jax.core.lifetime import begin_lifetime
 from metarl_jax.core.rollout import rollout
+from metarl_jax.core.statistics import bootstrap_interval
 from metarl_jax.core.types import Experience
 from metarl_jax.envs.two_step import PLANETS
 from metarl_jax.experiment.curves import adaptation_curve
@@ -28,27 +29,25 @@ from metarl_jax.experiment.results import Table
 
 FIGURE = pathlib.Path(__file__).parents[1] / "docs" / "two_step.png"
 KINDS = ("rewarded,common", "rewarded,rare", "unrewarded,common", "unrewarded,rare")
-RECIPES = {name: Recipe(f"rl2-{name}", {"memory": name}) for name in ("gru", "linear")}
+MEMORIES = ("gru", "linear")
 
 
 def main() -> None:
-    given = arguments(__doc__, RECIPES, seeds=1, tasks=10_000)
+    given = arguments(__doc__, MEMORIES, seeds=1, tasks=10_000)
     table = Table("two_step", seeds=list(range(given.seeds)), tasks=given.tasks)
     bound = oracle("reference", "two_step")
     for name in given.recipes:
-        recipe = RECIPES[name]
-        runs = Runs("two_step", name, "rl2", "two_step", recipe.options, recipe.env, given.seeds)
+        row, runs = f"rl2-{name}", Runs("two_step", name, "rl2", "two_step", {"memory": name}, {}, given.seeds)
         trials, tasks = runs.environment.trials, runs.tasks(given.tasks)
         curves = [
             adaptation_curve(runs.lifetime, run.meta_params, tasks, jax.random.key(7), (0, 1), expected=True)
             for run in runs.results
         ]
-        paid = np.stack([curve.returns[:, -1] for curve in curves]) / trials  # [seeds, N, 1]
-        add_cells(table, recipe.row, "per-trial", paid, note=runs.cost)
-        cell = table.rows.pop()
-        table.add(recipe.row, "per-trial", cell.value, cell.interval, bound=bound and bound / trials, note=cell.note)
+        paid = np.stack([curve.returns[:, -1, 0] for curve in curves]) / trials  # [seeds, N]
+        interval = bootstrap_interval(paid.mean(axis=0))
+        table.add(row, "per-trial", paid.mean(), interval, bound=bound and bound / trials, note=runs.cost)
         for kind, shares in zip(KINDS, stay_shares(runs, tasks), strict=True):
-            table.add(recipe.row, f"stay,{kind}", shares.mean(), None, note=runs.cost)
+            table.add(row, f"stay,{kind}", shares.mean(), None, note=runs.cost)
     table = merge(table, RESULTS / "two_step.json")
     write(table, RESULTS / "two_step.json")
     draw(table)

@@ -356,7 +356,7 @@ def test_every_history_of_a_tiny_task_has_the_probability_that_the_rollout_gives
 
 def test_trials_relived_in_groups_weigh_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where some trials count fewer steps than others: the mean is over steps, not over groups."""
-    environment = make("cartpole", steps=9, episodes=2)
+    environment = make("cartpole", steps=60, episodes=1)
     algorithm = metarl_jax.make_algorithm("rl2", tasks=8, width=4, epochs=1, minibatches=1)
     state = algorithm.build(environment).init(jax.random.key(0))
 

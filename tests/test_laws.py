@@ -13,7 +13,7 @@ from metarl_jax.algorithms import ALGORITHMS, make
 from metarl_jax.core.backprop import backprop
 from metarl_jax.core.evolution import evolution
 from metarl_jax.core.lifetime import Lifetime, begin_lifetime, run_lifetime
-from metarl_jax.core.memories import MEMORIES
+from metarl_jax.core.memories import KINDS
 from metarl_jax.core.memories import make as make_memory
 from metarl_jax.core.meta import MetaLearner
 from metarl_jax.core.objective import final
@@ -130,7 +130,7 @@ def test_a_relived_life_is_the_life_that_was_lived(variant: str) -> None:
 
 @pytest.mark.parametrize("steps", [3, 8], ids=["one-episode", "over-episode-ends"])
 @pytest.mark.parametrize(
-    "kind", ["memoryless", *(f"{how}-{name}" for name in MEMORIES for how in ("keeping", "forgetting"))]
+    "kind", ["memoryless", *(f"{how}-{name}" for name in KINDS for how in ("keeping", "forgetting"))]
 )
 def test_replayed_actions_have_a_log_ratio_of_zero(kind: str, steps: int) -> None:
     """Attention looks back three steps: over the end of an episode, and past the start of the record."""

@@ -143,20 +143,14 @@ def test_attention_looks_no_further_than_its_window() -> None:
 
 @pytest.mark.parametrize("memory", ["gru", "lstm", "linear", "attention"])
 def test_no_memory_leaks_between_tasks(memory: str) -> None:
-    """Test tasks in another order give the same numbers in that order."""
-    environment: Environment = make_environment("bandit", pulls=4)
+    """Another task in the place of one changes what is earned there, and nowhere else."""
+    environment: Environment = make_environment("bandit", pulls=20)
     lifetime = metarl_jax.make_algorithm("rl2", memory=memory, width=4).lifetime(environment)
     meta_params = jax.tree.map(lambda x: x + 0.3, lifetime.learner.meta_init(jax.random.key(0)))
     tasks = jax.vmap(lambda key: environment.sample_task(key, "test"))(jax.random.split(jax.random.key(1), 6))
-    keys = jax.random.split(jax.random.key(2), 6)
-    order = jnp.array([3, 1, 5, 0, 4, 2])
-
-    def live(tasks: Any, keys: Any) -> Any:
-        one = lambda task, key: evaluate(lifetime, meta_params, jax.tree.map(lambda x: x[None], task), key, 0)  # noqa: E731
-        return jax.vmap(one)(tasks, keys).returns
-
-    straight, shuffled = live(tasks, keys), live(jax.tree.map(lambda x: x[order], tasks), keys[order])
-    np.testing.assert_allclose(straight[order], shuffled, rtol=1e-6)
+    other = jax.tree.map(lambda x: x.at[2].set(1.0 - x[2]), tasks)
+    one, two = (evaluate(lifetime, meta_params, each, jax.random.key(2), 0).returns[:, 0, 0] for each in (tasks, other))
+    np.testing.assert_array_equal(np.asarray(one) != np.asarray(two), np.arange(6) == 2)
 
 
 def test_the_posterior_of_gridnavi_is_what_enumeration_says() -> None:

@@ -129,7 +129,7 @@ def inference(
         features, keep = perceive.features(trials.timestep), perceive.keep(trials.timestep)
         steps, envs = trials.reward.shape
         said = belief.unroll(memory, belief.blank((envs,)), features, keep)
-        moved = weighted_mean(_divergences(said, latent), trials.weight)
+        moved = weighted_mean(_divergences(said), trials.weight)
         time_key, noise_key = jax.random.split(key)
         times = jax.random.choice(time_key, steps, (beliefs,), replace=False) if beliefs else jnp.arange(steps)
         mean, log_variance = jnp.split(said[times], 2, axis=-1)  # [R, E, L]
@@ -148,7 +148,7 @@ def _joined(latents: Array, seen: Array) -> Array:
     return jnp.concatenate([left, jnp.broadcast_to(seen, (*shape, seen.shape[-1]))], axis=-1)
 
 
-def _divergences(said: Array, latent: int) -> Array:
+def _divergences(said: Array) -> Array:
     """KL(q_t ‖ q_{t−1}) [T, E], from N(0, 1) on."""
     before = jnp.concatenate([jnp.zeros_like(said[:1]), said[:-1]])
     (mean, log_variance), (old_mean, old_log_variance) = (jnp.split(x, 2, axis=-1) for x in (said, before))

@@ -7,17 +7,15 @@ from metarl_jax.core.memories.gated import gru, lstm
 from metarl_jax.core.memories.linear import linear
 from metarl_jax.core.memory import Memory, nothing, stack
 
-MEMORIES = ("gru", "lstm", "linear", "attention", "none")
+KINDS: dict[str, Callable[[int, int, int], Memory]] = {  # inputs, width, window -> one layer
+    "gru": lambda inputs, width, window: gru(inputs, width),
+    "lstm": lambda inputs, width, window: lstm(inputs, width),
+    "linear": lambda inputs, width, window: linear(inputs, width),
+    "attention": attention,
+    "none": lambda inputs, width, window: nothing(),
+}
 
 
 def make(name: str, inputs: int, width: int, layers: int = 1, window: int = 1) -> Memory:
     """The memory of that name: `layers` of it upon each other; `window` is how far attention looks back."""
-    if name == "none":
-        return nothing()
-    kinds: dict[str, Callable[[int], Memory]] = {
-        "gru": lambda inputs: gru(inputs, width),
-        "lstm": lambda inputs: lstm(inputs, width),
-        "linear": lambda inputs: linear(inputs, width),
-        "attention": lambda inputs: attention(inputs, width, window),
-    }
-    return stack([kinds[name](width if layer else inputs) for layer in range(layers)])
+    return stack([KINDS[name](width if layer else inputs, width, window) for layer in range(layers)])
