@@ -22,6 +22,9 @@ PUBLISHED = {
     (500, 10): 432.5,
     (500, 50): 438.9,
 }
+# Longer trials: as many steps a gradient from fewer of them, and a clock, without which the critic cannot tell how many
+# pulls are left.
+LONG = {"tasks": 1024, "meta_steps": 250, "epochs": 2, "minibatches": 8, "meta_lr": 3e-3, "entropy": 5e-3}
 BEST = {10: "bayes", 100: "gittins"}  # Gittins indices are no strict bound
 
 
@@ -30,7 +33,9 @@ def recipe(n: int, k: int) -> Recipe:
     column = f"n={n},k={k}"
     best = oracle(BEST[n], f"bandit,{column}") if n in BEST else None
     beside = {column: (PUBLISHED[n, k], best)}
-    return Recipe("rl2-gru", {"expected_reward": True}, total(column), {"arms": k, "pulls": n}, beside=beside)
+    long = n > 10
+    options, env = {"expected_reward": True} | (LONG if long else {}), {"arms": k, "pulls": n, "clock": long}
+    return Recipe("rl2-gru", options, total(column), env, beside=beside)
 
 
 RECIPES = {f"n={n},k={k}": recipe(n, k) for n, k in PUBLISHED}

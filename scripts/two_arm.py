@@ -10,6 +10,7 @@ pay. Recipes that are left out keep the rows that the file has.
 from typing import Any
 
 import numpy as np
+from bandits import LONG
 from trials import Cells, Recipe, fill, oracle
 
 from metarl_jax.core.evaluation import Curve
@@ -31,13 +32,14 @@ def regret(column: str) -> Cells:
 def recipe(column: str, environment: str, env: dict[str, Any], best: str) -> Recipe:
     """The row of RL² under one law of arms."""
     beside = {column: (None, oracle("bayes-regret", best))}
-    return Recipe("rl2-gru", OPTIONS, regret(column), env, environment=environment, beside=beside)
+    options = OPTIONS | (LONG | {"meta_steps": 150} if environment == "bandit" else {})
+    return Recipe("rl2-gru", options, regret(column), env, environment=environment, beside=beside)
 
 
 RECIPES = {
     f"dependent-{law}": recipe(f"dependent-{law}", "two_arm", {"law": law}, f"two_arm,{law}")
     for law in ("uniform", "easy", "medium", "hard")
-} | {"independent": recipe("independent", "bandit", {"arms": 2, "pulls": PULLS}, "bandit,n=100,k=2")}
+} | {"independent": recipe("independent", "bandit", {"arms": 2, "pulls": PULLS, "clock": True}, "bandit,n=100,k=2")}
 
 if __name__ == "__main__":
     fill(__doc__, "two_arm", "two_arm", RECIPES, tasks=100_000)

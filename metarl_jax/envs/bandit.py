@@ -21,12 +21,19 @@ class BanditTask(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SlotMachines(Environment):
-    """Pull one arm a step, `pulls` times: a trial is one episode, and what it teaches is gone with it."""
+    """Pull one arm a step, `pulls` times: a trial is one episode, and what it teaches is gone with it.
+
+    Args:
+        pulls: of a trial.
+        clock: observe the share of pulls done, [1], as in Wang et al. 2016; otherwise a constant, as in Duan et al.
+            2016. In long trials a critic that must count by itself misjudges the end, and all credit near it is noise.
+    """
 
     reference: ClassVar[str | None] = "the best arm at every pull, known means"
     Task: ClassVar[type] = BanditTask
 
     pulls: int = 10
+    clock: bool = False
 
     def __post_init__(self) -> None:
         check_least("pulls", self.pulls, 1)
@@ -37,7 +44,7 @@ class SlotMachines(Environment):
 
     @property
     def observation_space(self) -> Box:
-        return Box(1.0, 1.0, (1,))
+        return Box(0.0, 1.0, (1,))
 
     @property
     def horizon(self) -> int:
@@ -48,13 +55,18 @@ class SlotMachines(Environment):
         return 1
 
     def reset(self, key: Key, task: BanditTask) -> tuple[Array, Array]:
-        return jnp.ones(1), jnp.int32(0)
+        return self.observe(jnp.int32(0)), jnp.int32(0)
 
     def step(self, key: Key, state: Array, action: Array, task: BanditTask) -> Step:
         mean, pulled = task.mean[action], state + 1
         # The last pull terminates: nothing follows it that a value could count.
         over = pulled >= self.pulls
-        return Step(jnp.ones(1), pulled, self.pay(key, mean), over, jnp.array(False), {"expected_reward": mean})
+        seen = self.observe(pulled)
+        return Step(seen, pulled, self.pay(key, mean), over, jnp.array(False), {"expected_reward": mean})
+
+    def observe(self, pulled: Array) -> Array:
+        """The clock after so many pulls, or 1, [1] float32."""
+        return jnp.reshape(pulled / self.pulls, 1) if self.clock else jnp.ones(1)
 
     def pay(self, key: Key, mean: Array) -> Array:
         """The reward of an arm that pays `mean` on average, [] float32."""
