@@ -24,7 +24,7 @@ PUBLISHED = {
 }
 # Longer trials: as many steps a gradient from fewer of them, and a clock, without which the critic cannot tell how many
 # pulls are left.
-LONG = {"tasks": 1024, "meta_steps": 250, "epochs": 2, "minibatches": 8, "meta_lr": 3e-3, "entropy": 5e-3}
+LONG = {"tasks": 1024, "meta_steps": 150, "gamma": 0.98, "lambda_": 0.95, "meta_lr": 3e-3, "entropy": 5e-3}
 BEST = {10: "bayes", 100: "gittins"}  # Gittins indices are no strict bound
 
 

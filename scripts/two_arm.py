@@ -32,7 +32,7 @@ def regret(column: str) -> Cells:
 def recipe(column: str, environment: str, env: dict[str, Any], best: str) -> Recipe:
     """The row of RL² under one law of arms."""
     beside = {column: (None, oracle("bayes-regret", best))}
-    options = OPTIONS | (LONG | {"meta_steps": 150} if environment == "bandit" else {})
+    options = OPTIONS | (LONG | {"meta_steps": 100} if environment == "bandit" else {})
     return Recipe("rl2-gru", options, regret(column), env, environment=environment, beside=beside)
 
 

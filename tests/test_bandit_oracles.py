@@ -37,6 +37,19 @@ def test_arms_add_up_to_one_until_extrapolation_breaks_it() -> None:
     np.testing.assert_allclose(np.abs(np.diff(means, axis=1)), GAP, atol=1e-6)
 
 
+@pytest.mark.parametrize("environment", [Bandit(pulls=4, clock=True), TwoArm(pulls=4, clock=True)])
+def test_the_clock_tells_the_share_of_pulls_done(environment: Any) -> None:
+    key = jax.random.key(3)
+    task = environment.sample_task(key, "train")
+    seen, state = environment.reset(key, task)
+    shares = [float(seen[0])]
+    for _ in range(4):
+        step = environment.step(key, state, jnp.int32(0), task)
+        shares, state = [*shares, float(step.observation[0])], step.state
+    assert shares == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert float(Bandit(pulls=4).reset(key, task)[0][0]) == 1.0  # no clock, a constant
+
+
 def test_an_unknown_law_is_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown law 'esay'.*did you mean 'easy'"):
         make("two_arm", law="esay")
