@@ -10,6 +10,8 @@ oracles.json. Recipes that are left out keep the rows that the file has.
 
 from trials import Recipe, fill, oracle, total
 
+from metarl_jax.experiment.presets import PULLS
+
 # RL²'s column of the table; (10, 50) is above the optimum, so evaluation noise
 PUBLISHED = {
     (10, 5): 6.7,
@@ -22,9 +24,6 @@ PUBLISHED = {
     (500, 10): 432.5,
     (500, 50): 438.9,
 }
-# Longer trials: as many steps a gradient from fewer of them, and a clock, without which the critic cannot tell how many
-# pulls are left.
-LONG = {"tasks": 1024, "meta_steps": 150, "gamma": 0.98, "lambda_": 0.95, "meta_lr": 3e-3, "entropy": 5e-3}
 BEST = {10: "bayes", 100: "gittins"}  # Gittins indices are no strict bound
 
 
@@ -34,7 +33,8 @@ def recipe(n: int, k: int) -> Recipe:
     best = oracle(BEST[n], f"bandit,{column}") if n in BEST else None
     beside = {column: (PUBLISHED[n, k], best)}
     long = n > 10
-    options, env = {"expected_reward": True} | (LONG if long else {}), {"arms": k, "pulls": n, "clock": long}
+    options = {"expected_reward": True} | (PULLS | {"meta_steps": 150} if long else {})
+    env = {"arms": k, "pulls": n, "clock": long}
     return Recipe("rl2-gru", options, total(column), env, beside=beside)
 
 

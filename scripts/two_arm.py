@@ -10,13 +10,14 @@ pay. Recipes that are left out keep the rows that the file has.
 from typing import Any
 
 import numpy as np
-from bandits import LONG
 from trials import Cells, Recipe, fill, oracle
 
 from metarl_jax.core.evaluation import Curve
+from metarl_jax.experiment.presets import PAIRS
 
 PULLS = 100
-OPTIONS: dict[str, Any] = {"expected_reward": True}
+PRESET = PAIRS["rl2", "two_arm"]  # of the independent arms too
+OPTIONS: dict[str, Any] = PRESET.algorithm | PRESET.run | {"expected_reward": True}
 
 
 def regret(column: str) -> Cells:
@@ -32,8 +33,7 @@ def regret(column: str) -> Cells:
 def recipe(column: str, environment: str, env: dict[str, Any], best: str) -> Recipe:
     """The row of RL² under one law of arms."""
     beside = {column: (None, oracle("bayes-regret", best))}
-    options = OPTIONS | (LONG | {"meta_steps": 100} if environment == "bandit" else {})
-    return Recipe("rl2-gru", options, regret(column), env, environment=environment, beside=beside)
+    return Recipe("rl2-gru", OPTIONS, regret(column), env, environment=environment, beside=beside)
 
 
 RECIPES = {

@@ -26,7 +26,7 @@ class SlotMachines(Environment):
     Args:
         pulls: of a trial.
         clock: observe the share of pulls done, [1], as in Wang et al. 2016; otherwise a constant, as in Duan et al.
-            2016. In long trials a critic that must count by itself misjudges the end, and all credit near it is noise.
+            2016.
     """
 
     reference: ClassVar[str | None] = "the best arm at every pull, known means"

@@ -56,9 +56,8 @@ PAIRS: dict[tuple[str, str], Preset] = {
         algorithm={"tasks": 2000, "gamma": 1.0, "lambda_": 0.9, "meta_lr": 4e-3, "anneal": WHOLE_RUN},
         run={"meta_steps": 400},
     ),
-    # Horizons shorter than the trial, and the clock, keep the critic's errors below what one choice is worth.
+    # A horizon shorter than the trial, and the clock: the critic need not count how many pulls are left.
     ("rl2", "two_arm"): Preset(algorithm=PULLS, environment={"clock": True}, run={"meta_steps": 100}),
-    ("rl2", "two_step"): Preset(algorithm=PULLS | {"tasks": 512}, run={"meta_steps": 150}),
     # What is looked for in the first episode pays in the later ones: little is discounted. One pass over many trials
     # learns as much a gradient as several over few.
     ("rl2", "gridnavi"): Preset(algorithm=SEARCH | {"tasks": 1024, "meta_lr": 3e-3}, run={"meta_steps": 400}),
