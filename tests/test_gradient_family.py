@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 
 import metarl_jax
 from metarl_jax.algorithms import VARIANTS, make
@@ -107,6 +109,22 @@ def test_a_trust_region_step_stays_within_it_and_lowers_the_loss() -> None:
                            some.meta_params["params"]["actor"]["head"]["kernel"], atol=1e-6)  # fmt: skip
     still = trust_region(some.lifetime, lambda step: some.plan.objective, 3, size=1e-3, tries=0)
     close(jax.jit(still.step)(state, jax.random.key(1))[0].meta_params, some.meta_params)
+
+
+def test_a_trust_region_without_curvature_steps_along_the_gradient() -> None:
+    """Damping beyond every curvature leaves nothing else of H + damping."""
+    some = Lives(outer="trust_region", divergence=1e-3, damping=1e6)
+    plain = backprop_module.backprop(some.lifetime, lambda step: some.plan.objective, optax.sgd(1.0), 3)
+    region = some.algorithm.build(ENVIRONMENT)
+
+    def moved(learner: Any) -> np.ndarray:
+        state = learner.init(jax.random.key(0))._replace(meta_params=some.meta_params)
+        after, _ = jax.jit(learner.step)(state, jax.random.key(1))
+        return ravel_pytree(after.meta_params)[0] - ravel_pytree(some.meta_params)[0]
+
+    regional, descent = moved(region), moved(plain)
+    cosine = regional @ descent / np.linalg.norm(regional) / np.linalg.norm(descent)
+    assert cosine == pytest.approx(1.0, abs=1e-5)
 
 
 # --- clipped surrogates with a penalty on the inner divergence ---

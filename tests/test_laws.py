@@ -43,7 +43,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, options) for name, options in SMALL.items()},
     "maml-context": ("maml", {**SMALL["maml"], "adapts": "context", "context": 2, "inner_loss": "actor_critic"}),
     "maml-dice-ppo": ("maml", {"hidden": (4,), "estimator": "dice", "outer": "ppo", "epochs": 2}),
-    "maml-hindsight-trust-region": ("maml", {"hidden": (4,), "estimator": "e_maml", "outer": "trust_region"}),
+    # By default the damping is so small that the last digits of a life decide the step: no law survives that.
+    "maml-hindsight-trust-region": (
+        "maml",
+        {"hidden": (4,), "estimator": "e_maml", "outer": "trust_region", "damping": 0.01},
+    ),
     "maml-head": ("maml", {"hidden": (4,), "adapts": "head"}),
     "meta_gradient-adam": ("meta_gradient", {**SMALL["meta_gradient"], "inner_optimiser": "adam"}),
 }

@@ -50,6 +50,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "credit_decay": (0, 1),
     "depth": (1, math.inf),
     "divergence": (1e-12, math.inf),
+    "damping": (0.0, math.inf),
     "spread": (1e-6, math.inf),
     "gamma": (0, 1),
     "lambda_": (0, 1),

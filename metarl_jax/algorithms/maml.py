@@ -95,6 +95,8 @@ class MAML(Algorithm):
         minibatches: in how many parts.
         clip: how far ppo lets the ratio to the acting policy move the surrogate.
         divergence: mean divergence that ppo's penalty aims at, and size of the trust region.
+        damping: what a trust region adds to every curvature. Where float32 hardly resolves it beside the largest
+            curvature, directions that the adapted policies do not feel are stepped along by rounding.
     """
 
     name: ClassVar[str] = "maml"
@@ -134,6 +136,7 @@ class MAML(Algorithm):
     minibatches: int = 1
     clip: float = 0.3
     divergence: float = 0.01
+    damping: float = 1e-5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -237,6 +240,7 @@ class MAML(Algorithm):
             lambda step: self.judged(lifetime, self.remaining(step)),
             self.tasks,
             size=self.divergence,
+            damping=self.damping,
             chunk=chunk,
             mesh=mesh,
         )
