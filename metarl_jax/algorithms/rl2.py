@@ -16,7 +16,7 @@ from metarl_jax.core.memories import make as make_memory
 from metarl_jax.core.memory import Memory
 from metarl_jax.core.objective import Objective, growing
 from metarl_jax.core.policy import Policy, memory_policy
-from metarl_jax.core.privileged import with_task_in_view
+from metarl_jax.core.privileged import numbers_in_view, with_task_in_view
 from metarl_jax.core.types import Array
 
 
@@ -32,7 +32,9 @@ class RL2(Algorithm):
             memoryless policy for all tasks, the lower reference.
         layers: memories upon each other.
         window: steps that attention looks back; 0 for the whole rollout.
-        knows_task: see the hidden numbers of the task, the upper reference.
+        knows_task: who sees the hidden numbers of the task: nobody; the critic, which then tells luck from skill while
+            the agent has to find them out (an asymmetric actor-critic: Pinto et al. 2018, arXiv:1710.06542); or the
+            whole agent, the upper reference.
         separate: give the critic a memory of its own.
         across_episodes: let returns run on across the ends of episodes, so that what is found out in one is worth
             something in the next, and end a trial when the environment's quota of episodes is used up. Otherwise
@@ -63,7 +65,7 @@ class RL2(Algorithm):
     memory: Literal["gru", "lstm", "linear", "attention", "belief", "none"] = "gru"
     layers: int = 1
     window: int = 0
-    knows_task: bool = False
+    knows_task: Literal["nobody", "critic", "agent"] = "nobody"
     separate: bool = False
     across_episodes: bool = True
     expected_reward: bool = False
@@ -100,20 +102,26 @@ class RL2(Algorithm):
         return None
 
     def lifetime(self, environment: Environment) -> Lifetime:
-        environment = with_task_in_view(environment) if self.knows_task else environment
+        environment = environment if self.knows_task == "nobody" else with_task_in_view(environment)
         policy = self.policy(environment)
         steps, quota = self.rollout_steps(environment, environment.trial_episodes)
         quota = environment.trial_episodes if self.across_episodes else quota
         return Lifetime(environment, policy, frozen(policy.init), 0, self.envs, steps, quota, fresh=self.lifespan == 1)
 
     def policy(self, environment: Environment, *, forgets: bool = False) -> Policy:
-        """What acts; with its memory erased after each episode if it `forgets`."""
+        """What acts; with its memory erased after each episode if it `forgets`.
+
+        A critic that knows the task has a layer more, where the task meets what the memory says.
+        """
+        informed = self.knows_task == "critic"
         return memory_policy(
             environment,
             lambda inputs: self.remember(environment, inputs),
             self.hidden,
             forgets=forgets,
             separate=self.separate,
+            critic_hidden=(*self.hidden, self.width) if informed else None,
+            for_critic=numbers_in_view(environment) if informed else 0,
         )
 
     def remember(self, environment: Environment, inputs: int) -> Memory:
