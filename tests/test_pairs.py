@@ -17,13 +17,13 @@ pytestmark = pytest.mark.slow
 SHORT = {"preset": "tiny", "meta_steps": 2, "log_every": 1, "evaluation_tasks": 0, "quiet": True}
 
 
-def trains_or_says_why_not(algorithm, environment, estimator, path):
-    reason = make(algorithm, estimator=estimator).refuses(make_environment(environment))
+def trains_or_says_why_not(algorithm, environment, path, **options):
+    reason = make(algorithm, **options).refuses(make_environment(environment))
     if reason is not None:
         with pytest.raises(UsageError, match=reason.split(";")[0]):
-            metarl_jax.train(algorithm, environment, out=path, estimator=estimator, **SHORT)
+            metarl_jax.train(algorithm, environment, out=path, **options, **SHORT)
         return
-    metrics = metarl_jax.train(algorithm, environment, out=path, estimator=estimator, **SHORT).metrics
+    metrics = metarl_jax.train(algorithm, environment, out=path, **options, **SHORT).metrics
     assert list(metrics["meta_step"]) == [1, 2]
     assert all(np.all(np.isfinite(values)) for values in metrics.values())
 
@@ -31,13 +31,13 @@ def trains_or_says_why_not(algorithm, environment, estimator, path):
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_in_every_environment(algorithm, environment, tmp_path):
-    trains_or_says_why_not(algorithm, environment, "backprop", tmp_path / "run")
+    trains_or_says_why_not(algorithm, environment, tmp_path / "run")
 
 
 @pytest.mark.parametrize("environment", ["bandit", "navigation"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_by_evolution(algorithm, environment, tmp_path):
-    trains_or_says_why_not(algorithm, environment, "evolution", tmp_path / "run")
+    trains_or_says_why_not(algorithm, environment, tmp_path / "run", estimator="evolution")
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

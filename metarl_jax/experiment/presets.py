@@ -61,7 +61,7 @@ PAIRS: dict[tuple[str, str], Preset] = {
     # What is looked for in the first episode pays in the later ones: little is discounted. One pass over many trials
     # learns as much a gradient as several over few.
     ("rl2", "gridnavi"): Preset(algorithm=SEARCH | {"tasks": 1024, "meta_lr": 3e-3}, run={"meta_steps": 400}),
-    ("rl2", "dark_room"): Preset(algorithm=SEARCH | {"tasks": 1024, "meta_lr": 3e-3}, run={"meta_steps": 120}),
+    ("rl2", "dark_room"): Preset(algorithm=SEARCH | {"tasks": 1024, "meta_lr": 3e-3}, run={"meta_steps": 400}),
     ("rl2", "key_to_door"): Preset(algorithm=SEARCH | {"tasks": 512, "meta_lr": 3e-3}, run={"meta_steps": 120}),
     ("varibad", "gridnavi"): Preset(
         algorithm=SEARCH
