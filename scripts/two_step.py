@@ -30,6 +30,7 @@ from metarl_jax.experiment.results import Table
 FIGURE = pathlib.Path(__file__).parents[1] / "docs" / "two_step.png"
 KINDS = ("rewarded,common", "rewarded,rare", "unrewarded,common", "unrewarded,rare")
 MEMORIES = ("gru", "linear")
+OPTIONS = {"expected_reward": True}
 
 
 def main() -> None:
@@ -37,7 +38,10 @@ def main() -> None:
     table = Table("two_step", seeds=list(range(given.seeds)), tasks=given.tasks)
     bound = oracle("reference", "two_step")
     for name in given.recipes:
-        row, runs = f"rl2-{name}", Runs("two_step", name, "rl2", "two_step", {"memory": name}, {}, given.seeds)
+        row, runs = (
+            f"rl2-{name}",
+            Runs("two_step", name, "rl2", "two_step", OPTIONS | {"memory": name}, {}, given.seeds),
+        )
         trials, tasks = runs.environment.trials, runs.tasks(given.tasks)
         curves = [
             adaptation_curve(runs.lifetime, run.meta_params, tasks, jax.random.key(7), (0, 1), expected=True)

@@ -58,6 +58,12 @@ PAIRS: dict[tuple[str, str], Preset] = {
     ),
     # A horizon shorter than the trial, and the clock: the critic need not count how many pulls are left.
     ("rl2", "two_arm"): Preset(algorithm=PULLS, environment={"clock": True}, run={"meta_steps": 100}),
+    # A choice is paid a step later, and what it teaches would be learned from the other one too: a short horizon.
+    ("rl2", "two_step"): Preset(
+        algorithm={"tasks": 512, "gamma": 0.9, "lambda_": 0.9, "meta_lr": 3e-3, "anneal": WHOLE_RUN}
+        | {"epochs": 1, "minibatches": 16},
+        run={"meta_steps": 150},
+    ),
     # What is looked for in the first episode pays in the later ones: little is discounted. One pass over many trials
     # learns as much a gradient as several over few.
     ("rl2", "gridnavi"): Preset(algorithm=SEARCH | {"tasks": 1024, "meta_lr": 3e-3}, run={"meta_steps": 400}),
