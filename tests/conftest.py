@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares compiled programs: laws of an algorithm, tests of an environment, else of a file."""
     for item in items:
         params = item.callspec.params if hasattr(item, "callspec") else {}
-        shared = params.get("variant") or params.get("name") or ""
+        shared = next((params[by] for by in ("variant", "name", "algorithm", "environment") if by in params), "")
         item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{shared}"))
 
 

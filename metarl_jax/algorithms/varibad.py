@@ -32,7 +32,8 @@ class VariBAD(RL2):
         pays_at_arrival: rewards depend on where a step leads alone, not on where it began or on the action.
         decodes_states: explain what follows a step too, not only what it pays.
         kl_weight: weight of the divergence of a belief from the one before.
-        beliefs: steps of a trial whose ELBO is taken, drawn at random; 0 for all.
+        beliefs: steps of a trial whose ELBO is taken, drawn at random, at most; 0 for all, in memory that grows with the
+            square of a trial's length.
         kept: trials that are kept.
         trials: trials of a step on the ELBO.
         updates: steps on the ELBO in a meta-step.
@@ -50,7 +51,7 @@ class VariBAD(RL2):
     pays_at_arrival: bool = False
     decodes_states: bool = False
     kl_weight: float = 0.1
-    beliefs: int = 0
+    beliefs: int = 16
     kept: int = 1024
     trials: int = 64
     updates: int = 4
@@ -67,12 +68,6 @@ class VariBAD(RL2):
         if self.trials > self.kept or self.tasks * self.envs > self.kept:
             least = max(self.trials, self.tasks * self.envs)
             raise ValueError(f"kept of varibad is {self.kept}; it must hold what one meta-step adds and reads: {least}")
-
-    def refuses(self, environment: Environment) -> str | None:
-        steps = self.rollout_steps(environment, environment.trial_episodes)[0]
-        if self.beliefs > steps:
-            return f"beliefs={self.beliefs} is more than the {steps} steps of a trial: choose fewer, or 0 for all"
-        return super().refuses(environment)
 
     def remember(self, environment: Environment, inputs: int) -> Memory:
         return detached(inferred(super().remember(environment, inputs), self.latent))

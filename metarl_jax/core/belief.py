@@ -97,7 +97,7 @@ def inference(
         arrival: a reward depends on where a step leads alone, not on where it began or on the action.
         states: decode what follows a step too, not only what it pays.
         divergence: β.
-        beliefs: steps t of a trial whose ELBO is taken, drawn at random; 0 for all.
+        beliefs: steps t of a trial whose ELBO is taken, drawn at random, at most; 0 for all.
     """
     perceive, latent = perception(environment), belief.width // 2
     space, observed = environment.action_space, environment.observation_space.shape[0]
@@ -131,7 +131,8 @@ def inference(
         said = belief.unroll(memory, belief.blank((envs,)), features, keep)
         moved = weighted_mean(_divergences(said), trials.weight)
         time_key, noise_key = jax.random.split(key)
-        times = jax.random.choice(time_key, steps, (beliefs,), replace=False) if beliefs else jnp.arange(steps)
+        some = 0 < beliefs < steps
+        times = jax.random.choice(time_key, steps, (beliefs,), replace=False) if some else jnp.arange(steps)
         mean, log_variance = jnp.split(said[times], 2, axis=-1)  # [R, E, L]
         latents = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(noise_key, mean.shape)
         unexplained = jnp.sum(error(decoders, latents, trials) * trials.weight, axis=1)  # [R, E]
