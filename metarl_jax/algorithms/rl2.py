@@ -32,9 +32,8 @@ class RL2(Algorithm):
             memoryless policy for all tasks, the lower reference.
         layers: memories upon each other.
         window: steps that attention looks back; 0 for the whole rollout.
-        knows_task: who sees the hidden numbers of the task: nobody; the critic, which then tells luck from skill while
-            the agent has to find them out (an asymmetric actor-critic: Pinto et al. 2018, arXiv:1710.06542); or the
-            whole agent, the upper reference.
+        knows_task: who sees the hidden numbers of the task: nobody; the critic, in training (an asymmetric actor-critic:
+            Pinto et al. 2018, arXiv:1710.06542); or the whole agent, the upper reference.
         separate: give the critic a memory of its own.
         across_episodes: let returns run on across the ends of episodes, so that what is found out in one is worth
             something in the next, and end a trial when the environment's quota of episodes is used up. Otherwise

@@ -1,4 +1,4 @@
-"""Seeing what is hidden: the upper reference of agents that have to find it out, and a critic that judges better."""
+"""Seeing what is hidden: the upper reference of agents that have to find it out, or of their critic alone."""
 
 import dataclasses
 from typing import Any, cast
