@@ -32,7 +32,7 @@ class RL2(Algorithm):
             memoryless policy for all tasks, the lower reference.
         layers: memories upon each other.
         window: steps that attention looks back; 0 for the whole rollout.
-        knows_task: who sees the hidden numbers of the task: nobody; the critic, in training (an asymmetric actor-critic:
+        knows_task: who sees the hidden numbers of the task: nobody; the critic, in training (asymmetric actor-critic:
             Pinto et al. 2018, arXiv:1710.06542); or the whole agent, the upper reference.
         separate: give the critic a memory of its own.
         across_episodes: let returns run on across the ends of episodes, so that what is found out in one is worth

@@ -32,8 +32,8 @@ class VariBAD(RL2):
         pays_at_arrival: rewards depend on where a step leads alone, not on where it began or on the action.
         decodes_states: explain what follows a step too, not only what it pays.
         kl_weight: weight of the divergence of a belief from the one before.
-        beliefs: steps of a trial whose ELBO is taken, drawn at random, at most; 0 for all, in memory that grows with the
-            square of a trial's length.
+        beliefs: steps of a trial whose ELBO is taken, drawn at random, at most; 0 for all, in memory that grows with
+            the square of a trial's length.
         kept: trials that are kept.
         trials: trials of a step on the ELBO.
         updates: steps on the ELBO in a meta-step.
