@@ -21,7 +21,8 @@ def and_last(curve: Curve, tasks: object) -> dict[str, np.ndarray]:
 
 
 RECIPES = {
-    name: Recipe(f"rl2-{name}", {"memory": name}, and_last, beside=KNOWN, erased=True) for name in ("gru", "linear")
+    name: Recipe(f"rl2-{name}", {"memory": name}, and_last, beside=KNOWN, erased=True, seen=True)
+    for name in ("gru", "linear")
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the tables of agents that learn in their memory share: trials, sampled, greedy and with memory erased."""
+"""What the tables of agents that learn in their memory share: trials sampled, greedy, without memory, in tasks seen."""
 
 import pathlib
 from collections.abc import Callable
@@ -28,6 +28,7 @@ class Recipe(NamedTuple):
     environment: str | None = None  # where it is not that of the table
     beside: dict[str, tuple[float | None, float | None]] = {}  # noqa: RUF012  column: published, bound
     erased: bool = False  # also a row of the same agent with its memory erased after each episode
+    seen: bool = False  # and one in tasks of the training split, where what is withheld is no part of what was learned
     seeds: int = 1  # at most
 
 
@@ -74,19 +75,25 @@ def fill(
         count = min(given.seeds, recipe.seeds)
         table = Table(name, seeds=list(range(count)), tasks=given.tasks)
         runs = Runs(name, key, recipe.algorithm, recipe.environment or environment, recipe.options, recipe.env, count)
-        rows = {"": (False, False), "-greedy": (True, False)} | (
-            {"-forgetting": (False, True)} if recipe.erased else {}
-        )
-        for suffix, (greedy, forgetting) in rows.items():
-            values = _values(runs, recipe.cells, given.tasks, greedy, forgetting)
+        for suffix, how in _ways(recipe).items():
+            values = _values(runs, recipe.cells, given.tasks, **how)
             for column, by_seed in values.items():
                 _add(table, recipe, recipe.row + suffix, column, by_seed, runs.cost)
         write(merge(table, path), path)
 
 
-def _values(runs: Runs, cells: Cells, count: int, greedy: bool, forgetting: bool) -> dict[str, np.ndarray]:
+def _ways(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """How trials are played, by what the row's name ends with."""
+    ways: dict[str, dict[str, Any]] = {"": {}, "-greedy": {"greedy": True}}
+    ways |= {"-forgetting": {"forgetting": True}} if recipe.erased else {}
+    return ways | ({"-seen": {"split": "train"}} if recipe.seen else {})
+
+
+def _values(
+    runs: Runs, cells: Cells, count: int, greedy: bool = False, forgetting: bool = False, split: str = "test"
+) -> dict[str, np.ndarray]:
     """The numbers [seeds, N] of each column."""
-    lifetime, tasks = runs.lifetime, runs.tasks(count)
+    lifetime, tasks = runs.lifetime, runs.tasks(count, split)
     if forgetting:
         lifetime = lifetime._replace(policy=runs.algorithm.policy(lifetime.environment, forgets=True))
     curves = [
@@ -100,6 +107,8 @@ def _values(runs: Runs, cells: Cells, count: int, greedy: bool, forgetting: bool
 def _add(table: Table, recipe: Recipe, row: str, column: str, values: np.ndarray, cost: str) -> None:
     published, bound = recipe.beside.get(column, (None, None))
     by_task, by_seed = values.mean(axis=0), values.mean(axis=1)
+    if row == f"{recipe.row}-seen":  # the bound is over all tasks, these are fewer to tell apart
+        bound = None
     note = cost + ("" if len(values) == 1 else "; seeds " + " ".join(f"{v:.4g}" for v in by_seed))
     beside = {"published": published if row == recipe.row else None, "bound": bound}
     table.add(row, column, by_task.mean(), bootstrap_interval(by_task), note=note, **beside)
