@@ -66,7 +66,7 @@ class VariBAD(RL2):
         if self.separate:
             raise ValueError("separate of varibad is True; policy and critic share a belief: leave it off")
         if self.knows_task == "critic":
-            rule = "policy and critic share a belief, which then nobody has to infer: choose nobody, or agent"
+            rule = "policy and critic share a belief: choose nobody, or agent"
             raise ValueError(f"knows_task of varibad is critic; {rule}")
         if self.trials > self.kept or self.tasks * self.envs > self.kept:
             least = max(self.trials, self.tasks * self.envs)

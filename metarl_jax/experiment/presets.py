@@ -68,7 +68,6 @@ PAIRS: dict[tuple[str, str], Preset] = {
     # learns as much a gradient as several over few.
     ("rl2", "gridnavi"): Preset(algorithm=SEARCH | {"tasks": 1024, "meta_lr": 3e-3}, run={"meta_steps": 400}),
     ("rl2", "dark_room"): Preset(algorithm=SEARCH | {"tasks": 1024, "meta_lr": 3e-3}, run={"meta_steps": 400}),
-    ("rl2", "key_to_door"): Preset(algorithm=SEARCH | {"tasks": 512, "meta_lr": 3e-3}, run={"meta_steps": 120}),
     ("varibad", "gridnavi"): Preset(
         algorithm=SEARCH
         | {"meta_lr": 2e-3, "epochs": 4, "minibatches": 8, "entropy": 0.02}
