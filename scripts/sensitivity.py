@@ -27,16 +27,16 @@ class World(NamedTuple):
     """Where a change is tried, and from which settings."""
 
     environment: str
-    env: dict[str, Any]
     options: dict[str, Any]
 
 
 WORLDS = {
-    "gridnavi": World("gridnavi", {}, {"tasks": 256, "meta_steps": 80}),
+    "gridnavi": World("gridnavi", {"tasks": 256, "meta_steps": 80}),
     "bandit": World(
         "bandit",
-        {"pulls": 30, "clock": True},
         {
+            "pulls": 30,
+            "clock": True,
             "tasks": 512,
             "meta_steps": 60,
             "gamma": 0.97,
@@ -69,10 +69,7 @@ CHANGES = EVERYWHERE | BANDITS_ONLY
 
 def configuration(world: World, change: str) -> RunConfig:
     """The settings of that world, with one change."""
-    options, env = world.options | CHANGES[change], dict(world.env)
-    if "clock" in options:  # of the environment
-        env["clock"] = options.pop("clock")
-    return resolve("rl2", world.environment, env=env, **options)
+    return resolve("rl2", world.environment, **world.options | CHANGES[change])
 
 
 def trained_return(config: RunConfig, seeds: int, tasks: int) -> np.ndarray:

@@ -77,8 +77,10 @@ def fill(
         runs = Runs(name, key, recipe.algorithm, recipe.environment or environment, recipe.options, recipe.env, count)
         for suffix, how in _ways(recipe).items():
             values = _values(runs, recipe.cells, given.tasks, **how)
+            # What stands beside is over all tasks; those of the training split are fewer to tell apart.
+            beside = {} if "split" in how else recipe.beside
             for column, by_seed in values.items():
-                _add(table, recipe, recipe.row + suffix, column, by_seed, runs.cost)
+                _add(table, recipe._replace(beside=beside), recipe.row + suffix, column, by_seed, runs.cost)
         write(merge(table, path), path)
 
 
@@ -107,8 +109,6 @@ def _values(
 def _add(table: Table, recipe: Recipe, row: str, column: str, values: np.ndarray, cost: str) -> None:
     published, bound = recipe.beside.get(column, (None, None))
     by_task, by_seed = values.mean(axis=0), values.mean(axis=1)
-    if row == f"{recipe.row}-seen":  # the bound is over all tasks, these are fewer to tell apart
-        bound = None
     note = cost + ("" if len(values) == 1 else "; seeds " + " ".join(f"{v:.4g}" for v in by_seed))
     beside = {"published": published if row == recipe.row else None, "bound": bound}
     table.add(row, column, by_task.mean(), bootstrap_interval(by_task), note=note, **beside)

@@ -38,10 +38,8 @@ def main() -> None:
     table = Table("two_step", seeds=list(range(given.seeds)), tasks=given.tasks)
     bound = oracle("reference", "two_step")
     for name in given.recipes:
-        row, runs = (
-            f"rl2-{name}",
-            Runs("two_step", name, "rl2", "two_step", OPTIONS | {"memory": name}, {}, given.seeds),
-        )
+        row = f"rl2-{name}"
+        runs = Runs("two_step", name, "rl2", "two_step", OPTIONS | {"memory": name}, {}, given.seeds)
         trials, tasks = runs.environment.trials, runs.tasks(given.tasks)
         curves = [
             adaptation_curve(runs.lifetime, run.meta_params, tasks, jax.random.key(7), (0, 1), expected=True)

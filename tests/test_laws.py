@@ -43,7 +43,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, options) for name, options in SMALL.items()},
     "maml-context": ("maml", {**SMALL["maml"], "adapts": "context", "context": 2, "inner_loss": "actor_critic"}),
     "maml-dice-ppo": ("maml", {"hidden": (4,), "estimator": "dice", "outer": "ppo", "epochs": 2}),
-    # By default the damping is so small that the last digits of a life decide the step: no law survives that.
+    # The default damping is so small beside float32 that rounding moves the step: laws compare steps more closely.
     "maml-hindsight-trust-region": (
         "maml",
         {"hidden": (4,), "estimator": "e_maml", "outer": "trust_region", "damping": 0.01},

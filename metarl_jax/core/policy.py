@@ -132,8 +132,8 @@ def memory_policy(
 
     `remember` makes a memory of that many inputs. The heads read it beside the inputs, so that what is visible needs no
     detour through the memory; beside the observation alone, if the memory is `sufficient`. With `separate` the critic
-    has a memory of its own, with `critic_hidden` layers of its own. The last `for_critic` numbers of an observation it
-    alone sees.
+    has a memory of its own. Its layers are `critic_hidden` where they differ from `hidden`, and the last `for_critic`
+    numbers of an observation it alone sees.
     """
     distribution = distribution_of(environment.action_space)
     discrete = isinstance(environment.action_space, Discrete)
