@@ -1,6 +1,6 @@
 """GridNavi: how near each memory comes to the Bayes optimum, 4 + 3 x 11.071 (Zintgraf et al. 2020, VariBAD).
 
-    python scripts/gridnavi.py [--recipes gru varibad ...] [--seeds 1] [--tasks 10000]
+    python scripts/gridnavi.py [--recipes gru varibad ...] [--seeds 5] [--tasks 10000]
 
 Trains what is not trained yet (runs/gridnavi/...; an interrupted run is resumed), plays trials of four episodes and
 writes benchmarks/results/gridnavi.json. Recipes that are left out keep the rows that the file has.
@@ -12,8 +12,8 @@ from trials import Recipe, episodes_and_total, evenly, fill, oracle
 by_goal = evenly(episodes_and_total, lambda tasks: np.asarray(tasks.goal))  # the optimum is an average over goals
 BAYES = {"total": (None, oracle("bayes", "gridnavi"))}
 RECIPES = {
-    name: Recipe(f"rl2-{name}", {"memory": name}, by_goal, beside=BAYES, erased=True)
-    for name in ("gru", "lstm", "linear", "attention")
+    name: Recipe(f"rl2-{name}", {"memory": name}, by_goal, beside=BAYES, erased=True, seeds=seeds)
+    for name, seeds in (("gru", 5), ("lstm", 1), ("linear", 5), ("attention", 1))
 } | {
     "belief": Recipe("belief-oracle", {"memory": "belief"}, by_goal, beside=BAYES),
     "varibad": Recipe("varibad", {}, by_goal, algorithm="varibad", beside=BAYES),
@@ -22,4 +22,4 @@ RECIPES = {
 }
 
 if __name__ == "__main__":
-    fill(__doc__, "gridnavi", "gridnavi", RECIPES, tasks=10_000)
+    fill(__doc__, "gridnavi", "gridnavi", RECIPES, tasks=10_000, seeds=5)

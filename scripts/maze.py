@@ -52,7 +52,7 @@ def add_steps(table: Table, runs: Runs, row: str, count: int) -> None:
     """Steps of an attempt over the shortest path, and the share of attempts that get out, after each gradient step."""
     shortest = np.asarray(jax.jit(jax.vmap(shortest_steps))(runs.tasks(count)), np.float64)
     runs.add(table, row, "7x7", count, lambda curve: curve.lengths[:, :, 0] / shortest[:, None], kind="step", first=0)
-    runs.add(table, row, "7x7,success", count, lambda curve: curve.success[:, :, 0], kind="step", first=0)
+    runs.add(table, row, "7x7,success", count, lambda curve: curve.terminated[:, :, 0], kind="step", first=0)
 
 
 def add_mazes(table: Table, runs: Runs, column: str, split: str, count: int) -> None:
@@ -83,7 +83,7 @@ def over(shortest: np.ndarray) -> Measure:
 
 def succeeded(curve: Curve) -> np.ndarray:
     """Whether each attempt got out in time."""
-    return curve.success[:, -1]
+    return curve.terminated[:, -1]
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ class Curve(NamedTuple):
 
     returns: Array
     lengths: Array  # steps
-    success: Array  # 1 where the episode terminated, 0 where the clock ended it
+    terminated: Array  # 1 where the episode terminated, 0 where the clock ended it
 
 
 def evaluate(

@@ -60,7 +60,7 @@ class Adapted(NamedTuple):
     agent: Agent
     returns: np.ndarray  # [K+1, episodes]
     lengths: np.ndarray  # [K+1, episodes] steps
-    success: np.ndarray  # [K+1, episodes] 1 where the task ended the episode, 0 where the clock did
+    terminated: np.ndarray  # [K+1, episodes] 1 where the task ended the episode, 0 where the clock did
 
 
 def train(

@@ -88,14 +88,14 @@ def add_curve(table: Table, method: str, curve: Curve, stride: int = 1, bound: n
     """Add the cells of one method: by gradient step over all episodes, and by episode after the last step.
 
     `step=k` and `episode=e` are mean returns; with `,iqm` interquartile means, with `,steps` environment steps, with
-    `,success` the share of episodes that the task ended rather than the clock.
+    `,terminated` the share of episodes that the task ended rather than the clock.
     """
     reports, episodes = curve.returns.shape[1:]
     if reports > 1:
         _add_returns(table, method, "step", curve.returns.mean(axis=2), range(0, reports * stride, stride))
     numbers = range(1, episodes + 1)
     _add_returns(table, method, "episode", curve.returns[:, -1], numbers, bound)
-    for kind, values in (("steps", curve.lengths[:, -1]), ("success", curve.success[:, -1])):
+    for kind, values in (("steps", curve.lengths[:, -1]), ("terminated", curve.terminated[:, -1])):
         for number, column in zip(numbers, values.T, strict=True):
             table.add(method, f"episode={number},{kind}", column.mean(), bootstrap_interval(column))
 
