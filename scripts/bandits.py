@@ -12,15 +12,6 @@ from trials import Recipe, fill, oracle, total
 
 from metarl_jax.experiment.presets import PULLS
 
-# Many trials, each seen once, and a memory that counts without being taught to
-LONG = PULLS | {
-    "memory": "linear",
-    "tasks": 4096,
-    "epochs": 1,
-    "minibatches": 32,
-    "entropy": 0.03,
-    "meta_steps": 150,
-}
 # RL²'s column of the table; (10, 50) is above the optimum, so evaluation noise
 PUBLISHED = {
     (10, 5): 6.7,
@@ -42,7 +33,7 @@ def recipe(n: int, k: int) -> Recipe:
     best = oracle(BEST[n], f"bandit,{column}") if n in BEST else None
     beside = {column: (PUBLISHED[n, k], best)}
     long = n > 10
-    options = {"expected_reward": True} | (LONG if long else {})
+    options = {"expected_reward": True} | (PULLS | {"meta_steps": 150} if long else {})
     env = {"arms": k, "pulls": n, "clock": long}
     return Recipe("rl2-linear" if long else "rl2-gru", options, total(column), env, beside=beside)
 

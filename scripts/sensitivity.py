@@ -31,7 +31,7 @@ class World(NamedTuple):
 
 
 WORLDS = {
-    "gridnavi": World("gridnavi", {"tasks": 256, "meta_steps": 80}),
+    "gridnavi": World("gridnavi", {"tasks": 256, "meta_steps": 80, "entropy": 0.05}),
     "bandit": World(
         "bandit",
         {

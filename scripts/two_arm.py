@@ -33,7 +33,7 @@ def regret(column: str) -> Cells:
 def recipe(column: str, environment: str, env: dict[str, Any], best: str) -> Recipe:
     """The row of RL² under one law of arms."""
     beside = {column: (None, oracle("bayes-regret", best))}
-    return Recipe("rl2-gru", OPTIONS, regret(column), env, environment=environment, beside=beside)
+    return Recipe("rl2-linear", OPTIONS, regret(column), env, environment=environment, beside=beside)
 
 
 RECIPES = {

@@ -19,6 +19,8 @@ from metarl_jax.core.policy import Policy, memory_policy
 from metarl_jax.core.privileged import numbers_in_view, with_task_in_view
 from metarl_jax.core.types import Array
 
+FIXED = ("belief", "none")  # memories without parameters: all that is learned stands between them and the heads
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RL2(Algorithm):
@@ -44,7 +46,8 @@ class RL2(Algorithm):
         curriculum: share of the annealing over which trials grow from a tenth to their whole length.
         lifespan: windows of `steps` that a trial lasts at most; gradients reach back to the start of a window.
         width: units of the memory.
-        hidden: widths of the layers between memory and heads.
+        hidden: widths of the layers between memory and heads; by default none, or two of `width` where the memory has
+            nothing to learn (belief, none).
         lambda_: trace decay of the advantages.
         clip: how far the ratio to the acting policy may move the surrogate.
         entropy: weight of the entropy bonus.
@@ -113,13 +116,14 @@ class RL2(Algorithm):
         A critic that knows the task has a layer more, where the task meets what the memory says.
         """
         informed = self.knows_task == "critic"
+        hidden = self.hidden or (self.width, self.width) * (self.memory in FIXED)
         return memory_policy(
             environment,
             lambda inputs: self.remember(environment, inputs),
-            self.hidden,
+            hidden,
             forgets=forgets,
             separate=self.separate,
-            critic_hidden=(*self.hidden, self.width) if informed else None,
+            critic_hidden=(*hidden, self.width) if informed else None,
             for_critic=numbers_in_view(environment) if informed else 0,
         )
 

@@ -36,7 +36,13 @@ DEFAULT = Preset(run={"meta_steps": 500, "log_every": 10, "checkpoint_every": 10
 
 WHOLE_RUN = -1
 MEMORY = {"anneal": WHOLE_RUN, "gamma": 0.98, "lifespan": 16, "steps": 64}
-PULLS = {"tasks": 1024, "gamma": 0.98, "lambda_": 0.95, "anneal": WHOLE_RUN, "meta_lr": 3e-3, "entropy": 5e-3}
+# Many trials, each seen once, by a memory that counts without being taught to. The horizon is shorter than a trial.
+PULLS = {"memory": "linear", "tasks": 4096, "epochs": 1, "minibatches": 32, "meta_lr": 3e-3} | {
+    "anneal": WHOLE_RUN,
+    "gamma": 0.98,
+    "lambda_": 0.95,
+    "entropy": 0.05,
+}
 SEARCH = {"anneal": WHOLE_RUN, "gamma": 0.997, "lambda_": 0.98, "epochs": 1, "minibatches": 32, "entropy": 0.05}
 
 PAIRS: dict[tuple[str, str], Preset] = {
@@ -56,8 +62,8 @@ PAIRS: dict[tuple[str, str], Preset] = {
         algorithm={"tasks": 2000, "gamma": 1.0, "lambda_": 0.9, "meta_lr": 4e-3, "anneal": WHOLE_RUN},
         run={"meta_steps": 400},
     ),
-    # A horizon shorter than the trial, and the clock: the critic need not count how many pulls are left.
-    ("rl2", "two_arm"): Preset(algorithm=PULLS, environment={"clock": True}, run={"meta_steps": 100}),
+    # With the clock the critic need not count how many pulls are left.
+    ("rl2", "two_arm"): Preset(algorithm=PULLS, environment={"clock": True}, run={"meta_steps": 120}),
     # A choice is paid a step later, and what it teaches would be learned from the other one too: a short horizon.
     ("rl2", "two_step"): Preset(
         algorithm={"tasks": 512, "gamma": 0.9, "lambda_": 0.9, "meta_lr": 3e-3, "anneal": WHOLE_RUN}
