@@ -1,6 +1,6 @@
 """The memories side by side: what they learn, how fast they act and train, what they compile and hold.
 
-    python benchmarks/memories.py [--memories gru linear ...] [--lengths 100 400 1600] [--meta-steps 100] [--out FILE]
+    python benchmarks/memories.py [--memories gru linear ...] [--lengths 100 400 1600] [--meta-steps 50] [--out FILE]
 
 RL² on five-armed bandits, the same number of pulls in a meta-step whatever the length of a trial. One JSON line a
 memory and length, measured in a process of its own: environment steps a second of training and of acting, seconds to
@@ -10,6 +10,7 @@ compile, peak memory, and the share of what the best arm pays that is earned per
 
 import argparse
 import functools
+import itertools
 import json
 import pathlib
 import subprocess
@@ -33,7 +34,7 @@ from metarl_jax.experiment.evaluation import sample_tasks
 MEMORIES = ("gru", "lstm", "linear", "attention")
 LENGTHS = (100, 400, 1600)
 PULLS = 51_200  # in a meta-step
-OPTIONS = {"width": 64, "expected_reward": True, "gamma": 1.0, "lambda_": 0.9, "meta_lr": 2e-3, "epochs": 2}
+OPTIONS = {"width": 64, "expected_reward": True, "gamma": 0.98, "meta_lr": 3e-3, "epochs": 2}
 TASKS = 1000  # held out, behind a share
 
 
@@ -44,7 +45,7 @@ def measure(memory: str, length: int, meta_steps: int) -> dict[str, Any]:
     tasks = PULLS // length
     algorithm = make_algorithm("rl2", memory=memory, tasks=tasks, anneal=meta_steps, **OPTIONS)
     mesh = devices.task_mesh(tasks, algorithm.relives().minibatches)
-    learner = algorithm.build(make_environment("bandit", pulls=length), mesh)
+    learner = algorithm.build(make_environment("bandit", pulls=length, clock=True), mesh)
     line = timed(learner, mesh)
     acting = acting_steps_per_second(learner, tasks)
     learned = {"meta_steps": meta_steps, "share_of_best": share_of_best(learner, meta_steps)} if meta_steps else {}
@@ -93,7 +94,7 @@ def main() -> None:
     parser.add_argument("--memories", nargs="*", default=list(MEMORIES), choices=MEMORIES)
     parser.add_argument("--lengths", type=int, nargs="*", default=list(LENGTHS))
     parser.add_argument(
-        "--meta-steps", type=int, default=100, help="of training before the share is measured; 0 for none"
+        "--meta-steps", type=int, default=50, help="of training before the share is measured; 0 for none"
     )
     parser.add_argument("--out", type=pathlib.Path, help="also write the lines as a JSON list")
     parser.add_argument("--here", action="store_true", help="measure in this process")
@@ -102,9 +103,11 @@ def main() -> None:
     if arguments.here:
         print(json.dumps(measure(arguments.memories[0], arguments.lengths[0], arguments.meta_steps)), flush=True)
         return
-    lines = [run(memory, length) for length in arguments.lengths for memory in arguments.memories]
-    if arguments.out:
-        arguments.out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
+    lines = []
+    for length, memory in itertools.product(arguments.lengths, arguments.memories):
+        lines.append(run(memory, length))
+        if arguments.out:
+            arguments.out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
 
 
 def _in_own_process(meta_steps: int, memory: str, length: int) -> str:

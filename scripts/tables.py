@@ -38,7 +38,7 @@ def read_cells(results: dict | list) -> dict[tuple[str, str], dict]:
 
 def _measured(line: dict) -> str:
     """What a line of a benchmark is called: the workload and what it was measured with."""
-    with_ = {name: line[name] for name in ("form", "adaptations", "tasks") if name in line}
+    with_ = {name: line[name] for name in ("form", "adaptations", "tasks", "trial") if name in line}
     said = [f"{name}={value}" for name, value in with_.items()] + ["remat"] * bool(line.get("remat"))
     return ",".join([line["workload"], *said]).replace(" ", "-")
 

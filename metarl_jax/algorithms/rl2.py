@@ -13,6 +13,7 @@ from metarl_jax.core.learner import frozen
 from metarl_jax.core.lifetime import Lifetime
 from metarl_jax.core.losses import Loss, per_step, ppo
 from metarl_jax.core.memories import make as make_memory
+from metarl_jax.core.memories.attention import HEADS
 from metarl_jax.core.memory import Memory
 from metarl_jax.core.objective import Objective, growing
 from metarl_jax.core.policy import Policy, memory_policy
@@ -90,8 +91,9 @@ class RL2(Algorithm):
         super().__post_init__()
         if self.adaptations != 0:
             raise ValueError(f"adaptations of rl2 is {self.adaptations}; it must be 0: its memory is what adapts")
-        if self.memory == "attention" and self.width % 4:
-            raise ValueError(f"width of rl2 is {self.width}; attention has 4 heads: choose {-(-self.width // 4) * 4}")
+        if self.memory == "attention" and self.width % HEADS:
+            rule = f"attention has {HEADS} heads: choose {-(-self.width // HEADS) * HEADS}"
+            raise ValueError(f"width of rl2 is {self.width}; {rule}")
         if self.curriculum and (self.anneal == 0 or self.lifespan > 1):
             rule = "it is a share of the annealing of trials in one window: choose anneal=-1 and lifespan=1"
             raise ValueError(f"curriculum of rl2 is {self.curriculum}; {rule}")

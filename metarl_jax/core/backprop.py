@@ -68,7 +68,12 @@ def backprop(
     A `target` adds the penalty η E[KL(π_b ‖ π_{θ_k})] of the policies before adaptation. After each meta-step η is
     halved where the divergence fell short of target / 1.5, doubled where it exceeded 1.5 target (ProMP: Rothfuss et al.
     2019, arXiv:1810.06784, after Schulman et al. 2017, arXiv:1707.06347, §4). A `companion` learns from the same lives.
+
+    Raises:
+        ValueError: both a `target` and a `companion`.
     """
+    if target is not None and companion is not None:
+        raise ValueError("backprop is given a target and a companion; it keeps the state of one of them: leave one out")
 
     def init(meta_params: Tree) -> Tree:
         memory = optimiser.init(meta_params)

@@ -14,6 +14,7 @@ from metarl_jax.core.memory import Memory
 from metarl_jax.core.networks import dense, layer_norm, mlp
 from metarl_jax.core.types import Array, Key, Tree
 
+HEADS = 4
 BLOCK = 128  # queries side by side at most: bounds the memory of a replay
 
 
@@ -25,7 +26,7 @@ class Cache(NamedTuple):
     age: Array  # [...] int32 steps that count, from the last
 
 
-def attention(inputs: int, width: int, window: int, heads: int = 4) -> Memory:
+def attention(inputs: int, width: int, window: int, heads: int = HEADS) -> Memory:
     """A block of attention over the last `window` steps, the present one included, [..., I] -> [..., W].
 
     Raises:
