@@ -17,7 +17,7 @@ OPTIONS = {"memory": "linear", "expected_reward": True, "tasks": 1024, "epochs":
     "lambda_": 0.8,
     "meta_lr": 3e-3,
     "entropy": 0.02,
-    "meta_steps": 400,
+    "meta_steps": 300,
 }
 RECIPES = {
     f"n={n}": Recipe(
