@@ -118,6 +118,16 @@ def test_a_policy_without_memory_sees_nothing_but_the_present() -> None:
     assert not lifetime.policy.has_memory
 
 
+@pytest.mark.parametrize("memory", ["belief", "none"])
+def test_layers_learn_where_the_memory_has_nothing_to_learn(memory: str) -> None:
+    def layers(**options: Any) -> set[str]:
+        policy = make("rl2", width=4, memory=memory, **options).policy(BANDIT)
+        return set(policy.init(jax.random.key(0))["actor"])
+
+    assert layers() == {"hidden_0", "hidden_1", "head"}
+    assert layers(hidden=(8,)) == {"hidden_0", "head"}
+
+
 @pytest.mark.parametrize(
     ("options", "environment", "said"),
     [

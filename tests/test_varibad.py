@@ -4,9 +4,11 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from metarl_jax.algorithms import make
+from metarl_jax.core.backprop import Companion, backprop
 from metarl_jax.core.belief import Trials, inference, inferred
 from metarl_jax.core.memories import gru
 from metarl_jax.core.policy import perception
@@ -122,3 +124,10 @@ def test_a_belief_learns_where_the_goal_is() -> None:
 def test_what_contradicts_itself_is_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         make("varibad", **OPTIONS, **options)
+
+
+def test_a_penalty_and_a_companion_do_not_go_together() -> None:
+    lifetime = make("varibad", **OPTIONS).lifetime(ENVIRONMENT)
+    companion = Companion(lambda meta_params: (), lambda meta_params, memory, *rest: (meta_params, memory, {}))
+    with pytest.raises(ValueError, match="leave one out"):
+        backprop(lifetime, lambda step: step, optax.identity(), 8, target=0.1, companion=companion)
