@@ -1,6 +1,6 @@
 """The memories side by side: what they learn, how fast they act and train, what they compile and hold.
 
-    python benchmarks/memories.py [--memories gru linear ...] [--lengths 100 400 1600] [--meta-steps 50] [--out FILE]
+    python benchmarks/memories.py [--memories gru linear ...] [--lengths 100 400 1600] [--meta-steps 30] [--out FILE]
 
 RL² on five-armed bandits, the same number of pulls in a meta-step whatever the length of a trial. One JSON line a
 memory and length, measured in a process of its own: environment steps a second of training and of acting, seconds to
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--memories", nargs="*", default=list(MEMORIES), choices=MEMORIES)
     parser.add_argument("--lengths", type=int, nargs="*", default=list(LENGTHS))
     parser.add_argument(
-        "--meta-steps", type=int, default=50, help="of training before the share is measured; 0 for none"
+        "--meta-steps", type=int, default=30, help="of training before the share is measured; 0 for none"
     )
     parser.add_argument("--out", type=pathlib.Path, help="also write the lines as a JSON list")
     parser.add_argument("--here", action="store_true", help="measure in this process")

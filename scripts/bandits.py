@@ -33,7 +33,7 @@ def recipe(n: int, k: int) -> Recipe:
     best = oracle(BEST[n], f"bandit,{column}") if n in BEST else None
     beside = {column: (PUBLISHED[n, k], best)}
     long = n > 10
-    enough = {"width": 64 if 2 * k <= 64 else 128}  # to count what each arm paid and did not
+    enough = {"width": 128 if k > 32 else 64}  # two units an arm: what it paid and did not
     options = {"expected_reward": True} | (PULLS | enough | {"meta_steps": 150} if long else {})
     env = {"arms": k, "pulls": n, "clock": long}
     return Recipe("rl2-linear" if long else "rl2-gru", options, total(column), env, beside=beside)
