@@ -65,6 +65,13 @@ def test_a_trial_at_once_is_the_trial_step_by_step(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_newborn_memory_is_a_blank_one(kind: str) -> None:
+    memory, params, inputs, keep = trial(kind)
+    blank, newborn = (memory.unroll(params, start((ENVS,)), inputs, keep) for start in (memory.blank, memory.newborn))
+    np.testing.assert_allclose(blank, newborn, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_trail_makes_every_memory_again(kind: str) -> None:
     memory, params, inputs, keep = trial(kind)
     start, _, _ = steps(memory, params, memory.blank((ENVS,)), inputs, keep)
@@ -119,25 +126,25 @@ def test_all_steps_at_once_are_the_recurrence() -> None:
 
 
 def test_attention_in_blocks_is_attention_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = attention(INPUTS, WIDTH, window=4)
+    memory = attention(WIDTH, window=4)
     params = memory.init(jax.random.key(0))
-    inputs = jax.random.normal(jax.random.key(1), (STEPS, ENVS, INPUTS))
+    inputs = jax.random.normal(jax.random.key(1), (STEPS, ENVS, WIDTH))
     keep = jnp.ones((STEPS, ENVS, 1)).at[3, 1].set(0.0)
 
     def both() -> Any:
         return jax.value_and_grad(lambda x: jnp.sum(memory.unroll(params, memory.blank((ENVS,)), x, keep) ** 2))(inputs)
 
     whole = both()
-    monkeypatch.setitem(attention.__globals__, "BLOCK", 3)  # of 7 steps: the last block is padded
+    monkeypatch.setitem(attention.__globals__, "BLOCK", 3)  # of 7 steps: the last block is shorter
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), whole, both())
 
 
 def test_attention_looks_no_further_than_its_window() -> None:
-    memory = attention(INPUTS, WIDTH, window=3)
+    memory = attention(WIDTH, window=3)
     params = memory.init(jax.random.key(0))
-    inputs = jax.random.normal(jax.random.key(1), (STEPS, ENVS, INPUTS))
+    inputs = jax.random.normal(jax.random.key(1), (STEPS, ENVS, WIDTH))
     said = lambda x: memory.unroll(params, memory.blank((ENVS,)), x, jnp.ones((STEPS, ENVS, 1)))  # noqa: E731
-    moved = np.abs(said(inputs) - said(inputs.at[2].add(1.0))).max(axis=(1, 2))
+    moved = np.abs(said(inputs) - said(inputs.at[2, :, 0].add(1.0))).max(axis=(1, 2))
     np.testing.assert_array_equal(moved > 1e-6, [False, False, True, True, True, False, False])
 
 

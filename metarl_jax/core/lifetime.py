@@ -138,4 +138,5 @@ def _act(lifetime: Lifetime, state: LifetimeState, key: Key) -> tuple[LifetimeSt
     scene, seen = rollout(
         environment, policy, state.agent.params, state.task, scene, act_key, lifetime.steps, lifetime.quota
     )
+    seen = seen._replace(memory=None) if lifetime.fresh else seen  # nothing, which need not be recorded
     return state._replace(scene=scene), seen

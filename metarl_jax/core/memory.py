@@ -32,6 +32,11 @@ class Memory(NamedTuple):
     sufficient: bool = False  # whether what it says and the present observation are all that matters for acting
     trail: Callable[[Tree], Tree] = lambda memory: memory  # after a step -> what is recorded of it
     at: Callable[[Tree, Tree, Array], Tree] = _of_time  # memory at the start, trail [T, E, ...], time [E] -> memory
+    roomless: Callable[[tuple[int, ...]], Tree] | None = None  # a blank without the room that acting needs
+
+    def newborn(self, leading: tuple[int, ...]) -> Tree:
+        """What a trial that begins with a memory of nothing is unrolled from."""
+        return (self.roomless or self.blank)(leading)
 
 
 def nothing() -> Memory:
@@ -107,4 +112,5 @@ def _of_parts(parts: Sequence[Memory], step: Any, unroll: Any, width: int) -> Me
         width=width,
         trail=lambda memory: each("trail", memory),
         at=lambda start, trail, time: each("at", start, trail, [time] * len(parts)),
+        roomless=lambda shape: each("newborn", [shape] * len(parts)),
     )

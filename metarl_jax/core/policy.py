@@ -18,7 +18,8 @@ class Policy(NamedTuple):
     """A policy as data. Whoever acts and whoever replays calls the same functions, so memory resets agree.
 
     `apply` takes one timestep with any leading axes; `unroll` takes [T, ...] and is what a replay differentiates:
-    one batched call where there is no memory, a loop over nothing but the recurrence where there is.
+    one batched call where there is no memory, a loop over nothing but the recurrence where there is. Given None, it
+    begins with a memory of nothing.
     """
 
     init: Callable[[Key], Tree]
@@ -167,6 +168,7 @@ def memory_policy(
 
     def unroll(params: Tree, state: Tree, timesteps: Timestep) -> Output:
         features = perceive.features(timesteps)  # [T, ..., I]
+        state = memory.newborn(features.shape[1:-1]) if state is None else state
         said = memory.unroll(params["memory"], state, features, perceive.keep(timesteps))
         return read(params, said, timesteps, features)
 

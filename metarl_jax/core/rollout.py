@@ -53,9 +53,11 @@ def rollout(
     task = jax.lax.stop_gradient(task)
     envs = scene.timestep.first.shape[0]
 
+    acting = _alone(policy) if envs == 1 else policy
+
     def act(scene: Scene, key: Key) -> tuple[Scene, tuple[Experience, Tree]]:
         act_key, step_key, reset_key = jax.random.split(key, 3)
-        memory, output = policy.apply(params, scene.memory, scene.timestep)
+        memory, output = acting.apply(params, scene.memory, scene.timestep)
         action = _choose(policy, act_key, output, greedy)
         step_keys = jax.random.split(step_key, envs)
         step = jax.vmap(environment.step, (0, 0, 0, None))(step_keys, scene.state, action, task)
@@ -82,15 +84,35 @@ def rollout(
         after = Scene(successor, step.state, memory, episodes)
         if quota != 1:
             after = _restart(environment, policy, reset_key, task, done, step, after)
-        return after, (record, policy.trail(memory))
+        return after, (record, acting.trail(memory))
 
-    after, (experience, trail) = jax.lax.scan(act, scene, jax.random.split(key, steps))
+    start = scene._replace(memory=_without_axis(scene.memory)) if envs == 1 else scene
+    after, (experience, trail) = jax.lax.scan(act, start, jax.random.split(key, steps))
+    after = after._replace(memory=_with_axis(after.memory)) if envs == 1 else after
     experience = experience._replace(memory=scene.memory)
     if policy.critic and policy.has_memory:
         experience = experience._replace(next_value=_look_ahead(policy, params, experience, trail))
     elif policy.critic:
         experience = revalue(policy, params, experience)
     return after, jax.lax.stop_gradient(experience)
+
+
+def _alone(policy: Policy) -> Policy:
+    """The policy in one environment, whose memory has no axis for it: XLA copies a cache that has an axis of one."""
+
+    def apply(params: Tree, memory: Tree, timestep: Timestep) -> tuple[Tree, Output]:
+        memory, output = policy.apply(params, memory, _without_axis(timestep))
+        return memory, _with_axis(output)
+
+    return policy._replace(apply=apply, trail=lambda memory: _with_axis(policy.trail(memory)))
+
+
+def _without_axis(tree: Tree) -> Tree:
+    return jax.tree.map(lambda x: x[0], tree)
+
+
+def _with_axis(tree: Tree) -> Tree:
+    return jax.tree.map(lambda x: x[None], tree)
 
 
 def replay(policy: Policy, params: Tree, experience: Experience) -> Output:

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from metarl_jax.core.memories.attention import attention
 from metarl_jax.core.memories.gated import gru, lstm
 from metarl_jax.core.memories.linear import linear
+from metarl_jax.core.memories.paired import paired
 from metarl_jax.core.memory import Memory, nothing, stack
 
 KINDS: dict[str, Callable[[int, int, int], Memory]] = {  # inputs, width, window -> one layer
     "gru": lambda inputs, width, window: gru(inputs, width),
     "lstm": lambda inputs, width, window: lstm(inputs, width),
-    "linear": lambda inputs, width, window: linear(inputs, width),
-    "attention": attention,
+    "linear": lambda inputs, width, window: paired(linear(width), inputs),
+    "attention": lambda inputs, width, window: paired(attention(width, window), inputs),
     "none": lambda inputs, width, window: nothing(),
 }
 

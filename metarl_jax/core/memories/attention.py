@@ -19,82 +19,98 @@ BLOCK = 128  # queries side by side at most: bounds the memory of a replay
 
 
 class Cache(NamedTuple):
-    """The latest steps, the last one last."""
+    """The latest steps, in a ring: each in the place of the oldest, so that acting moves no more than a step."""
 
-    keys: Array  # [..., C, H, D]
-    values: Array  # [..., C, H, D]
+    keys: Array  # [..., H, C, D]
+    values: Array  # [..., H, C, D]
+    oldest: Array  # [...] int32 its place in the ring
     age: Array  # [...] int32 steps that count, from the last
 
 
-def attention(inputs: int, width: int, window: int, heads: int = HEADS) -> Memory:
-    """A block of attention over the last `window` steps, the present one included, [..., I] -> [..., W].
+def attention(width: int, window: int, heads: int = HEADS) -> Memory:
+    """A block of attention over the last `window` steps, the present one included, [..., W] -> [..., W].
 
     Raises:
         ValueError: `heads` does not divide `width`.
     """
     if width % heads:
         raise ValueError(f"width is {width} and attention has {heads} heads; choose a multiple of {heads}")
-    shape = (heads, width // heads)
-    norm, enter, leave = layer_norm(width), dense(inputs, width), dense(width, width)
+    size = width // heads
+    norm, leave = layer_norm(width), dense(width, width)
     look, further = dense(width, 3 * width), mlp(width, (2 * width,), width, activation=jax.nn.gelu)
 
     def init(key: Key) -> Tree:
-        keys = jax.random.split(key, 4)
+        keys = jax.random.split(key, 3)
         return {
-            "enter": enter.init(keys[0]),
-            "look": look.init(keys[1]),
-            "leave": leave.init(keys[2]),
-            "further": further.init(keys[3]),
+            "look": look.init(keys[0]),
+            "leave": leave.init(keys[1]),
+            "further": further.init(keys[2]),
             "norm": norm.init(key),
             "norm_further": norm.init(key),
         }
 
-    def blank(leading: tuple[int, ...]) -> Cache:
-        nothing = jnp.zeros((*leading, window, *shape))
-        return Cache(nothing, nothing, jnp.zeros(leading, jnp.int32))
+    def blank(leading: tuple[int, ...], room: int = window) -> Cache:
+        steps, clock = jnp.zeros((*leading, heads, room, size)), jnp.zeros(leading, jnp.int32)
+        return Cache(steps, steps, clock, clock)
 
-    def project(params: Tree, inputs: Array) -> tuple[Array, Array, Array, Array]:
-        """What passes by [..., W], and its queries, keys and values [..., H, D]."""
-        entered = enter.apply(params["enter"], inputs)
-        looks = jnp.split(look.apply(params["look"], norm.apply(params["norm"], entered)), 3, axis=-1)
-        return entered, *(x.reshape(*x.shape[:-1], *shape) for x in looks)
+    def project(params: Tree, x: Array) -> Array:
+        """Queries, keys and values [..., 3, H, D]."""
+        looks = look.apply(params["look"], norm.apply(params["norm"], x))
+        return looks.reshape(*x.shape[:-1], 3, heads, size)
 
-    def read(params: Tree, entered: Array, attended: Array) -> Array:
-        x = entered + leave.apply(params["leave"], attended.reshape(entered.shape))
+    def read(params: Tree, x: Array, attended: Array) -> Array:
+        x = x + leave.apply(params["leave"], attended.reshape(x.shape))
         return x + further.apply(params["further"], norm.apply(params["norm_further"], x))
 
-    def step(params: Tree, cache: Cache, inputs: Array, keep: Array) -> tuple[Cache, Array]:
-        entered, query, key, value = project(params, inputs)
+    def step(params: Tree, cache: Cache, x: Array, keep: Array) -> tuple[Cache, Array]:
+        query, key, value = jnp.moveaxis(project(params, x), -3, 0)  # [..., H, D]
         age = jnp.where(keep[..., 0] > 0, cache.age, 0) + 1
-        cache = Cache(_shift(cache.keys, key), _shift(cache.values, value), age)
-        distance = jnp.arange(window)[::-1][None]  # [1, C]
-        return cache, read(params, entered, _attend(query[..., None, :, :], cache.keys, cache.values, distance, age))
+        distance = (cache.oldest[..., None] - jnp.arange(window)) % window  # [..., C]
+        keys, values = _put(cache.keys, key, cache.oldest), _put(cache.values, value, cache.oldest)
+        attended = _attend(query[..., None, :], keys, values, distance[..., None, :], age[..., None])
+        return Cache(keys, values, (cache.oldest + 1) % window, age), read(params, x, attended[..., 0, :])
 
-    def unroll(params: Tree, cache: Cache, inputs: Array, keep: Array) -> Array:
-        entered, *new = project(params, inputs)
-        query, key, value = (jnp.moveaxis(x, 0, -3) for x in new)  # [..., T, H, D]
+    def unroll(params: Tree, cache: Cache, x: Array, keep: Array) -> Array:
+        query, key, value = jnp.moveaxis(project(params, x), (-3, 0), (0, -2))  # [..., H, T, D]
+        keys, values = (
+            jnp.concatenate([_in_order(old, cache.oldest), new], axis=-2)
+            for old, new in ((cache.keys, key), (cache.values, value))
+        )
         age = jnp.moveaxis(_ages(cache.age, keep[..., 0]), 0, -1)  # [..., T]
-        keys, values = jnp.concatenate([cache.keys, key], -3), jnp.concatenate([cache.values, value], -3)
-        attended = _in_blocks(query, keys, values, age, window)
-        return read(params, entered, jnp.moveaxis(attended, -3, 0))
+        return read(params, x, jnp.moveaxis(_in_blocks(query, keys, values, age, window), -2, 0))
 
     def trail(cache: Cache) -> tuple[Array, Array, Array]:
-        return cache.keys[..., -1, :, :], cache.values[..., -1, :, :], cache.age
+        newest = (cache.oldest - 1) % window
+        return _take(cache.keys, newest), _take(cache.values, newest), cache.age
 
     def at(start: Cache, trail: tuple[Array, Array, Array], time: Array) -> Cache:
         def window_to(before: Array, added: Array) -> Array:
-            whole = jnp.concatenate([before, jnp.moveaxis(added, 0, 1)], axis=1)  # [E, C + T, H, D]
-            return jax.vmap(lambda x, t: jax.lax.dynamic_slice_in_dim(x, t + 1, window))(whole, time)
+            whole = jnp.concatenate([_in_order(before, start.oldest), jnp.moveaxis(added, 0, -2)], axis=-2)
+            return jax.vmap(lambda x, t: jax.lax.dynamic_slice_in_dim(x, t + 1, window, 1))(whole, time)
 
         keys, values, ages = trail
         age = ages[time, jnp.arange(time.shape[0])]
-        return Cache(window_to(start.keys, keys), window_to(start.values, values), age)
+        return Cache(window_to(start.keys, keys), window_to(start.values, values), jnp.zeros_like(time), age)
 
-    return Memory(init, blank, step, unroll, width, trail=trail, at=at)
+    return Memory(init, blank, step, unroll, width, trail=trail, at=at, roomless=lambda leading: blank(leading, 0))
 
 
-def _shift(past: Array, now: Array) -> Array:
-    return jnp.concatenate([past[..., 1:, :, :], now[..., None, :, :]], axis=-3)
+def _put(ring: Array, now: Array, place: Array) -> Array:
+    """Write a step [..., H, D] in a place [...] of a ring [..., H, C, D]."""
+    here = jnp.arange(ring.shape[-2]) == place[..., None]  # a scatter would copy the ring
+    return jnp.where(here[..., None, :, None], now[..., None, :], ring)
+
+
+def _take(ring: Array, place: Array) -> Array:
+    """The step [..., H, D] in a place [...] of a ring [..., H, C, D]."""
+    return jnp.take_along_axis(ring, place[..., None, None, None], axis=-2)[..., 0, :]
+
+
+def _in_order(ring: Array, oldest: Array) -> Array:
+    """A ring [..., H, C, D] from its oldest step on."""
+    room = ring.shape[-2]
+    order = (oldest[..., None] + jnp.arange(room)) % max(room, 1)  # [..., C]
+    return jnp.take_along_axis(ring, order[..., None, :, None], axis=-2)
 
 
 def _ages(before: Array, keep: Array) -> Array:
@@ -105,42 +121,28 @@ def _ages(before: Array, keep: Array) -> Array:
 
 
 def _in_blocks(query: Array, keys: Array, values: Array, age: Array, window: int) -> Array:
-    """Attention of the queries [..., T, H, D], the first of which is at key number `window`, some at a time."""
-    steps = query.shape[-3]
-    blocks = -(-steps // BLOCK)
-    size = -(-steps // blocks)
-    padding = blocks * size - steps
-    query, keys, values = (_pad(x, padding, -3) for x in (query, keys, values))
-    age = _pad(age, padding, -1, 1)  # what is padded looks at itself
-    distance = window + jnp.arange(size)[:, None] - jnp.arange(window + size)[None]  # [B, C + B]
+    """Attention of the queries [..., H, T, D], which belong to the last T of the keys, some at a time."""
+    steps, total = query.shape[-2], keys.shape[-2]
 
-    def block(start: Array) -> Array:
-        near = [jax.lax.dynamic_slice_in_dim(x, start, window + size, x.ndim - 3) for x in (keys, values)]
-        own = jax.lax.dynamic_slice_in_dim(query, start, size, query.ndim - 3)
-        counted = jax.lax.dynamic_slice_in_dim(age, start, size, age.ndim - 1)
-        return _attend(own, near[0], near[1], distance, jnp.minimum(counted, window))
+    def block(start: int) -> Array:
+        stop = min(start + BLOCK, steps)
+        last = total - steps + stop  # keys that are not after the last query
+        first = max(0, last - (stop - start) - window + 1)
+        distance = jnp.arange(last - (stop - start), last)[:, None] - jnp.arange(first, last)  # [Q, K]
+        counted = jnp.minimum(age[..., start:stop], window)
+        near = keys[..., first:last, :], values[..., first:last, :]
+        return _attend(query[..., start:stop, :], *near, distance, counted)
 
-    if blocks == 1:
-        return block(jnp.int32(0))
-    attended = jax.lax.map(jax.checkpoint(block), jnp.arange(blocks) * size)  # [blocks, ..., B, H, D]
-    attended = jnp.moveaxis(attended, 0, -4)
-    return attended.reshape(*query.shape[:-3], blocks * size, *query.shape[-2:])[..., :steps, :, :]
-
-
-def _pad(x: Array, count: int, axis: int, value: int = 0) -> Array:
-    widths = [(0, 0)] * x.ndim
-    widths[axis] = (0, count)
-    return jnp.pad(x, widths, constant_values=value)
+    part = jax.checkpoint(block, static_argnums=0) if steps > BLOCK else block
+    return jnp.concatenate([part(start) for start in range(0, steps, BLOCK)], axis=-2)
 
 
 def _attend(query: Array, keys: Array, values: Array, distance: Array, age: Array) -> Array:
-    """Softmax attention [..., Q, H, D] to the keys [..., K, H, D] at a `distance` [Q, K] below the `age` [..., Q]."""
-    heads = query.shape[-2]
+    """Softmax attention [..., H, Q, D] to keys [..., H, K, D] at a `distance` [..., Q, K] below the `age` [..., Q]."""
+    heads = query.shape[-3]
     slope = 2.0 ** (-8.0 * jnp.arange(1, heads + 1) / heads) * (jnp.arange(1, heads + 1) < heads)
-    score = jnp.einsum("...qhd,...khd->...hqk", query, keys) / query.shape[-1] ** 0.5
-    score = score - slope[:, None, None] * distance
-    if age.ndim < query.ndim - 2:  # one query
-        age = age[..., None]
-    counts = (distance >= 0) & (distance < age[..., None])  # [..., Q, K]
-    weight = jax.nn.softmax(jnp.where(counts[..., None, :, :], score, -jnp.inf), axis=-1)
-    return jnp.einsum("...hqk,...khd->...qhd", weight, values)
+    score = jnp.einsum("...qd,...kd->...qk", query, keys) / query.shape[-1] ** 0.5
+    distance = distance[..., None, :, :]  # the same for all heads
+    counts = (distance >= 0) & (distance < age[..., None, :, None])
+    score = jnp.where(counts, score - slope[:, None, None] * distance, -jnp.inf)
+    return jnp.einsum("...qk,...kd->...qd", jax.nn.softmax(score, axis=-1), values)

@@ -1,17 +1,11 @@
 """A linear recurrence: all steps of a trial at once, by an associative scan.
 
-    x_t = W u_t + w ⊙ W u_{t−1};   r, i = σ(W x);   a = exp(−8 softplus(Λ) r)
-    h_t = a_t ⊙ h_{t−1} + √(1 − a_t²) ⊙ (i_t ⊙ x_t)
+    r, i = σ(W x);   a = exp(−8 softplus(Λ) r);   h_t = a_t ⊙ h_{t−1} + √(1 − a_t²) ⊙ (i_t ⊙ x_t)
 
 the real-gated linear recurrent unit (De et al. 2024, Griffin, arXiv:2402.19427, eq. 1-4), after the LRU (Orvieto et al.
 2023, arXiv:2303.06349) and S5, whose resets inside the scan are those of Lu et al. 2023 (arXiv:2303.03982): where a
 memory is to be forgotten, a_t = 0. What is read is gated by the input and added to it.
-
-An input u tells what the last action led to and paid, the one before it where that action was taken. What is written is
-a function of x alone, so x has both: Griffin's temporal convolution, of two steps.
 """
-
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,64 +20,41 @@ SLOWEST, FASTEST = 0.9, 0.999  # a at first, where r = 1
 PARALLEL = ("gpu", "cuda", "rocm", "tpu")  # where log T rounds over all steps beat T rounds over one
 
 
-class State(NamedTuple):
-    """What a step leaves behind."""
-
-    recurrence: Array  # [..., W]
-    last: Array  # [..., W] W u of the step
-
-
-def linear(inputs: int, width: int) -> Memory:
-    """A block of the linear recurrence, [..., I] -> [..., W]."""
+def linear(width: int) -> Memory:
+    """A block of the linear recurrence, [..., W] -> [..., W]."""
     norm = layer_norm(width)
-    layers = {
-        "enter": dense(inputs, width),
-        "gate": dense(width, width),
-        "recall": dense(width, width),
-        "write": dense(width, width),
-        "leave": dense(width, width),
-    }
+    layers = {name: dense(width, width) for name in ("gate", "recall", "write", "leave")}
 
     def init(key: Key) -> Tree:
-        keys = jax.random.split(key, len(layers) + 2)
-        params = {name: layer.init(k) for (name, layer), k in zip(layers.items(), keys[2:], strict=True)}
+        keys = jax.random.split(key, len(layers) + 1)
+        params = {name: layer.init(k) for (name, layer), k in zip(layers.items(), keys[1:], strict=True)}
         kept = jax.random.uniform(keys[0], (width,), minval=SLOWEST, maxval=FASTEST)
         rate = -jnp.log(kept) / SHARPNESS  # softplus(Λ)
-        before = 0.5 * jax.random.normal(keys[1], (width,))
-        return params | {"decay": jnp.log(jnp.expm1(rate)), "norm": norm.init(key), "before": before}
+        return params | {"decay": jnp.log(jnp.expm1(rate)), "norm": norm.init(key)}
 
-    def enter(params: Tree, x: Array) -> Array:
-        return layers["enter"].apply(params["enter"], x)
-
-    def write(params: Tree, entered: Array, last: Array, keep: Array) -> tuple[Array, Array, Array]:
-        """What a step multiplies the recurrence by, what it adds, and what passes by."""
-        both = entered + params["before"] * last * keep
-        normed = norm.apply(params["norm"], both)
+    def write(params: Tree, normed: Array, keep: Array) -> tuple[Array, Array]:
+        """What a step multiplies the recurrence by, and what it adds."""
         slow = nn.sigmoid(layers["recall"].apply(params["recall"], normed))
         log_a = -SHARPNESS * nn.softplus(params["decay"]) * slow
         added = nn.sigmoid(layers["write"].apply(params["write"], normed)) * normed
-        return jnp.exp(log_a) * keep, jnp.sqrt(-jnp.expm1(2 * log_a)) * added, both
+        return jnp.exp(log_a) * keep, jnp.sqrt(-jnp.expm1(2 * log_a)) * added
 
-    def read(params: Tree, recurrence: Array, both: Array) -> Array:
-        gate = nn.gelu(layers["gate"].apply(params["gate"], norm.apply(params["norm"], both)))
-        return both + layers["leave"].apply(params["leave"], recurrence * gate)
+    def read(params: Tree, recurrence: Array, normed: Array) -> Array:
+        gate = nn.gelu(layers["gate"].apply(params["gate"], normed))
+        return layers["leave"].apply(params["leave"], recurrence * gate)
 
-    def step(params: Tree, memory: State, x: Array, keep: Array) -> tuple[State, Array]:
-        entered = enter(params, x)
-        kept, added, both = write(params, entered, memory.last, keep)
-        recurrence = kept * memory.recurrence + added
-        return State(recurrence, entered), read(params, recurrence, both)
+    def step(params: Tree, recurrence: Array, x: Array, keep: Array) -> tuple[Array, Array]:
+        normed = norm.apply(params["norm"], x)
+        kept, added = write(params, normed, keep)
+        recurrence = kept * recurrence + added
+        return recurrence, x + read(params, recurrence, normed)
 
-    def unroll(params: Tree, memory: State, x: Array, keep: Array) -> Array:
-        entered = enter(params, x)
-        last = jnp.concatenate([memory.last[None], entered[:-1]])
-        kept, added, both = write(params, entered, last, keep)
-        return read(params, recur(kept, added.at[0].add(kept[0] * memory.recurrence)), both)
+    def unroll(params: Tree, recurrence: Array, x: Array, keep: Array) -> Array:
+        normed = norm.apply(params["norm"], x)
+        kept, added = write(params, normed, keep)
+        return x + read(params, recur(kept, added.at[0].add(kept[0] * recurrence)), normed)
 
-    def blank(leading: tuple[int, ...]) -> State:
-        return State(jnp.zeros((*leading, width)), jnp.zeros((*leading, width)))
-
-    return Memory(init, blank, step, unroll, width)
+    return Memory(init, lambda leading: jnp.zeros((*leading, width)), step, unroll, width)
 
 
 def recur(kept: Array, added: Array) -> Array:

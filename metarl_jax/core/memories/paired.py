@@ -1,0 +1,64 @@
+"""Two inputs at a time: a memory of what the present input and the one before it say together.
+
+    x_t = W u_t + w ⊙ W u_{t−1}
+
+An input u tells what the last action led to and paid, the one before it where that action was taken. What a recurrence
+writes, or attention looks up, is a function of one x: it can bind a reward to the state it was earned in only if x has
+both. It is the convolution of Griffin (De et al. 2024, arXiv:2402.19427) and Primer (So et al. 2021, arXiv:2109.08668),
+of two steps and in front.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.memory import Memory
+from metarl_jax.core.networks import dense
+from metarl_jax.core.types import Array, Key, Tree
+
+
+class Pair(NamedTuple):
+    """What a step leaves behind."""
+
+    last: Array  # [..., W] W u of the step
+    inner: Tree
+
+
+def paired(inner: Memory, inputs: int) -> Memory:
+    """The memory `inner` of x, [..., I] -> [..., W]; it reads as many numbers as it says."""
+    width, layer = inner.width, dense(inputs, inner.width)
+
+    def init(key: Key) -> Tree:
+        enter_key, before_key, inner_key = jax.random.split(key, 3)
+        before = 0.5 * jax.random.normal(before_key, (width,))
+        return {"enter": layer.init(enter_key), "before": before, "inner": inner.init(inner_key)}
+
+    def step(params: Tree, memory: Pair, inputs: Array, keep: Array) -> tuple[Pair, Array]:
+        entered = layer.apply(params["enter"], inputs)
+        both = entered + params["before"] * memory.last * keep
+        own, said = inner.step(params["inner"], memory.inner, both, keep)
+        return Pair(entered, own), said
+
+    def unroll(params: Tree, memory: Pair, inputs: Array, keep: Array) -> Array:
+        entered = layer.apply(params["enter"], inputs)
+        last = jnp.concatenate([memory.last[None], entered[:-1]])
+        return inner.unroll(params["inner"], memory.inner, entered + params["before"] * last * keep, keep)
+
+    def of(inner: Callable[[tuple[int, ...]], Tree]) -> Callable[[tuple[int, ...]], Pair]:
+        return lambda leading: Pair(jnp.zeros((*leading, width)), inner(leading))
+
+    def at(start: Pair, trail: Pair, time: Array) -> Pair:
+        return Pair(trail.last[time, jnp.arange(time.shape[0])], inner.at(start.inner, trail.inner, time))
+
+    return Memory(
+        init,
+        of(inner.blank),
+        step,
+        unroll,
+        width,
+        trail=lambda memory: Pair(memory.last, inner.trail(memory.inner)),
+        at=at,
+        roomless=of(inner.newborn),
+    )
