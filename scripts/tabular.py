@@ -11,18 +11,12 @@ from trials import Recipe, fill, oracle, total
 
 KNOWN = oracle("reference", "tabular")  # an episode of an agent that knows the process
 PUBLISHED = {10: 156.2, 25: 445.7}
-# Each trial is seen once, by a memory that can write what was earned to the state and action that earned it.
-OPTIONS = {"memory": "linear", "expected_reward": True, "tasks": 1024, "epochs": 1, "minibatches": 32} | {
-    "gamma": 0.95,
-    "lambda_": 0.8,
-    "meta_lr": 3e-3,
-    "entropy": 0.02,
-    "meta_steps": 300,
-}
+# As many steps in a meta-step, and in a minibatch, whatever the length of a trial.
+TRIALS = {10: {}, 25: {"tasks": 512, "meta_steps": 120}}
 RECIPES = {
     f"n={n}": Recipe(
-        "rl2-linear",
-        OPTIONS,
+        "rl2-attention",
+        {"expected_reward": True} | TRIALS[n],
         total(f"n={n}"),
         {"episodes": n},
         beside={f"n={n}": (published, None if KNOWN is None else n * KNOWN)},

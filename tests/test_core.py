@@ -18,6 +18,7 @@ from metarl_jax.core.learner import inner_gradient, inner_optimiser, merge, part
 from metarl_jax.core.lifetime import begin_lifetime, first_rollout, run_lifetime
 from metarl_jax.core.losses import ppo, reinforce
 from metarl_jax.core.memories import gru
+from metarl_jax.core.networks import orthogonal
 from metarl_jax.core.policy import memory_policy, mlp_policy
 from metarl_jax.core.returns import Boundaries, boundaries, discounted_returns, episode_time, gae, linear_baseline
 from metarl_jax.core.rollout import opening, rollout
@@ -73,6 +74,16 @@ def test_episode_time_restarts_with_each_episode() -> None:
     np.testing.assert_array_equal(episode_time(first)[:, 0], [0, 1, 2, 0, 1])
 
 
+@pytest.mark.parametrize("shape", [(16, 16), (3, 16), (16, 3)])
+def test_first_weights_are_those_of_the_library_without_lapack(shape: tuple[int, int]) -> None:
+    """Whose batches never end on one core."""
+    key = jax.random.key(0)
+    expected = jax.nn.initializers.orthogonal(2.0)(key, shape)
+    np.testing.assert_allclose(orthogonal(2.0)(key, shape), expected, atol=1e-5)
+    births = jax.jit(jax.vmap(lambda key: orthogonal()(key, shape)))
+    assert "lapack" not in births.lower(jax.random.split(key, 2)).as_text()
+
+
 def test_the_linear_baseline_is_the_weighted_least_squares_fit() -> None:
     generator = np.random.default_rng(1)
     observation, target = generator.normal(size=(40, 1, 2)), generator.normal(size=(40, 1))
@@ -86,6 +97,8 @@ def test_the_linear_baseline_is_the_weighted_least_squares_fit() -> None:
     )
     solution = np.linalg.lstsq(x * flat[:, None] ** 0.5, target[:, 0] * flat**0.5, rcond=None)[0]
     np.testing.assert_allclose(linear_baseline(seen, jnp.asarray(target), ridge=0.0)[:, 0], x @ solution, atol=5e-2)
+    lowered = jax.jit(lambda target: linear_baseline(seen, target)).lower(jnp.asarray(target))
+    assert "lapack" not in lowered.as_text()  # whose batches never end on one core
 
 
 @pytest.mark.parametrize("family", ["categorical", "gaussian"])

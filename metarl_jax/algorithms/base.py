@@ -9,7 +9,6 @@ import optax
 from jax.sharding import Mesh
 
 from metarl_jax.core.backprop import Companion, Epochs, backprop
-from metarl_jax.core.batching import default_chunk
 from metarl_jax.core.environment import Discrete, Environment, check_choice
 from metarl_jax.core.evolution import evolution
 from metarl_jax.core.lifetime import Lifetime
@@ -150,7 +149,7 @@ class Algorithm:
         if reason:
             raise ValueError(f"{self.name} cannot learn {environment.name}: {reason}")
         lifetime = self.lifetime(environment)
-        chunk = self.chunk or default_chunk(lifetime.envs * lifetime.steps, lifetime.learner.shared)
+        chunk = self.chunk or lifetime.default_chunk()
         if self.estimator == "evolution":
             return evolution(
                 lifetime, self.optimiser(), self.tasks, pairs=self.pairs, sigma=self.sigma, chunk=chunk, mesh=mesh

@@ -13,18 +13,23 @@ from metarl_jax.core.types import Array, Tree
 AXIS = "tasks"  # the mesh axis over which tasks are divided
 Reduce = Callable[[Tree], Tree]
 LANES = 32  # environments whose trial stays in a CPU core's cache while it is relived
+CACHE_BYTES = 4 * 2**20  # of memories that act side by side
+LARGE = 4096  # bytes of a memory that many tasks at once push out of the cache
 CACHE_ROWS = 2048  # time steps of one chunk whose activations stay in a CPU core's cache
 
 
-def default_chunk(rows_per_task: int, shared_params: bool) -> int | None:
+def default_chunk(rows_per_task: int, shared_params: bool, memory_bytes: int = 0) -> int | None:
     """How many tasks to batch at once; None for all of them.
 
     Accelerators, and policies whose parameters all tasks share, want one large product. On a CPU adapted parameters
-    differ by task, and a chunk whose activations stay in the cache is fastest.
+    differ by task, and a chunk whose activations stay in the cache is fastest; and so it is where what an agent
+    remembers, `memory_bytes` a task, is read again at every step.
     """
-    if shared_params or jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu":
         return None
-    return max(1, CACHE_ROWS // rows_per_task)
+    if not shared_params:
+        return max(1, CACHE_ROWS // rows_per_task)
+    return 2 ** int(math.log2(max(1, CACHE_BYTES // memory_bytes))) if memory_bytes > LARGE else None
 
 
 def lane_groups(tasks: int, envs: int) -> int:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.batching import default_chunk, map_tasks
+from metarl_jax.core.batching import map_tasks
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import frozen
 from metarl_jax.core.lifetime import Lifetime, LifetimeState, begin_lifetime
@@ -67,8 +67,7 @@ def evaluate(
         return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, later)
 
     total = jax.tree.leaves(tasks)[0].shape[0]
-    chunk = default_chunk(lifetime.envs * lifetime.steps, lifetime.learner.shared) if adaptations else None
-    return map_tasks(one, min(chunk or CHUNK, CHUNK), tasks, jax.random.split(key, total))
+    return map_tasks(one, min(lifetime.default_chunk() or CHUNK, CHUNK), tasks, jax.random.split(key, total))
 
 
 def adapt_once(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.core.batching import default_chunk
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import Learner
 from metarl_jax.core.policy import Policy
@@ -33,6 +34,12 @@ class Lifetime(NamedTuple):
     depth: int | None = (
         None  # adaptations, from the last, that are differentiated; earlier ones count as constant steps
     )
+
+    def default_chunk(self) -> int | None:
+        """How many such lives to live side by side on this device; None for all of them."""
+        memory = jax.eval_shape(lambda: self.policy.initial_memory((self.envs,)))
+        remembered = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(memory))
+        return default_chunk(self.envs * self.steps, self.learner.shared, remembered)
 
 
 class LifetimeState(NamedTuple):

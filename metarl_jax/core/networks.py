@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.types import Array, Key, Tree
@@ -25,9 +26,9 @@ class _MLP(nn.Module):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         for i, width in enumerate(self.widths):
-            hidden = nn.Dense(width, kernel_init=nn.initializers.orthogonal(2**0.5), name=f"hidden_{i}")
+            hidden = nn.Dense(width, kernel_init=orthogonal(2**0.5), name=f"hidden_{i}")
             inputs = self.activation(hidden(inputs))
-        head_init = nn.initializers.orthogonal(self.head_scale) if self.head_scale else nn.initializers.zeros
+        head_init = orthogonal(self.head_scale) if self.head_scale else nn.initializers.zeros
         return nn.Dense(self.outputs, kernel_init=head_init, name="head")(inputs)
 
 
@@ -50,6 +51,32 @@ def dense(inputs: int, outputs: int) -> Network:
 def layer_norm(width: int) -> Network:
     """Mean 0 and variance 1 over the last axis, then scaled and shifted (Ba et al. 2016, arXiv:1607.06450)."""
     return _pure(nn.LayerNorm(), width)
+
+
+def orthogonal(scale: float = 1.0) -> Callable[..., Array]:
+    """An initialiser of matrices with orthonormal columns, or rows, times a scale; uniform over all of them.
+
+    By Gram and Schmidt, on a Gaussian matrix, twice for the sake of rounding. LAPACK's QR of many networks at once
+    waits for the threads that it runs on: on one core for ever.
+    """
+
+    def init(key: Key, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
+        gaussian = jax.random.normal(key, (max(shape), min(shape)), dtype)
+        columns = _orthonormal(_orthonormal(gaussian))
+        return scale * (columns if shape[0] >= shape[1] else columns.T)
+
+    return init
+
+
+def _orthonormal(x: Array) -> Array:
+    """Columns [R, C], each less what it shares with those before it, at length 1."""
+
+    def step(k: Array, x: Array) -> Array:
+        column = x[:, k] / jnp.linalg.norm(x[:, k])
+        later = jnp.arange(x.shape[1]) > k
+        return (x - later * jnp.outer(column, column @ x)).at[:, k].set(column)
+
+    return jax.lax.fori_loop(0, x.shape[1], step, x)
 
 
 def rowwise(function: Callable[[Array], Any], x: Array) -> Array:

@@ -76,4 +76,18 @@ def linear_baseline(experience: Experience, target: Array, ridge: float = 1e-5) 
     flat = (weight * features).reshape(-1, features.shape[-1])
     gram = flat.T @ features.reshape(flat.shape) / count + ridge * jnp.eye(flat.shape[-1])
     moment = flat.T @ target.reshape(-1) / count
-    return features @ jnp.linalg.solve(gram, moment)
+    return features @ _solve(gram, moment)
+
+
+def _solve(matrix: Array, vector: Array) -> Array:
+    """x [F] of A x = b for a positive definite A [F, F], by elimination; such a matrix needs no pivots.
+
+    LAPACK's batches wait for the threads that they run on: with one thread, for ever.
+    """
+
+    def eliminate(k: Array, rows: Array) -> Array:
+        row = rows[k] / rows[k, k]
+        return (rows - rows[:, k, None] * row).at[k].set(row)
+
+    rows = jnp.concatenate([matrix, vector[:, None]], axis=1)  # [F, F + 1]
+    return jax.lax.fori_loop(0, len(matrix), eliminate, rows)[:, -1]

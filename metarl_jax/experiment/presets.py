@@ -89,7 +89,12 @@ PAIRS: dict[tuple[str, str], Preset] = {
         | {"beliefs": 10, "updates": 16, "kept": 2048, "model_lr": 2e-3},
         run={"meta_steps": 700},
     ),
-    ("rl2", "tabular"): Preset(algorithm={"width": 128, "lambda_": 0.3, "anneal": WHOLE_RUN}),
+    # What an action paid in a state is looked up, where a recurrence would have to add it up in a place of its own.
+    ("rl2", "tabular"): Preset(
+        algorithm={"memory": "attention", "tasks": 1024, "epochs": 1, "minibatches": 32, "meta_lr": 3e-3}
+        | {"anneal": WHOLE_RUN, "gamma": 0.95, "lambda_": 0.8, "entropy": 0.02},
+        run={"meta_steps": 400},
+    ),
     ("maml", "navigation"): Preset(algorithm={"envs": 20, "hidden": (100, 100)}),
 }
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import nn
 
 from metarl_jax.core.memory import Memory
-from metarl_jax.core.networks import rowwise
+from metarl_jax.core.networks import orthogonal, rowwise
 from metarl_jax.core.types import Array, Key, Tree
 
 State = tuple[Array, ...]  # what is read, h [..., W], comes first
@@ -69,7 +69,7 @@ def _recurrence(cell: Cell, inputs: int, width: int) -> Memory:
             return {
                 "input": nn.initializers.lecun_normal()(input_key, (inputs, width)),
                 "bias": jnp.zeros(width) + cell.bias.get(name, 0.0),
-                "recurrent": nn.initializers.orthogonal()(recurrent_key, (width, width)),
+                "recurrent": orthogonal()(recurrent_key, (width, width)),
             }
 
         keys = jax.random.split(key, len(cell.gates))
