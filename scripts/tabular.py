@@ -12,17 +12,21 @@ from trials import Recipe, fill, oracle, total
 KNOWN = oracle("reference", "tabular")  # an episode of an agent that knows the process
 PUBLISHED = {10: 156.2, 25: 445.7}
 # As many steps in a meta-step, and in a minibatch, whatever the length of a trial.
-TRIALS = {10: {}, 25: {"tasks": 512, "meta_steps": 120}}
-RECIPES = {
-    f"n={n}": Recipe(
-        "rl2-attention",
-        {"expected_reward": True} | TRIALS[n],
-        total(f"n={n}"),
-        {"episodes": n},
-        beside={f"n={n}": (published, None if KNOWN is None else n * KNOWN)},
-    )
-    for n, published in PUBLISHED.items()
+SETTINGS = {
+    "n=10": (10, "attention", {}),
+    "n=25": (25, "attention", {"tasks": 512, "meta_steps": 120}),
+    "n=10,linear": (10, "linear", {"width": 128, "meta_steps": 300}),
 }
+
+
+def recipe(n: int, memory: str, special: dict[str, int]) -> Recipe:
+    """The row of that memory over n episodes."""
+    options = {"memory": memory, "expected_reward": True} | special
+    beside = {f"n={n}": (PUBLISHED[n], None if KNOWN is None else n * KNOWN)}
+    return Recipe(f"rl2-{memory}", options, total(f"n={n}"), {"episodes": n}, beside=beside)
+
+
+RECIPES = {name: recipe(*setting) for name, setting in SETTINGS.items()}
 
 if __name__ == "__main__":
     fill(__doc__, "tabular", "tabular", RECIPES, tasks=10_000)
