@@ -11,7 +11,7 @@ from trials import Recipe, fill, oracle, total
 
 KNOWN = oracle("reference", "tabular")  # an episode of an agent that knows the process
 PUBLISHED = {10: 156.2, 25: 445.7}
-# As many steps in a meta-step, and in a minibatch, whatever the length of a trial.
+# About as many steps in a meta-step whatever the length of a trial.
 SETTINGS = {
     "n=10": (10, "attention", {}),
     "n=25": (25, "attention", {"tasks": 512, "meta_steps": 120}),

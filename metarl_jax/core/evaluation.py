@@ -67,7 +67,8 @@ def evaluate(
         return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, later)
 
     total = jax.tree.leaves(tasks)[0].shape[0]
-    return map_tasks(one, min(lifetime.default_chunk() or CHUNK, CHUNK), tasks, jax.random.split(key, total))
+    chunk = lifetime.default_chunk() if adaptations or lifetime.learner.shared else None  # the newborn act alike
+    return map_tasks(one, min(chunk or CHUNK, CHUNK), tasks, jax.random.split(key, total))
 
 
 def adapt_once(

@@ -1,6 +1,6 @@
 """Acting in the environment, and recomputing the same outputs from the record."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,12 +52,13 @@ def rollout(
     params = jax.lax.stop_gradient(params)
     task = jax.lax.stop_gradient(task)
     envs = scene.timestep.first.shape[0]
-
-    acting = _alone(policy) if envs == 1 else policy
+    # XLA copies what a scan carries along an axis of one at every step, and a memory can be large.
+    squeeze, expand = (_without_axis, _with_axis) if envs == 1 else (_as_it_is, _as_it_is)
 
     def act(scene: Scene, key: Key) -> tuple[Scene, tuple[Experience, Tree]]:
         act_key, step_key, reset_key = jax.random.split(key, 3)
-        memory, output = acting.apply(params, scene.memory, scene.timestep)
+        memory, output = policy.apply(params, scene.memory, squeeze(scene.timestep))
+        output = expand(output)
         action = _choose(policy, act_key, output, greedy)
         step_keys = jax.random.split(step_key, envs)
         step = jax.vmap(environment.step, (0, 0, 0, None))(step_keys, scene.state, action, task)
@@ -84,11 +85,11 @@ def rollout(
         after = Scene(successor, step.state, memory, episodes)
         if quota != 1:
             after = _restart(environment, policy, reset_key, task, done, step, after)
-        return after, (record, acting.trail(memory))
+        return after, (record, expand(policy.trail(memory)))
 
-    start = scene._replace(memory=_without_axis(scene.memory)) if envs == 1 else scene
+    start = scene._replace(memory=squeeze(scene.memory))
     after, (experience, trail) = jax.lax.scan(act, start, jax.random.split(key, steps))
-    after = after._replace(memory=_with_axis(after.memory)) if envs == 1 else after
+    after = after._replace(memory=expand(after.memory))
     experience = experience._replace(memory=scene.memory)
     if policy.critic and policy.has_memory:
         experience = experience._replace(next_value=_look_ahead(policy, params, experience, trail))
@@ -97,22 +98,16 @@ def rollout(
     return after, jax.lax.stop_gradient(experience)
 
 
-def _alone(policy: Policy) -> Policy:
-    """The policy in one environment, whose memory has no axis for it: XLA copies a cache that has an axis of one."""
-
-    def apply(params: Tree, memory: Tree, timestep: Timestep) -> tuple[Tree, Output]:
-        memory, output = policy.apply(params, memory, _without_axis(timestep))
-        return memory, _with_axis(output)
-
-    return policy._replace(apply=apply, trail=lambda memory: _with_axis(policy.trail(memory)))
-
-
-def _without_axis(tree: Tree) -> Tree:
+def _without_axis(tree: Any) -> Any:
     return jax.tree.map(lambda x: x[0], tree)
 
 
-def _with_axis(tree: Tree) -> Tree:
+def _with_axis(tree: Any) -> Any:
     return jax.tree.map(lambda x: x[None], tree)
+
+
+def _as_it_is(tree: Any) -> Any:
+    return tree
 
 
 def replay(policy: Policy, params: Tree, experience: Experience) -> Output:

@@ -19,7 +19,7 @@ BLOCK = 128  # queries side by side at most: bounds the memory of a replay
 
 
 class Cache(NamedTuple):
-    """The latest steps, in a ring: each in the place of the oldest, so that acting moves no more than a step."""
+    """The latest steps, in a ring: each in the place of the oldest, so that no other moves."""
 
     keys: Array  # [..., H, C, D]
     values: Array  # [..., H, C, D]
@@ -97,7 +97,7 @@ def attention(width: int, window: int, heads: int = HEADS) -> Memory:
 
 def _put(ring: Array, now: Array, place: Array) -> Array:
     """Write a step [..., H, D] in a place [...] of a ring [..., H, C, D]."""
-    here = jnp.arange(ring.shape[-2]) == place[..., None]  # a scatter would copy the ring
+    here = jnp.arange(ring.shape[-2]) == place[..., None]
     return jnp.where(here[..., None, :, None], now[..., None, :], ring)
 
 
@@ -126,11 +126,11 @@ def _in_blocks(query: Array, keys: Array, values: Array, age: Array, window: int
 
     def block(start: int) -> Array:
         stop = min(start + BLOCK, steps)
-        last = total - steps + stop  # keys that are not after the last query
-        first = max(0, last - (stop - start) - window + 1)
-        distance = jnp.arange(last - (stop - start), last)[:, None] - jnp.arange(first, last)  # [Q, K]
+        begin, end = total - steps + start, total - steps + stop  # the keys of these queries
+        first = max(0, begin - window + 1)
+        distance = jnp.arange(begin, end)[:, None] - jnp.arange(first, end)  # [Q, K]
         counted = jnp.minimum(age[..., start:stop], window)
-        near = keys[..., first:last, :], values[..., first:last, :]
+        near = keys[..., first:end, :], values[..., first:end, :]
         return _attend(query[..., start:stop, :], *near, distance, counted)
 
     part = jax.checkpoint(block, static_argnums=0) if steps > BLOCK else block
