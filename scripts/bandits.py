@@ -33,8 +33,8 @@ def recipe(n: int, k: int) -> Recipe:
     best = oracle(BEST[n], f"bandit,{column}") if n in BEST else None
     beside = {column: (PUBLISHED[n, k], best)}
     long = n > 10
-    enough = {"width": 128 if k > 32 else 64}  # two units an arm: what it paid and did not
-    options = {"expected_reward": True} | (PULLS | enough | {"meta_steps": 150} if long else {})
+    enough = {"width": 128 if k > 32 else 64, "meta_steps": 400 if k < 10 else 150}  # two units an arm: paid, did not
+    options = {"expected_reward": True} | (PULLS | enough if long else {})
     env = {"arms": k, "pulls": n, "clock": long}
     return Recipe("rl2-linear" if long else "rl2-gru", options, total(column), env, beside=beside)
 

@@ -17,7 +17,7 @@ RECIPES = {
 } | {
     "belief": Recipe("belief-oracle", {"memory": "belief"}, by_goal, beside=BAYES),
     "varibad": Recipe("varibad", {}, by_goal, algorithm="varibad", beside=BAYES),
-    "multitask": Recipe("multitask", {"memory": "none", "knows_task": "agent"}, by_goal),
+    "multitask": Recipe("multitask", {"memory": "none", "knows_task": True}, by_goal),
     "memoryless": Recipe("memoryless", {"memory": "none"}, by_goal),
 }
 

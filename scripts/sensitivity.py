@@ -55,7 +55,6 @@ EVERYWHERE: dict[str, dict[str, Any]] = {
     "memory=linear": {"memory": "linear"},
     "memory=attention": {"memory": "attention"},
     "separate": {"separate": True},
-    "knows_task=critic": {"knows_task": "critic"},
     "epochs=4": {"epochs": 4},
     "meta_lr=1e-3": {"meta_lr": 1e-3},
     "gamma=.9": {"gamma": 0.9},

@@ -99,17 +99,6 @@ def test_a_separate_critic_leaves_the_memory_of_the_actor_alone() -> None:
     assert slopes(separate=True) == [False, True]  # of the actor, of the critic
 
 
-@pytest.mark.parametrize("memory", ["gru", "belief", "none"])
-def test_a_task_in_the_critics_view_is_hidden_from_the_actor(memory: str) -> None:
-    _, lifetime, params, seen = lived(BANDIT, memory=memory, knows_task="critic")
-    params = jax.tree.map(lambda x: x + 0.1, params)
-    elsewhere = seen.timestep._replace(observation=seen.timestep.observation.at[..., 1:].add(0.1))
-    start = lifetime.policy.initial_memory((seen.reward.shape[1],))
-    one, two = (lifetime.policy.unroll(params, start, now) for now in (seen.timestep, elsewhere))
-    np.testing.assert_array_equal(one.distribution, two.distribution)
-    assert np.all(np.abs(one.value - two.value) > 1e-4)
-
-
 def test_a_policy_without_memory_sees_nothing_but_the_present() -> None:
     _, lifetime, params, seen = lived(BANDIT, memory="none")
     told = seen.timestep._replace(previous_reward=seen.timestep.previous_reward + 1.0)

@@ -17,7 +17,7 @@ from metarl_jax.core.memories.attention import HEADS
 from metarl_jax.core.memory import Memory
 from metarl_jax.core.objective import Objective, growing
 from metarl_jax.core.policy import Policy, memory_policy
-from metarl_jax.core.privileged import numbers_in_view, with_task_in_view
+from metarl_jax.core.privileged import with_task_in_view
 from metarl_jax.core.types import Array
 
 FIXED = ("belief", "none")  # memories without parameters: all that is learned stands between them and the heads
@@ -35,8 +35,7 @@ class RL2(Algorithm):
             memoryless policy for all tasks, the lower reference.
         layers: memories upon each other.
         window: steps that attention looks back; 0 for the whole rollout.
-        knows_task: who sees the hidden numbers of the task: nobody; the critic, in training (asymmetric actor-critic:
-            Pinto et al. 2018, arXiv:1710.06542); or the whole agent, the upper reference.
+        knows_task: see the hidden numbers of the task, the upper reference.
         separate: give the critic a memory of its own.
         across_episodes: let returns run on across the ends of episodes, so that what is found out in one is worth
             something in the next, and end a trial when the environment's quota of episodes is used up. Otherwise
@@ -68,7 +67,7 @@ class RL2(Algorithm):
     memory: Literal["gru", "lstm", "linear", "attention", "belief", "none"] = "gru"
     layers: int = 1
     window: int = 0
-    knows_task: Literal["nobody", "critic", "agent"] = "nobody"
+    knows_task: bool = False
     separate: bool = False
     across_episodes: bool = True
     expected_reward: bool = False
@@ -106,18 +105,14 @@ class RL2(Algorithm):
         return None
 
     def lifetime(self, environment: Environment) -> Lifetime:
-        environment = environment if self.knows_task == "nobody" else with_task_in_view(environment)
+        environment = with_task_in_view(environment) if self.knows_task else environment
         policy = self.policy(environment)
         steps, quota = self.rollout_steps(environment, environment.trial_episodes)
         quota = environment.trial_episodes if self.across_episodes else quota
         return Lifetime(environment, policy, frozen(policy.init), 0, self.envs, steps, quota, fresh=self.lifespan == 1)
 
     def policy(self, environment: Environment, *, forgets: bool = False) -> Policy:
-        """What acts; with its memory erased after each episode if it `forgets`.
-
-        A critic that knows the task has a layer more, where the task meets what the memory says.
-        """
-        informed = self.knows_task == "critic"
+        """What acts; with its memory erased after each episode if it `forgets`."""
         hidden = self.hidden or (self.width, self.width) * (self.memory in FIXED)
         return memory_policy(
             environment,
@@ -125,8 +120,6 @@ class RL2(Algorithm):
             hidden,
             forgets=forgets,
             separate=self.separate,
-            critic_hidden=(*hidden, self.width) if informed else None,
-            for_critic=numbers_in_view(environment) if informed else 0,
         )
 
     def remember(self, environment: Environment, inputs: int) -> Memory:

@@ -65,9 +65,6 @@ class VariBAD(RL2):
             raise ValueError(f"lifespan of varibad is {self.lifespan}; it explains whole trials: choose lifespan=1")
         if self.separate:
             raise ValueError("separate of varibad is True; policy and critic share a belief: leave it off")
-        if self.knows_task == "critic":
-            rule = "policy and critic share a belief: choose nobody, or agent"
-            raise ValueError(f"knows_task of varibad is critic; {rule}")
         if self.trials > self.kept or self.tasks * self.envs > self.kept:
             least = max(self.trials, self.tasks * self.envs)
             raise ValueError(f"kept of varibad is {self.kept}; it must hold what one meta-step adds and reads: {least}")

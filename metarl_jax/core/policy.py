@@ -96,12 +96,8 @@ class Perception(NamedTuple):
     keep: Callable[[Timestep], Array]  # [...] -> [..., 1], 0 where the past is to be forgotten
 
 
-def perception(environment: Environment, forgets: bool = False, unseen: int = 0) -> Perception:
-    """The perception of an environment; one that `forgets` starts anew with each episode.
-
-    The last `unseen` numbers of an observation are no part of it.
-    """
-    seen = environment.observation_space.shape[0] - unseen
+def perception(environment: Environment, forgets: bool = False) -> Perception:
+    """The perception of an environment; one that `forgets` starts anew with each episode."""
     size, discrete = distribution_of(environment.action_space).size, isinstance(environment.action_space, Discrete)
 
     def keep(timestep: Timestep) -> Array:
@@ -112,11 +108,9 @@ def perception(environment: Environment, forgets: bool = False, unseen: int = 0)
         action, reward = timestep.previous_action, timestep.previous_reward[..., None]
         action = jax.nn.one_hot(action, size) if discrete else action
         last = jnp.concatenate([action, reward], axis=-1) * keep(timestep)
-        return jnp.concatenate(
-            [timestep.observation[..., :seen], last, timestep.first[..., None].astype(last.dtype)], axis=-1
-        )
+        return jnp.concatenate([timestep.observation, last, timestep.first[..., None].astype(last.dtype)], axis=-1)
 
-    return Perception(seen + size + 2, features, keep)
+    return Perception(environment.observation_space.shape[0] + size + 2, features, keep)
 
 
 def memory_policy(
@@ -126,26 +120,22 @@ def memory_policy(
     *,
     forgets: bool = False,
     separate: bool = False,
-    critic_hidden: Sequence[int] | None = None,
-    for_critic: int = 0,
 ) -> Policy:
     """An actor-critic with a memory of what its `Perception` tells.
 
     `remember` makes a memory of that many inputs. The heads read it beside the inputs, so that what is visible needs no
     detour through the memory; beside the observation alone, if the memory is `sufficient`. With `separate` the critic
-    has a memory of its own. Its layers are `critic_hidden` where they differ from `hidden`, and the last `for_critic`
-    numbers of an observation it alone sees.
+    has a memory of its own.
     """
     distribution = distribution_of(environment.action_space)
     discrete = isinstance(environment.action_space, Discrete)
-    perceive = perception(environment, forgets, unseen=for_critic)
+    perceive = perception(environment, forgets)
     memory = remember(perceive.size)
     width, sufficient = memory.width, memory.sufficient
-    seen = environment.observation_space.shape[0] - for_critic
-    inputs = width + (seen if sufficient else perceive.size)
+    inputs = width + (environment.observation_space.shape[0] if sufficient else perceive.size)
     memory = beside([memory, remember(perceive.size)]) if separate else memory
     actor = mlp(inputs, hidden, distribution.size, head_scale=0.01)
-    value = mlp(inputs + for_critic, hidden if critic_hidden is None else critic_hidden, 1)
+    value = mlp(inputs, hidden, 1)
 
     def init(key: Key) -> Tree:
         memory_key, actor_key, critic_key = jax.random.split(key, 3)
@@ -153,10 +143,9 @@ def memory_policy(
         return params if discrete else {**params, "log_std": jnp.full(distribution.size, _initial_log_std(environment))}
 
     def read(params: Tree, said: Array, timestep: Timestep, features: Array) -> Output:
-        visible = timestep.observation[..., :seen] if sufficient else features
-        acting = jnp.concatenate([said[..., :width], visible], axis=-1)
-        judging = jnp.concatenate([said[..., width:], visible], axis=-1) if separate else acting
-        judging = jnp.concatenate([judging, timestep.observation[..., seen:]], axis=-1) if for_critic else judging
+        seen = timestep.observation if sufficient else features
+        acting = jnp.concatenate([said[..., :width], seen], axis=-1)
+        judging = jnp.concatenate([said[..., width:], seen], axis=-1) if separate else acting
         head = actor.apply(params["actor"], acting)
         estimate = value.apply(params["critic"], judging)[..., 0]
         return Output(head if discrete else (head, jnp.broadcast_to(params["log_std"], head.shape)), estimate)

@@ -1,4 +1,4 @@
-"""Seeing what is hidden: the upper reference of agents that have to find it out, or of their critic alone."""
+"""Seeing what is hidden: the upper reference of agents that have to find it out."""
 
 import dataclasses
 from typing import Any, cast
@@ -15,11 +15,6 @@ def with_task_in_view(environment: Environment) -> Environment:
     return cast(Environment, _TaskInView(environment))
 
 
-def numbers_in_view(environment: Environment) -> int:
-    """How many numbers of the task an observation ends with."""
-    return environment.in_view if isinstance(environment, _TaskInView) else 0
-
-
 @dataclasses.dataclass(frozen=True)
 class _TaskInView:
     hidden: Environment
@@ -28,19 +23,15 @@ class _TaskInView:
         return getattr(self.hidden, name)
 
     @property
-    def in_view(self) -> int:
-        return sum(like.size for _, like in self._numbers)
-
-    @property
     def observation_space(self) -> Box:
         space = self.hidden.observation_space
-        ends = [end / self._unit(name, like) for name, like in self._numbers for end in self.hidden.limits[name]]
-        return Box(min(space.low, *ends), max(space.high, *ends), (space.shape[0] + self.in_view,))
-
-    @property
-    def _numbers(self) -> list[tuple[str, Any]]:
-        """Name and shape of what is in view."""
-        return _numbers(jax.eval_shape(lambda: self.hidden.draw_task(jax.random.key(0), "train")))
+        task = jax.eval_shape(lambda: self.hidden.draw_task(jax.random.key(0), "train"))
+        ends = [end / self._unit(name, like) for name, like in _numbers(task) for end in self.hidden.limits[name]]
+        return Box(
+            min(space.low, *ends),
+            max(space.high, *ends),
+            (space.shape[0] + sum(like.size for _, like in _numbers(task)),),
+        )
 
     def reset(self, key: Key, task: Tree) -> tuple[Array, Tree]:
         observation, state = self.hidden.reset(key, task)
