@@ -84,7 +84,7 @@ PAIRS: dict[tuple[str, str], Preset] = {
     ),
     ("varibad", "gridnavi"): Preset(
         algorithm=SEARCH
-        | {"meta_lr": 2e-3, "epochs": 4, "minibatches": 8, "entropy": 0.02}
+        | {"gamma": 0.95, "lambda_": 0.95, "meta_lr": 2e-3, "epochs": 4, "minibatches": 8, "entropy": 0.08}
         | {"reward_model": "bernoulli", "pays_at_arrival": True, "decoder": (64, 64), "kl_weight": 0.01}
         | {"beliefs": 10, "updates": 16, "kept": 2048, "model_lr": 2e-3},
         run={"meta_steps": 700},
