@@ -79,8 +79,8 @@ PAIRS: dict[tuple[str, str], Preset] = {
     ("rl2", "dark_room"): Preset(algorithm=SEARCH | {"tasks": 1024, "meta_lr": 3e-3}, run={"meta_steps": 400}),
     # Two rewards in 500 steps: what leads to them has to be learned before it can be looked for, so a shorter horizon.
     ("rl2", "key_to_door"): Preset(
-        algorithm=SEARCH | {"gamma": 0.98, "lambda_": 0.95, "entropy": 0.03, "tasks": 512, "meta_lr": 3e-3},
-        run={"meta_steps": 300},
+        algorithm=SEARCH | {"gamma": 0.95, "lambda_": 0.9, "entropy": 0.03, "tasks": 512, "meta_lr": 6e-3},
+        run={"meta_steps": 400},
     ),
     ("varibad", "gridnavi"): Preset(
         algorithm=SEARCH
