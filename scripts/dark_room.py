@@ -13,9 +13,12 @@ SEARCH = {
     "total": (None, oracle("search", "dark_room,n=10")),
     "episode=10": (None, oracle("reference", "dark_room,episode")),
 }
+SLOWER = {"gamma": 0.997, "lambda_": 0.98, "meta_lr": 3e-3}  # a longer horizon, and smaller steps
+MEMORIES = {name: (f"rl2-{name}", {"memory": name}) for name in ("gru", "lstm", "linear", "attention")}
+ROWS = MEMORIES | {"linear,slower": ("rl2-linear-slower", {"memory": "linear"} | SLOWER)}
 RECIPES = {
-    name: Recipe(f"rl2-{name}", {"memory": name}, episodes_and_total, beside=SEARCH, erased=True, seen=True)
-    for name in ("gru", "lstm", "linear", "attention")
+    name: Recipe(row, options, episodes_and_total, beside=SEARCH, erased=True, seen=True)
+    for name, (row, options) in ROWS.items()
 }
 
 if __name__ == "__main__":
