@@ -25,6 +25,7 @@ PUBLISHED = {
     (500, 50): 438.9,
 }
 BEST = {10: "bayes", 100: "gittins"}  # Gittins indices are no strict bound
+LENGTHENED = {(100, 5): 400}  # meta-steps
 
 
 def recipe(n: int, k: int) -> Recipe:
@@ -33,7 +34,8 @@ def recipe(n: int, k: int) -> Recipe:
     best = oracle(BEST[n], f"bandit,{column}") if n in BEST else None
     beside = {column: (PUBLISHED[n, k], best)}
     long = n > 10
-    enough = {"width": 128 if k > 32 else 64, "meta_steps": 400 if k < 10 else 150}  # two units an arm: paid, did not
+    # Two units an arm: what it paid and did not.
+    enough = {"width": 128 if k > 32 else 64, "meta_steps": LENGTHENED.get((n, k), 150)}
     options = {"expected_reward": True} | (PULLS | enough if long else {})
     env = {"arms": k, "pulls": n, "clock": long}
     return Recipe("rl2-linear" if long else "rl2-gru", options, total(column), env, beside=beside)

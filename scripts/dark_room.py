@@ -14,12 +14,11 @@ SEARCH = {
     "episode=10": (None, oracle("reference", "dark_room,episode")),
 }
 SLOWER = {"gamma": 0.997, "lambda_": 0.98, "meta_lr": 3e-3}  # a longer horizon, and smaller steps
-MEMORIES = {name: (f"rl2-{name}", {"memory": name}) for name in ("gru", "lstm", "linear", "attention")}
-ROWS = MEMORIES | {"linear,slower": ("rl2-linear-slower", {"memory": "linear"} | SLOWER)}
 RECIPES = {
-    name: Recipe(row, options, episodes_and_total, beside=SEARCH, erased=True, seen=True)
-    for name, (row, options) in ROWS.items()
+    name: Recipe(f"rl2-{name}", {"memory": name}, episodes_and_total, beside=SEARCH, erased=True, seen=True)
+    for name in ("gru", "lstm", "linear", "attention")
 }
+RECIPES["linear,slower"] = RECIPES["linear"]._replace(row="rl2-linear-slower", options={"memory": "linear"} | SLOWER)
 
 if __name__ == "__main__":
     fill(__doc__, "dark_room", "dark_room", RECIPES, tasks=10_000)

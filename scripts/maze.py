@@ -1,6 +1,6 @@
 """Mazes of 7 x 7 cells: steps to the exit over the shortest path, attempt by attempt; 9 x 9 as extrapolation.
 
-    python scripts/maze.py [--recipes rl2 rl2-linear maml ...] [--seeds 1] [--tasks 10000]
+    python scripts/maze.py [--recipes rl2-gru maml ...] [--seeds 1] [--tasks 10000]
 
 Trains what is not trained yet (runs/maze/...; an interrupted run is resumed), evaluates on held-out mazes and writes
 benchmarks/results/maze.json. A column is `7x7,attempt=k`, or `7x7,step=k` of learners that take a gradient step between
@@ -22,10 +22,12 @@ from metarl_jax.oracles.maze import explorer_steps, shortest_steps
 RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "maze.json"
 # Meta-steps of the GRU in all: after the 4,000 of the default, what is annealed starts again at 38 % of itself. Chosen
 # on other mazes than those of the table.
-LENGTHENED = 6500
-MEMORIES = {"rl2": "gru"} | {f"rl2-{memory}": memory for memory in ("lstm", "linear", "attention")}
+LENGTHENED = {"rl2-gru": 6500}
+MEMORIES: dict[str, dict[str, Any]] = {
+    f"rl2-{memory}": {"memory": memory} for memory in ("gru", "lstm", "linear", "attention")
+}
 STEPS: dict[str, Any] = {"adaptations": 3, "inner_lr": 0.3, "meta_lr": 2e-3, "meta_steps": 300}
-RECIPES: dict[str, dict[str, Any]] = {name: {"memory": memory} for name, memory in MEMORIES.items()} | {
+RECIPES = MEMORIES | {
     "maml": STEPS,
     "meta_sgd": STEPS,
     "promp": STEPS | {"meta_lr": 1e-3, "meta_steps": 100},
@@ -36,25 +38,20 @@ def main() -> None:
     given = arguments(__doc__, RECIPES, seeds=1, tasks=10_000)
     for name in given.recipes:
         table = Table("maze", seeds=list(range(given.seeds)), tasks=given.tasks)
-        add = add_memory if name in MEMORIES else add_steps
-        add(table, name, given.seeds, given.tasks)
+        if name in MEMORIES:
+            runs = Runs(
+                "maze", f"7x7-{name}", "rl2", "maze", RECIPES[name], {"size": 7}, given.seeds, LENGTHENED.get(name)
+            )
+            for column, split in (("7x7", "test"), ("9x9", "extrapolation")):
+                add_mazes(table, runs, name, column, split, given.tasks)
+        else:
+            runs = Runs("maze", f"7x7-{name}", name, "maze", RECIPES[name], {"size": 7, "episodes": 1}, given.seeds)
+            add_steps(table, runs, name, given.tasks)
         write(merge(table, RESULTS), RESULTS)
 
 
-def add_memory(table: Table, name: str, seeds: int, count: int) -> None:
-    """The rows of one memory, in mazes of both sizes."""
-    first = name == "rl2"
-    folder, lengthened = ("7x7", LENGTHENED) if first else (f"7x7-{name}", None)
-    runs = Runs("maze", folder, "rl2", "maze", RECIPES[name], {"size": 7}, seeds, lengthened)
-    for column, split in (("7x7", "test"), ("9x9", "extrapolation")):
-        add_mazes(table, runs, f"rl2-{MEMORIES[name]}", column, split, count)
-        if first:
-            add_beside(table, runs, column, split, count)
-
-
-def add_steps(table: Table, row: str, seeds: int, count: int) -> None:
+def add_steps(table: Table, runs: Runs, row: str, count: int) -> None:
     """Steps of an attempt over the shortest path, and the share of attempts that get out, after each gradient step."""
-    runs = Runs("maze", f"7x7-{row}", row, "maze", RECIPES[row], {"size": 7, "episodes": 1}, seeds)
     shortest = np.asarray(jax.jit(jax.vmap(shortest_steps))(runs.tasks(count)), np.float64)
     runs.add(table, row, "7x7", count, lambda curve: curve.lengths[:, :, 0] / shortest[:, None], kind="step", first=0)
     runs.add(table, row, "7x7,success", count, lambda curve: curve.terminated[:, :, 0], kind="step", first=0)
@@ -62,21 +59,17 @@ def add_steps(table: Table, row: str, seeds: int, count: int) -> None:
 
 def add_mazes(table: Table, runs: Runs, row: str, column: str, split: str, count: int) -> None:
     """The rows of one kind of maze; a score of 1 is the shortest path, an attempt that fails counts the whole clock."""
-    shortest = np.asarray(jax.jit(jax.vmap(shortest_steps))(runs.tasks(count, split)), np.float64)
-    runs.add(table, row, f"{column},success", count, succeeded, kind="attempt", split=split)
-    for suffix, how in (("", {}), ("-greedy", {"greedy": True}), ("-forgetting", {"forgetting": True})):
-        runs.add(table, row + suffix, column, count, over(shortest), kind="attempt", split=split, **how)
-
-
-def add_beside(table: Table, runs: Runs, column: str, split: str, count: int) -> None:
-    """The same of an explorer that never forgets, of a random walk, and of one that has the map."""
     environment, tasks = runs.environment, runs.tasks(count, split)
     shortest = np.asarray(jax.jit(jax.vmap(shortest_steps))(tasks), np.float64)
+    ratio = over(shortest)
+    runs.add(table, row, f"{column},success", count, succeeded, kind="attempt", split=split)
+    for suffix, how in (("", {}), ("-greedy", {"greedy": True}), ("-forgetting", {"forgetting": True})):
+        runs.add(table, row + suffix, column, count, ratio, kind="attempt", split=split, **how)
     explorer = np.asarray(jax.jit(jax.vmap(lambda task: explorer_steps(environment, task)))(tasks), np.float64)
     explorer = np.where(np.isfinite(explorer), explorer, environment.horizon)
     add_cells(table, "depth-first-explorer", f"{column},attempt", (explorer / shortest[:, None])[None])
     walk = on_host(jax.jit(lambda tasks, key: random_curve(environment, tasks, key))(tasks, jax.random.key(8)))
-    add_cells(table, "random", f"{column},attempt", over(shortest)(walk)[None])
+    add_cells(table, "random", f"{column},attempt", ratio(walk)[None])
     note = f"shortest path, known map: {shortest.mean():.4g} steps"
     add_cells(table, "reference", f"{column},attempt", np.ones((1, count, environment.episodes)), note=note)
 

@@ -44,6 +44,7 @@ PULLS = {"memory": "linear", "tasks": 4096, "epochs": 1, "minibatches": 32, "met
     "entropy": 0.05,
 }
 SEARCH = {"anneal": WHOLE_RUN, "gamma": 0.997, "lambda_": 0.98, "epochs": 1, "minibatches": 32, "entropy": 0.05}
+# A large dark room: what leads to a reward has to be learned before it can be looked for, so a shorter horizon.
 DARK = SEARCH | {"gamma": 0.95, "lambda_": 0.9, "meta_lr": 6e-3}
 
 PAIRS: dict[tuple[str, str], Preset] = {
@@ -77,7 +78,6 @@ PAIRS: dict[tuple[str, str], Preset] = {
     ("rl2", "gridnavi"): Preset(
         algorithm=SEARCH | {"tasks": 1024, "meta_lr": 3e-3, "entropy": 0.1}, run={"meta_steps": 400}
     ),
-    # A large dark room: what leads to a reward has to be learned before it can be looked for, so a shorter horizon.
     ("rl2", "dark_room"): Preset(algorithm=DARK | {"tasks": 1024}, run={"meta_steps": 400}),
     ("rl2", "key_to_door"): Preset(algorithm=DARK | {"entropy": 0.03, "tasks": 512}, run={"meta_steps": 400}),
     ("varibad", "gridnavi"): Preset(
