@@ -99,6 +99,13 @@ def test_a_separate_critic_leaves_the_memory_of_the_actor_alone() -> None:
     assert slopes(separate=True) == [False, True]  # of the actor, of the critic
 
 
+@pytest.mark.parametrize("memory", ["gru", "lstm", "linear", "attention", "none"])
+def test_a_newborn_critic_expects_next_to_nothing(memory: str) -> None:
+    """Else its guesses, and not what was earned, are the first credit: policies of attention walked into walls."""
+    seen = lived(BANDIT, memory=memory)[3]
+    assert 0 < np.max(np.abs(seen.value)) < 0.1
+
+
 def test_a_policy_without_memory_sees_nothing_but_the_present() -> None:
     _, lifetime, params, seen = lived(BANDIT, memory="none")
     told = seen.timestep._replace(previous_reward=seen.timestep.previous_reward + 1.0)

@@ -135,7 +135,8 @@ def memory_policy(
     inputs = width + (environment.observation_space.shape[0] if sufficient else perceive.size)
     memory = beside([memory, remember(perceive.size)]) if separate else memory
     actor = mlp(inputs, hidden, distribution.size, head_scale=0.01)
-    value = mlp(inputs, hidden, 1)
+    # What a newborn critic makes of a memory would be the first credit: it expects next to nothing.
+    value = mlp(inputs, hidden, 1, head_scale=0.01)
 
     def init(key: Key) -> Tree:
         memory_key, actor_key, critic_key = jax.random.split(key, 3)
