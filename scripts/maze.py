@@ -23,8 +23,11 @@ RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "maze.j
 # Meta-steps of the GRU in all: after the 4,000 of the default, what is annealed starts again at 38 % of itself. Chosen
 # on other mazes than those of the table.
 LENGTHENED = {"rl2-gru": 6500}
-MEMORIES: dict[str, dict[str, Any]] = {"rl2-gru": {"memory": "gru"}} | {
-    f"rl2-{memory}": {"memory": memory, "meta_steps": 1600} for memory in ("lstm", "linear", "attention")
+MEMORIES: dict[str, dict[str, Any]] = {
+    "rl2-gru": {"memory": "gru"},
+    "rl2-lstm": {"memory": "lstm", "meta_steps": 1600},
+    "rl2-linear": {"memory": "linear", "meta_steps": 1600},
+    "rl2-attention": {"memory": "attention", "meta_steps": 800},
 }
 STEPS: dict[str, Any] = {"adaptations": 3, "inner_lr": 0.3, "meta_lr": 2e-3, "meta_steps": 300}
 RECIPES = MEMORIES | {

@@ -32,6 +32,8 @@ WRONG = [
     ("train maml maze --tasks 2.5", "'2.5'"),
     ("train maml maze --tasks 0", "tasks of maml is 0; it must be at least 1"),
     ("train maml maze --gamma 1.5", "1.5"),
+    ("train maml maze --lambda 1.5", "1.5"),
+    ("train maml maze --lamda 0.5", "did you mean '--lambda'?"),
     ("train maml maze --inner-lr=-1", "-1.0"),
     ("train maml maze --env.size 1", "size is 1"),
     ("train maml maze --meta-steps 0", "meta_steps is 0; it must be at least 1"),

@@ -22,6 +22,7 @@ def parse(kind: type[Flags], arguments: Sequence[str], program: str, names: Sequ
         SystemExit: help was asked for, and printed.
     """
     _check_names(arguments, program, names)
+    arguments = [_as_named(word, names) for word in arguments]
     flags, unknown = _read(kind, arguments, program, add_help=True)
     if unknown:
         raise UsageError(f"unexpected {unknown[0]!r}; `{program} --help` lists what there is")
@@ -47,12 +48,22 @@ def _read(kind: type[Flags], arguments: Sequence[str], program: str, add_help: b
     return flags, unknown
 
 
+def _flag(word: str) -> str:
+    return word.rstrip("_").replace("_", "-")
+
+
+def _as_named(word: str, names: Sequence[str]) -> str:
+    """`--lambda` for the field `lambda_`, whose underscore only Python needs."""
+    flag, equals, value = word.partition("=")
+    return f"{flag}_{equals}{value}" if flag.startswith("--") and f"{flag[2:]}_" in names else word
+
+
 def _check_names(arguments: Sequence[str], program: str, names: Sequence[str]) -> None:
     """Refuse unknown flags before tyro sees them, so that each gets the same answer wherever it stands."""
-    known = [f"--{name}".replace("_", "-") for name in names]
+    known = [_flag(f"--{name}") for name in names]
     legal = {*known, *(name.replace("--", "--no-", 1) for name in known), "--help", "--help-verbose"}
     for word in arguments:
-        flag = word.split("=")[0].replace("_", "-")
+        flag = _flag(word.split("=")[0])
         if flag.startswith("--") and flag not in legal:
             hint = nearest(flag, [*known, "--help"])
             raise UsageError(f"unknown flag {word!r}; `{program} --help` lists what there is{hint}")
