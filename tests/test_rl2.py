@@ -12,7 +12,7 @@ from metarl_jax.core.evaluation import evaluate
 from metarl_jax.core.objective import final, growing
 from metarl_jax.core.privileged import with_task_in_view
 from metarl_jax.core.rollout import opening, replay, rollout
-from metarl_jax.core.types import Experience
+from metarl_jax.core.types import Experience, Timestep
 from metarl_jax.envs import ENVIRONMENTS
 from metarl_jax.envs import make as make_environment
 
@@ -102,8 +102,12 @@ def test_a_separate_critic_leaves_the_memory_of_the_actor_alone() -> None:
 @pytest.mark.parametrize("memory", ["gru", "lstm", "linear", "attention", "none"])
 def test_a_newborn_critic_expects_next_to_nothing(memory: str) -> None:
     """Else its guesses, and not what was earned, are the first credit: policies of attention walked into walls."""
-    seen = lived(BANDIT, memory=memory)[3]
-    assert 0 < np.max(np.abs(seen.value)) < 0.1
+    policy = make("rl2", width=8, memory=memory).policy(BANDIT)
+    seen = jax.random.normal(jax.random.key(1), (64, *BANDIT.observation_space.shape))
+    timestep = Timestep(seen, jnp.zeros(64, jnp.int32), jnp.ones(64), jnp.zeros(64, bool))
+    params = policy.init(jax.random.key(0))
+    value = jax.jit(policy.apply)(params, policy.initial_memory((64,)), timestep)[1].value
+    assert 0 < np.max(np.abs(value)) < 0.1
 
 
 def test_a_policy_without_memory_sees_nothing_but_the_present() -> None:
