@@ -101,7 +101,7 @@ def test_a_separate_critic_leaves_the_memory_of_the_actor_alone() -> None:
 
 @pytest.mark.parametrize("memory", ["gru", "lstm", "linear", "attention", "none"])
 def test_a_newborn_critic_expects_next_to_nothing(memory: str) -> None:
-    """Else its guesses, and not what was earned, are the first credit: policies of attention walked into walls."""
+    """Else its guesses, and not what was earned, are the first credit."""
     policy = make("rl2", width=8, memory=memory).policy(BANDIT)
     seen = jax.random.normal(jax.random.key(1), (64, *BANDIT.observation_space.shape))
     timestep = Timestep(seen, jnp.zeros(64, jnp.int32), jnp.ones(64), jnp.zeros(64, bool))
