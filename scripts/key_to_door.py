@@ -21,8 +21,8 @@ def and_last(curve: Curve, tasks: object) -> dict[str, np.ndarray]:
 
 
 RECIPES = {
-    name: Recipe(f"rl2-{name}", {"memory": name}, and_last, beside=KNOWN, erased=True, seen=True)
-    for name in ("gru", "linear")
+    name: Recipe(f"rl2-{name}", {"memory": name} | options, and_last, beside=KNOWN, erased=True, seen=True)
+    for name, options in {"gru": {}, "linear": {"meta_steps": 800}}.items()
 }
 
 if __name__ == "__main__":

@@ -55,6 +55,8 @@ EVERYWHERE: dict[str, dict[str, Any]] = {
     "memory=linear": {"memory": "linear"},
     "memory=attention": {"memory": "attention"},
     "separate": {"separate": True},
+    "critic_scale=1": {"critic_scale": 1.0},
+    "memory=attention,critic_scale=1": {"memory": "attention", "critic_scale": 1.0},
     "epochs=4": {"epochs": 4},
     "meta_lr=1e-3": {"meta_lr": 1e-3},
     "gamma=.9": {"gamma": 0.9},

@@ -7,6 +7,9 @@ import pathlib
 import jax
 import pytest
 
+HURRY = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
+)
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "metarl_jax" / "tests"
 
 os.environ.setdefault("NPROC", "8")  # threads to spare while a device waits for another
@@ -16,8 +19,12 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests compile more than they compute, so the compiler hurries; learning tests are the other way round."""
-    jax.config.update("jax_disable_most_optimizations", "not slow" in config.getoption("markexpr"))
+    """Tests compile more than they compute, so the compiler hurries; learning tests are the other way round.
+
+    What tests start inherits the flags, which XLA reads when it first compiles.
+    """
+    if "not slow" in config.getoption("markexpr"):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {HURRY}"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -52,14 +52,22 @@ def roll(environment: Environment, key: Key, task: Tree) -> Step:
 
 
 @functools.cache
+def keys(seed: int, count: int = TASKS) -> Array:
+    return jax.random.split(jax.random.key(seed), count)
+
+
+@functools.cache
 def sampler(name: str, split: Split) -> Callable[[Array], Tree]:
     return jax.jit(jax.vmap(lambda key: VARIANTS[name].sample_task(key, split)))
 
 
 @functools.cache
 def some_tasks(name: str, split: Split = "train") -> Tree:
-    """Tasks that differ in number, not in shape, so that every test shares one compilation."""
-    return sampler(name, split)(jax.random.split(jax.random.key(7), 300))
+    """Tasks that differ in number, not in shape, so that every test shares one compilation.
+
+    What tests look at is kept in NumPy, which compiles nothing.
+    """
+    return jax.device_get(sampler(name, split)(keys(7, 300)))
 
 
 def one_task(name: str, i: int = 0, split: Split = "train") -> Any:
@@ -67,18 +75,30 @@ def one_task(name: str, i: int = 0, split: Split = "train") -> Any:
 
 
 @functools.cache
-def roller(name: str) -> Callable[[Array, Tree], Step]:
+def roller(name: str) -> Any:
     return jax.jit(jax.vmap(functools.partial(roll, VARIANTS[name])))
+
+
+def rolled(name: str, keys: Array, tasks: Tree) -> Step:
+    return jax.device_get(roller(name)(keys, tasks))
 
 
 @functools.cache
 def trajectories(name: str) -> Step:
-    tasks = jax.tree.map(lambda leaf: leaf[:TASKS], some_tasks(name))
-    return roller(name)(jax.random.split(jax.random.key(1), TASKS), tasks)
+    return rolled(name, keys(1), few_tasks(name))
 
 
-def repeated(task: Tree) -> Tree:
-    return jax.tree.map(lambda leaf: jnp.stack([leaf] * TASKS), task)
+@functools.cache
+def resets(name: str) -> Callable[[Array, Tree], tuple[Array, Tree]]:
+    return jax.jit(jax.vmap(VARIANTS[name].reset))
+
+
+def few_tasks(name: str, group: int = 0) -> Tree:
+    return jax.tree.map(lambda leaf: leaf[group * TASKS : (group + 1) * TASKS], some_tasks(name))
+
+
+def repeated(task: Tree, count: int = TASKS) -> Tree:
+    return jax.tree.map(lambda leaf: np.stack([leaf] * count), task)
 
 
 def same(one: Tree, other: Tree) -> bool:
@@ -112,7 +132,8 @@ def test_shapes_and_types_are_stable(name: str) -> None:
     assert signature(observation) == signature(step.observation) == seen
     assert signature(state) == signature(step.state)
     assert signature(step.reward) == ((), jnp.float32)
-    assert not any(leaf.weak_type for leaf in jax.tree.leaves((observation, state, step, one_task(name))))
+    drawn = jax.eval_shape(sampler(name, "train"), keys(7, 300))
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves((observation, state, step, drawn)))
     assert signature(step.terminated) == signature(step.truncated) == ((), jnp.bool_)
 
 
@@ -143,7 +164,7 @@ def test_finite_over_the_whole_legal_range_and_at_its_edges(name: str, data: str
     environment, fields = VARIANTS[name], task_numbers(name)
     shares = data.draw(strategies.lists(SHARES, min_size=len(fields) * TASKS, max_size=len(fields) * TASKS))
     tasks = [legal_task(name, i, dict(zip(fields, shares[i::TASKS], strict=True))) for i in range(TASKS)]
-    steps = roller(name)(jax.random.split(jax.random.key(6), TASKS), jax.tree.map(lambda *x: jnp.stack(x), *tasks))
+    steps = rolled(name, keys(6), jax.tree.map(lambda *x: np.stack(x), *tasks))
     space = environment.observation_space
     assert np.all(np.isfinite(steps.observation))
     assert np.all(np.isfinite(steps.reward))
@@ -180,8 +201,7 @@ def test_episodes_end_within_the_horizon_and_for_one_reason(name: str) -> None:
 
 @every_environment
 def test_the_key_decides_everything(name: str) -> None:
-    task, key = repeated(one_task(name)), jax.random.key(3)
-    steps = roller(name)(jnp.stack([key, key, *jax.random.split(key, TASKS - 2)]), task)
+    steps = rolled(name, keys(3)[np.array([0, 0, 1, 2, 3, 4])], repeated(one_task(name)))
     first, second, third = (jax.tree.map(lambda leaf, i=i: leaf[i], steps) for i in range(3))
     assert same(first, second)
     assert not same(first, third)
@@ -189,25 +209,23 @@ def test_the_key_decides_everything(name: str) -> None:
 
 @every_environment
 def test_a_batch_is_a_loop(name: str) -> None:
-    environment, keys, space = VARIANTS[name], jax.random.split(jax.random.key(5), TASKS), VARIANTS[name].action_space
-    tasks = jax.tree.map(lambda leaf: leaf[:TASKS], some_tasks(name))
-    actions = jax.vmap(functools.partial(draw_action, environment))(keys)
-    states = jax.vmap(environment.reset)(keys, tasks)[1]
-    batch = jax.jit(jax.vmap(environment.step))(keys, states, actions, tasks)
+    environment, tasks = VARIANTS[name], few_tasks(name)
+    actions = jax.jit(jax.vmap(functools.partial(draw_action, environment)))(keys(5))
+    assert actions.dtype == environment.action_space.dtype
+    states, actions = jax.device_get((resets(name)(keys(5), tasks)[1], actions))
+    batch = jax.device_get(jax.jit(jax.vmap(environment.step))(keys(5), states, actions, tasks))
     single = jax.jit(environment.step)
-    assert actions.dtype == space.dtype
     for i in range(TASKS):
         state, action, task = jax.tree.map(lambda leaf, i=i: leaf[i], (states, actions, tasks))
-        one = single(keys[i], state, action, task)
+        one = single(keys(5)[i], state, action, task)
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a, b[i], rtol=1e-5, atol=1e-6), one, batch)
 
 
 @every_environment
 def test_reset_never_changes_the_task(name: str) -> None:
     """The state holds nothing of the task: whatever the task, a reset with one key gives one state."""
-    keys = jnp.stack([jax.random.key(2)] * TASKS)
-    states = jax.vmap(VARIANTS[name].reset)(keys, jax.tree.map(lambda leaf: leaf[:TASKS], some_tasks(name)))[1]
-    for leaf in jax.tree.leaves(states):
+    states = resets(name)(keys(2)[np.zeros(TASKS, int)], few_tasks(name))[1]
+    for leaf in jax.tree.leaves(jax.device_get(states)):
         assert np.all(leaf == leaf[:1])
 
 
@@ -223,17 +241,17 @@ def relay(name: str) -> Experience:
         scene = opening(environment, policy, task, key, envs=4)
         return rollout(environment, policy, policy.init(key), task, scene, key, steps)[1]
 
-    return act(one_task(name), jax.random.key(9))
+    return jax.device_get(act(one_task(name), jax.random.key(9)))
 
 
 @every_environment
 def test_an_episode_that_follows_another_starts_like_any(name: str) -> None:
-    seen, environment = relay(name), VARIANTS[name]
-    starts = jax.vmap(environment.reset, (0, None))(jax.random.split(jax.random.key(10), 300), one_task(name))[0]
+    seen = relay(name)
+    starts = resets(name)(keys(10, 300), repeated(one_task(name), 300))[0]
     low, high = np.min(starts, axis=0), np.max(starts, axis=0)
     margin = 0.1 * (high - low) + 1e-6
-    followers = np.asarray(seen.timestep.observation[1:])[np.asarray(seen.timestep.first[1:])]
-    ended = np.asarray(seen.terminated | seen.truncated)
+    followers = seen.timestep.observation[1:][seen.timestep.first[1:]]
+    ended = seen.terminated | seen.truncated
     assert np.array_equal(ended[:-1], seen.timestep.first[1:])
     assert len(followers) > 0
     assert np.all((followers >= low - margin) & (followers <= high + margin))
@@ -241,21 +259,20 @@ def test_an_episode_that_follows_another_starts_like_any(name: str) -> None:
 
 @every_environment
 def test_other_tasks_and_keys_do_not_compile_again(name: str) -> None:
-    tasks = jax.tree.map(lambda leaf: leaf[-TASKS:], some_tasks(name))
     trajectories(name)
-    roller(name)(jax.random.split(jax.random.key(11), TASKS), tasks)
-    assert roller(name)._cache_size() == 1  # type: ignore[attr-defined]
+    rolled(name, keys(11), few_tasks(name, 49))
+    assert roller(name)._cache_size() == 1
 
 
 def task_numbers(name: str) -> list[str]:
     return [field for field, value in one_task(name)._asdict().items() if value is not None]
 
 
-def moved(low: float, high: float, leaf: Array) -> Array:
+def moved(low: float, high: float, leaf: np.ndarray) -> np.ndarray:
     """Another legal value: the entries in another order, or mirrored in their range; or a number a little smaller."""
     if leaf.ndim:
-        return jnp.where(jnp.all(jnp.flip(leaf) == leaf), low + high - leaf, jnp.flip(leaf)).astype(leaf.dtype)
-    return leaf * 0.9 if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf - 1
+        return np.where(np.all(np.flip(leaf) == leaf), low + high - leaf, np.flip(leaf)).astype(leaf.dtype)
+    return (leaf * 0.9 if np.issubdtype(leaf.dtype, np.floating) else leaf - 1).astype(leaf.dtype)
 
 
 @every_environment
@@ -266,11 +283,10 @@ def test_every_task_number_moves_the_trajectory(name: str) -> None:
 
 def feels(name: str, field: str, group: int) -> bool:
     """Whether one of a few random walks notices another value; where rewards are sparse few do."""
-    tasks = jax.tree.map(lambda leaf: leaf[group * TASKS : (group + 1) * TASKS], some_tasks(name))
+    tasks = few_tasks(name, group)
     other = functools.partial(moved, *VARIANTS[name].limits[field])
-    others = tasks._replace(**{field: jax.vmap(other)(getattr(tasks, field))})
-    keys = jax.random.split(jax.random.key(group), TASKS)
-    one, two = roller(name)(keys, tasks), roller(name)(keys, others)
+    others = tasks._replace(**{field: np.stack([other(value) for value in getattr(tasks, field)])})
+    one, two = (rolled(name, keys(group), which) for which in (tasks, others))
     return not same((one.observation, one.reward), (two.observation, two.reward))
 
 
@@ -278,12 +294,11 @@ def feels(name: str, field: str, group: int) -> bool:
 def test_train_and_test_are_disjoint_by_construction(name: str) -> None:
     if not VARIANTS[name].withholds:
         return
-    held_out = jax.vmap(VARIANTS[name].holds_out)
+    held_out = jax.jit(jax.vmap(VARIANTS[name].holds_out))
     assert not np.any(held_out(some_tasks(name, "train")))
     assert np.all(held_out(some_tasks(name, "test")))
     draw = jax.jit(jax.vmap(lambda key: VARIANTS[name].draw_task(key, "train")))
-    drawn = draw(jax.random.split(jax.random.key(8), 300))
-    assert 10 < np.sum(held_out(drawn)) < 70  # one in eight, 37.5 +- 5.7
+    assert 10 < np.sum(held_out(draw(keys(8, 300)))) < 70  # one in eight, 37.5 +- 5.7
 
 
 @every_environment
@@ -294,7 +309,7 @@ def test_extrapolation_shares_no_task_with_training(name: str) -> None:
 
     assert len(fingerprints("extrapolation")) > 20
     assert not fingerprints("extrapolation") & (fingerprints("train") | fingerprints("test"))
-    outside = jax.vmap(VARIANTS[name].extrapolates)
+    outside = jax.jit(jax.vmap(VARIANTS[name].extrapolates))
     assert np.all(outside(some_tasks(name, "extrapolation")))
     assert not np.any(outside(some_tasks(name, "train")))
     assert not np.any(outside(some_tasks(name, "test")))
@@ -402,8 +417,7 @@ def test_navigation_moves_then_rewards_then_ends() -> None:
 def test_rewards_have_the_mean_they_announce(name: str) -> None:
     environment, task, n = VARIANTS[name], one_task(name), 20_000
     _, state = environment.reset(jax.random.key(0), task)
-    keys = jax.random.split(jax.random.key(0), n)
-    steps = jax.vmap(lambda key: environment.step(key, state, jnp.int32(1), task))(keys)
+    steps = jax.jit(jax.vmap(lambda key: environment.step(key, state, jnp.int32(1), task)))(keys(0, n))
     rewards = np.asarray(steps.reward)
     mean = float(steps.info["expected_reward"][0])
     variance = mean * (1 - mean) if name == "bandit" else 1.0
@@ -415,8 +429,7 @@ def test_tabular_states_follow_their_probabilities() -> None:
     environment, n = make("tabular", states=4, actions=2), 20_000
     task = environment.draw_task(jax.random.key(3), "extrapolation")
     _, state = environment.reset(jax.random.key(0), task)
-    keys = jax.random.split(jax.random.key(0), n)
-    steps = jax.vmap(lambda key: environment.step(key, state, jnp.int32(1), task))(keys)
+    steps = jax.jit(jax.vmap(lambda key: environment.step(key, state, jnp.int32(1), task)))(keys(0, n))
     share, probability = np.asarray(steps.observation).mean(axis=0), np.asarray(task.transition[0, 1])
     assert np.all(np.abs(share - probability) <= 4 * np.sqrt(probability * (1 - probability) / n) + 1e-6)
     assert np.all(share[probability == 0] == 0)

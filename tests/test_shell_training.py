@@ -15,7 +15,7 @@ from shell_toy import SHORT, toy  # noqa: F401
 
 from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.experiment import api, checkpoint, interruption, progress, run_folder, training
-from metarl_jax.experiment.config import resolve
+from metarl_jax.experiment.config import digest, resolve
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
 
 TOY = ("toy", "bandit")
@@ -178,6 +178,30 @@ def test_an_edited_configuration_is_refused(tmp_path, edit):
         del description[edit]
     (run.path / "run.json").write_text("{" if edit == "text" else json.dumps(description))
     with pytest.raises(UsageError, match="was edited"):
+        api.load(run.path)
+
+
+def rewritten(run, change):
+    """The configuration as another version of the program would have written it."""
+    description = json.loads((run.path / "run.json").read_text())
+    change(description["config"])
+    description["digest"] = digest(description["config"])
+    (run.path / "run.json").write_text(json.dumps(description))
+
+
+def test_an_option_that_a_run_is_older_than_has_its_default(tmp_path, caplog):
+    run = api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
+    before = api.load(run.path).config
+    rewritten(run, lambda config: config["run"].pop("checkpoint_minutes"))
+    assert "older" not in caplog.text
+    assert api.load(run.path).config == before
+    assert "is older than some options, which are taken to be checkpoint_minutes=None" in caplog.text
+
+
+def test_an_option_that_is_no_more_is_named(tmp_path):
+    run = api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
+    rewritten(run, lambda config: config["run"].update(chekpoint_minutes=1.0))
+    with pytest.raises(UsageError, match=r"made by another version .*'chekpoint_minutes'.*'checkpoint_minutes'"):
         api.load(run.path)
 
 

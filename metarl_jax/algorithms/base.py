@@ -58,6 +58,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "clip": (0, math.inf),
     "entropy": (0, math.inf),
     "value_weight": (0, math.inf),
+    "critic_scale": (0, math.inf),
     "max_gradient_norm": (0, math.inf),
     "sigma": (1e-8, math.inf),
     "temperature": (1e-8, math.inf),

@@ -52,6 +52,7 @@ class RL2(Algorithm):
         clip: how far the ratio to the acting policy may move the surrogate.
         entropy: weight of the entropy bonus.
         value_weight: weight of the critic's error.
+        critic_scale: of the weights of the critic's head at birth, whose guesses are the first credit.
         epochs: how often a batch of trials is relived.
         minibatches: in how many parts.
     """
@@ -79,6 +80,7 @@ class RL2(Algorithm):
     clip: float = 0.2
     entropy: float = 0.01
     value_weight: float = 0.5
+    critic_scale: float = 0.01
     epochs: int = 4
     minibatches: int = 4
 
@@ -120,6 +122,7 @@ class RL2(Algorithm):
             hidden,
             forgets=forgets,
             separate=self.separate,
+            critic_scale=self.critic_scale,
         )
 
     def remember(self, environment: Environment, inputs: int) -> Memory:

@@ -28,8 +28,7 @@ class _MLP(nn.Module):
         for i, width in enumerate(self.widths):
             hidden = nn.Dense(width, kernel_init=orthogonal(2**0.5), name=f"hidden_{i}")
             inputs = self.activation(hidden(inputs))
-        head_init = orthogonal(self.head_scale) if self.head_scale else nn.initializers.zeros
-        return nn.Dense(self.outputs, kernel_init=head_init, name="head")(inputs)
+        return nn.Dense(self.outputs, kernel_init=orthogonal(self.head_scale), name="head")(inputs)
 
 
 def mlp(

@@ -120,12 +120,14 @@ def memory_policy(
     *,
     forgets: bool = False,
     separate: bool = False,
+    critic_scale: float = 0.01,
 ) -> Policy:
     """An actor-critic with a memory of what its `Perception` tells.
 
     `remember` makes a memory of that many inputs. The heads read it beside the inputs, so that what is visible needs no
     detour through the memory; beside the observation alone, if the memory is `sufficient`. With `separate` the critic
-    has a memory of its own.
+    has a memory of its own. What a newborn critic makes of a memory would be the first credit, so the weights of its
+    head begin at a small `critic_scale`.
     """
     distribution = distribution_of(environment.action_space)
     discrete = isinstance(environment.action_space, Discrete)
@@ -135,8 +137,7 @@ def memory_policy(
     inputs = width + (environment.observation_space.shape[0] if sufficient else perceive.size)
     memory = beside([memory, remember(perceive.size)]) if separate else memory
     actor = mlp(inputs, hidden, distribution.size, head_scale=0.01)
-    # What a newborn critic makes of a memory would be the first credit: it expects next to nothing.
-    value = mlp(inputs, hidden, 1, head_scale=0.01)
+    value = mlp(inputs, hidden, 1, head_scale=critic_scale)
 
     def init(key: Key) -> Tree:
         memory_key, actor_key, critic_key = jax.random.split(key, 3)

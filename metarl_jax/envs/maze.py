@@ -125,10 +125,11 @@ class Maze(Episodic):
     def check_task(self, task: Any) -> MazeTask:
         checked: MazeTask = super().check_task(task)
         n = int(checked.size)
-        for field, inside in (("right", checked.right[:n, : n - 1]), ("down", checked.down[: n - 1, :n])):
-            if jnp.sum(getattr(checked, field)) != jnp.sum(inside):
+        right, down = np.asarray(checked.right), np.asarray(checked.down)
+        for field, inside in (("right", right[:n, : n - 1]), ("down", down[: n - 1, :n])):
+            if np.sum(getattr(checked, field)) != np.sum(inside):
                 raise ValueError(f"task number {field!r} of maze has a passage that leaves its {n} x {n} cells")
-        if not jnp.isfinite(exit_distances(checked)[0, 0]):
+        if not np.isfinite(exit_distances(checked))[0, 0]:
             raise ValueError("this maze has no way from the start (0, 0) to the exit; open 'right' or 'down' passages")
         return checked
 
@@ -197,6 +198,7 @@ def observe(state: State, task: MazeTask) -> Array:
     return jnp.concatenate([rows, columns, open_moves(task, state.row, state.column).astype(jnp.float32)])
 
 
+@jax.jit  # asked for outside of programs too
 def exit_distances(task: MazeTask) -> Array:
     """Steps from every cell to the exit, [C, C] float32; infinite where there is no way.
 

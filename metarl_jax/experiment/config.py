@@ -108,7 +108,12 @@ class RunConfig:
 
     def digest(self) -> str:
         """SHA-256 of the configuration, in hexadecimal."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+        return digest(self.to_json())
+
+
+def digest(data: dict[str, Any]) -> str:
+    """SHA-256 of plain data, in hexadecimal."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def resolve(

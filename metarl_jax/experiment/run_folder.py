@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from metarl_jax.experiment import devices
 from metarl_jax.experiment.checkpoint import sync
-from metarl_jax.experiment.config import RunConfig
+from metarl_jax.experiment.config import RunConfig, digest
 from metarl_jax.experiment.errors import UsageError
 
 log = logging.getLogger("metarl_jax")
@@ -81,23 +81,40 @@ def warn_of_change(folder: RunFolder) -> None:
 
 
 def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
-    """The folder and configuration of an existing run.
+    """The folder and configuration of an existing run; options that are newer than it have today's defaults.
 
     Raises:
-        UsageError: it is no run, or its configuration was edited.
+        UsageError: it is no run, its configuration was edited, or this version does not understand it.
     """
     folder = RunFolder(Path(path))
     if not folder.description.is_file():
         raise UsageError(f"{path} is no run: it has no {folder.description.name}; `metarl train` makes one")
-    edited = UsageError(f"{folder.description} was edited; restore it, or start another run with `metarl train`")
+    written = _written_config(folder.description)
     try:
-        description = json.loads(folder.description.read_text())
-        config = RunConfig.from_json(description["config"])
-    except (UsageError, LookupError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise edited from error
-    if config.to_json() != description["config"] or config.digest() != description.get("digest"):
-        raise edited
+        config = RunConfig.from_json(written)
+    except UsageError as error:
+        raise UsageError(f"{folder.path} was made by another version of metarl_jax: {error}") from error
+    newer = [f"{name}={value}" for part, name, value in _options(config.to_json()) if name not in written[part]]
+    if newer:
+        log.warning("%s is older than some options, which are taken to be %s", folder.path, ", ".join(newer))
     return folder, config
+
+
+def _written_config(path: Path) -> dict[str, Any]:
+    edited = UsageError(f"{path} was edited; restore it, or start another run with `metarl train`")
+    try:
+        description = json.loads(path.read_text())
+        written, seal = description["config"], description["digest"]
+    except (LookupError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise edited from error
+    if digest(written) != seal:
+        raise edited
+    return dict(written)
+
+
+def _options(config: dict[str, Any]) -> list[tuple[str, str, Any]]:
+    parts = ("algorithm", "environment", "run")
+    return [(part, name, value) for part in parts for name, value in config[part].items()]
 
 
 def read_metrics(folder: RunFolder) -> list[Line]:
