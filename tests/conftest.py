@@ -9,7 +9,7 @@ import pytest
 
 HURRY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if jax.__version_info__ < (0, 11):  # an XLA that does not know a flag ends the process
-    HURRY += " --xla_cpu_use_fusion_emitters=false"  # halves the time of the whole suite
+    HURRY += " --xla_cpu_use_fusion_emitters=false"  # whose kernels run faster and compile for far longer
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "metarl_jax" / "tests"
 
 os.environ.setdefault("NPROC", "8")  # threads to spare while a device waits for another

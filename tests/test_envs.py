@@ -415,7 +415,7 @@ def test_navigation_moves_then_rewards_then_ends() -> None:
 
 @pytest.mark.parametrize("name", ["bandit", "bandit-gaussian", "tabular"])
 def test_rewards_have_the_mean_they_announce(name: str) -> None:
-    environment, task, n = VARIANTS[name], one_task(name), 20_000
+    environment, task, n = VARIANTS[name], jax.tree.map(jnp.asarray, one_task(name)), 20_000
     _, state = environment.reset(jax.random.key(0), task)
     steps = jax.jit(jax.vmap(lambda key: environment.step(key, state, jnp.int32(1), task)))(keys(0, n))
     rewards = np.asarray(steps.reward)
