@@ -1,7 +1,6 @@
 """The laws that hold for every algorithm, on an environment small enough to see through."""
 
 import functools
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -52,18 +51,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "maml-head": ("maml", {"hidden": (4,), "adapts": "head"}),
     "meta_gradient-adam": ("meta_gradient", {**SMALL["meta_gradient"], "inner_optimiser": "adam"}),
 }
-
-
-def marked(names: Iterable[str]) -> list[Any]:
-    """Every algorithm in every run of the suite, other variants of them with what is slow: laws compile much."""
-    return [pytest.param(name, marks=() if name in SMALL else pytest.mark.slow) for name in names]
-
-
-every_variant = pytest.mark.parametrize("variant", marked(VARIANTS))
 # Not those that have nothing to learn, nor those that learn φ by two objectives (tests/test_varibad.py).
-every_meta_gradient = pytest.mark.parametrize(
-    "variant", marked(v for v in VARIANTS if v not in ("policy_gradient", "varibad"))
-)
+META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "varibad")]
 
 
 def test_every_algorithm_is_under_the_laws() -> None:
@@ -134,7 +123,7 @@ def close(a: Any, b: Any, **tolerance: float) -> None:
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **{"rtol": 2e-4, "atol": 2e-6, **tolerance}), a, b)
 
 
-@every_variant
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_relived_life_is_the_life_that_was_lived(variant: str) -> None:
     one = life(variant)
     (lived, _), lived_slope = one.live(one.meta_params)
@@ -167,7 +156,7 @@ def test_replayed_actions_have_a_log_ratio_of_zero(kind: str, steps: int) -> Non
         np.testing.assert_allclose(output.value, seen.value, atol=1e-5)
 
 
-@every_meta_gradient
+@pytest.mark.parametrize("variant", META_LEARNED)
 def test_the_meta_gradient_reaches_every_leaf(variant: str) -> None:
     one = life(variant)
     slope = one.live(one.meta_params)[1]
@@ -179,7 +168,7 @@ def test_the_meta_gradient_reaches_every_leaf(variant: str) -> None:
     assert dead == []
 
 
-@every_meta_gradient
+@pytest.mark.parametrize("variant", META_LEARNED)
 def test_the_meta_gradient_equals_central_differences(variant: str) -> None:
     """Of a recorded life in float64, along random directions, where nothing but φ moves."""
     one = life(variant)
@@ -225,7 +214,7 @@ def test_without_adaptation_the_meta_gradient_is_a_policy_gradient() -> None:
     close(slope["params"], jax.grad(surrogate)(meta_params["params"]))
 
 
-@every_variant
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_chunks_of_tasks_give_the_step_of_all_at_once(variant: str) -> None:
     """Four tasks in chunks of three: one chunk in the scan, and a remainder."""
     chunked = jax.jit(learner(variant, chunk=3).step)(first_state(variant), jax.random.key(4))
@@ -234,7 +223,7 @@ def test_chunks_of_tasks_give_the_step_of_all_at_once(variant: str) -> None:
     close(chunked[1], whole[1], rtol=1e-3, atol=1e-5)
 
 
-@every_variant
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_step_is_pure_and_compiles_once(variant: str) -> None:
     step, state = compiled_step(variant), first_state(variant)
     before = step._cache_size()
@@ -259,7 +248,7 @@ def test_jit_changes_nothing(variant: str) -> None:
     close(learner(variant).step(state, key)[0].meta_params, compiled_step(variant)(state, key)[0].meta_params)
 
 
-@every_meta_gradient
+@pytest.mark.parametrize("variant", META_LEARNED)
 def test_the_meta_gradient_is_finite_where_the_inner_gradient_is_zero(variant: str) -> None:
     one = life(variant)
     silent = one.past._replace(
