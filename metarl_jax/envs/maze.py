@@ -126,8 +126,8 @@ class Maze(Episodic):
         checked: MazeTask = super().check_task(task)
         n = int(checked.size)
         right, down = np.asarray(checked.right), np.asarray(checked.down)
-        for field, inside in (("right", right[:n, : n - 1]), ("down", down[: n - 1, :n])):
-            if np.sum(getattr(checked, field)) != np.sum(inside):
+        for field, passages, inside in (("right", right, right[:n, : n - 1]), ("down", down, down[: n - 1, :n])):
+            if np.sum(passages) != np.sum(inside):
                 raise ValueError(f"task number {field!r} of maze has a passage that leaves its {n} x {n} cells")
         if not np.isfinite(exit_distances(checked))[0, 0]:
             raise ValueError("this maze has no way from the start (0, 0) to the exit; open 'right' or 'down' passages")
