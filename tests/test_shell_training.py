@@ -196,12 +196,16 @@ def test_an_option_that_a_run_is_older_than_has_its_default(tmp_path, caplog):
     assert "older" not in caplog.text
     assert api.load(run.path).config == before
     assert "is older than some options, which are taken to be checkpoint_minutes=None" in caplog.text
+    assert api.resume(run.path, meta_steps=8).metrics["meta_step"][-1] == 8
 
 
 def test_an_option_that_is_no_more_is_named(tmp_path):
     run = api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
     rewritten(run, lambda config: config["run"].update(chekpoint_minutes=1.0))
     with pytest.raises(UsageError, match=r"made by another version .*'chekpoint_minutes'.*'checkpoint_minutes'"):
+        api.load(run.path)
+    rewritten(run, lambda config: config.pop("preset"))
+    with pytest.raises(UsageError, match=r"made by another version .*'preset'"):
         api.load(run.path)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from metarl_jax.experiment.config import digest
 from metarl_jax.experiment.errors import UnusableRun
 
 FORMAT = 1
@@ -159,18 +160,18 @@ def _write_manifest(path: Path, step: int, leaves: dict[str, np.ndarray]) -> Non
         "leaves": {name: _describe(array) for name, array in leaves.items()},
         "files": {str(file.relative_to(path)): _file_digest(file) for file in files},
     }
-    (path / MANIFEST).write_text(json.dumps(body | {"digest": _digest(body)}, indent=1))
+    (path / MANIFEST).write_text(json.dumps(body | {"digest": digest(body)}, indent=1))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         body = json.loads((path / MANIFEST).read_bytes())
-        digest = body.pop("digest")
+        written = body.pop("digest")
     except FileNotFoundError:
         raise DamagedCheckpoint("it has no manifest") from None
     except (ValueError, KeyError, AttributeError, TypeError):
         raise DamagedCheckpoint("its manifest cannot be read") from None
-    if digest != _digest(body):
+    if written != digest(body):
         raise DamagedCheckpoint("its manifest was changed")
     if body["format"] != FORMAT or path.name != f"step-{body['step']:08d}":
         raise DamagedCheckpoint(f"it is of format {body['format']}, step {body['step']}")
@@ -178,10 +179,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _check_files(path: Path, digests: dict[str, str]) -> None:
-    for name, digest in digests.items():
+    for name, written in digests.items():
         if not (path / name).is_file():
             raise DamagedCheckpoint(f"{name} is missing")
-        if _file_digest(path / name) != digest:
+        if _file_digest(path / name) != written:
             raise DamagedCheckpoint(f"{name} was changed")
 
 
@@ -189,10 +190,6 @@ def _check_leaves(stored: dict[str, Any], expected: dict[str, Any]) -> None:
     for name in sorted(stored.keys() | expected.keys()):
         if stored.get(name) != expected.get(name):
             raise DamagedCheckpoint(f"{name} is {stored.get(name)} and should be {expected.get(name)}")
-
-
-def _digest(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def _file_digest(path: Path) -> str:

@@ -92,7 +92,7 @@ def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
     written = _written_config(folder.description)
     try:
         config = RunConfig.from_json(written)
-    except UsageError as error:
+    except (UsageError, LookupError) as error:
         raise UsageError(f"{folder.path} was made by another version of metarl_jax: {error}") from error
     newer = [f"{name}={value}" for part, name, value in _options(config.to_json()) if name not in written[part]]
     if newer:
