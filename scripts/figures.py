@@ -5,6 +5,7 @@
 Reads benchmarks/results/ and draws docs/adaptation.png and docs/sensitivity.png.
 """
 
+import dataclasses
 import pathlib
 from typing import Any, NamedTuple
 
@@ -14,48 +15,50 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from trials import RESULTS, oracle
 
-from metarl_jax.experiment.results import Row, Table, read
+from metarl_jax.experiment.figures import draw_curves
+from metarl_jax.experiment.results import Row, read
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
 
 class Panel(NamedTuple):
-    """Curves of one table: which rows, in which columns."""
+    """Curves of one table: which columns, of which rows, and what an agent that knows the task gets."""
 
     table: str
     title: str
-    prefix: str  # of the columns, before the number
+    kind: str  # of columns `kind=<number>`
     rows: tuple[str, ...]
+    known: float | None
 
 
-SHORTEST = 1.0  # steps in multiples of the shortest way
 MEMORIES = ("rl2-gru", "rl2-lstm", "rl2-linear", "rl2-attention")
 PANELS = (
-    Panel("maze", "mazes 7 × 7: steps / shortest", "7x7,attempt=", (*MEMORIES, "depth-first-explorer")),
-    Panel("gridnavi", "GridNavi: return", "episode=", (*MEMORIES, "varibad")),
-    Panel("key_to_door", "Key-to-Door: return", "episode=", ("rl2-linear", "rl2-linear-forgetting")),
-    Panel("dark_room", "Dark Room: return", "episode=", ("rl2-linear-seen", "rl2-linear")),
+    Panel("maze", "mazes 7 × 7: steps / shortest", "7x7,attempt", (*MEMORIES, "depth-first-explorer"), 1.0),
+    Panel("gridnavi", "GridNavi: return", "episode", (*MEMORIES, "varibad"), oracle("reference", "gridnavi,episode")),
+    Panel(
+        "key_to_door",
+        "Key-to-Door: return",
+        "episode",
+        ("rl2-linear", "rl2-linear-forgetting"),
+        oracle("reference", "key_to_door,episode"),
+    ),
+    Panel(
+        "dark_room",
+        "Dark Room: return",
+        "episode",
+        ("rl2-linear-seen", "rl2-linear"),
+        oracle("reference", "dark_room,episode"),
+    ),
 )
-
-
-def numbered(table: Table, row: str, prefix: str) -> list[tuple[int, Row]]:
-    """The cells of a row in columns `prefix` and a number, in order."""
-    cells = [(cell.column.removeprefix(prefix), cell) for cell in table.rows if cell.row == row]
-    return sorted((int(number), cell) for number, cell in cells if number.isdigit())
 
 
 def draw_panel(axes: Any, panel: Panel) -> None:
     """A curve a row, with its interval over tasks, and the level of who knows the task."""
     table = read(RESULTS / f"{panel.table}.json")
-    for row in panel.rows:
-        numbers, cells = zip(*numbered(table, row, panel.prefix), strict=True)
-        (line,) = axes.plot(numbers, [cell.value for cell in cells], marker="o", markersize=3, label=row)
-        low, high = zip(*(cell.interval for cell in cells), strict=True)
-        axes.fill_between(numbers, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-    known = SHORTEST if panel.table == "maze" else oracle("reference", f"{panel.table},episode")
-    axes.axhline(known, color="grey", linestyle="--", linewidth=1, label="task known")
+    cells = [cell for row in panel.rows for cell in table.rows if cell.row == row]
+    draw_curves(axes, dataclasses.replace(table, rows=cells), panel.kind)
+    axes.axhline(panel.known, color="grey", linestyle="--", linewidth=1, label="task known")
     axes.set(title=panel.title, xlabel="episode")
-    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize="x-small")
 
 
@@ -68,7 +71,7 @@ def draw_adaptation() -> None:
 
 def by_seed(cell: Row) -> list[float]:
     """What each seed reached, as the note of a cell has it."""
-    return [float(word) for word in (cell.note or "").partition("seeds ")[2].split()]
+    return [float(word) for word in cell.note.partition("seeds ")[2].split()]
 
 
 def draw_sensitivity() -> None:
@@ -84,7 +87,7 @@ def draw_sensitivity() -> None:
             height = changes.index(cell.row)
             axes.plot(by_seed(cell), [height] * len(by_seed(cell)), "o", color="tab:blue", markersize=4, alpha=0.6)
             axes.plot([cell.value], [height], "|", color="black", markersize=12)
-        axes.axvspan(*table.cell("base", world).interval or (), color="grey", alpha=0.2, linewidth=0)
+        axes.axvspan(*table.cell("base", world).interval, color="grey", alpha=0.2, linewidth=0)
         axes.set(title=world, xlabel="return of a trial", yticks=range(len(changes)), yticklabels=changes)
     panels[0].invert_yaxis()
     figure.savefig(DOCS / "sensitivity.png", dpi=100)

@@ -18,7 +18,7 @@ def adaptation_figure(table: Table) -> "Figure":
     kinds = [kind for kind in ("step", "episode") if any(_position(row, kind) is not None for row in table.rows)]
     figure, panels = _panels(len(kinds))
     for kind, panel in zip(kinds, panels, strict=True):
-        _draw_curves(panel, table, kind)
+        draw_curves(panel, table, kind)
         panel.set(xlabel={"step": "gradient step", "episode": "episode"}[kind], ylabel="return on held-out tasks")
     panels[-1].legend(fontsize="small")
     figure.suptitle(f"{table.table}: {table.tasks} held-out tasks")
@@ -36,20 +36,8 @@ def learning_figure(metrics: dict[str, np.ndarray], title: str = "") -> "Figure"
     return figure
 
 
-def write_figure(figure: "Figure", path: str | Path) -> Path:
-    """Write a figure as PNG."""
-    figure.savefig(path, format="png", dpi=120)
-    return Path(path)
-
-
-def _panels(count: int) -> tuple["Figure", list["Axes"]]:
-    from matplotlib.figure import Figure  # not pyplot, which would keep figures alive and look for a display
-
-    figure = Figure(figsize=(4.5 * count, 3.5), layout="constrained")
-    return figure, list(figure.subplots(1, count, squeeze=False)[0])
-
-
-def _draw_curves(panel: Any, table: Table, kind: str) -> None:
+def draw_curves(panel: Any, table: Table, kind: str) -> None:
+    """A curve and its band for every method that has cells `kind=<number>`, a level for every other."""
     for index, method in enumerate(dict.fromkeys(row.row for row in table.rows)):
         colour = f"C{index}"  # the same in every panel
         placed = [(_position(row, kind), row) for row in table.rows if row.row == method]
@@ -63,6 +51,19 @@ def _draw_curves(panel: Any, table: Table, kind: str) -> None:
         low, high = [interval[0] for _, interval in banded], [interval[1] for _, interval in banded]
         panel.fill_between([x for x, _ in banded], low, high, color=colour, alpha=0.2, linewidth=0)
     panel.xaxis.get_major_locator().set_params(integer=True)
+
+
+def write_figure(figure: "Figure", path: str | Path) -> Path:
+    """Write a figure as PNG."""
+    figure.savefig(path, format="png", dpi=120)
+    return Path(path)
+
+
+def _panels(count: int) -> tuple["Figure", list["Axes"]]:
+    from matplotlib.figure import Figure  # not pyplot, which would keep figures alive and look for a display
+
+    figure = Figure(figsize=(4.5 * count, 3.5), layout="constrained")
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
 
 
 def _draw_level(panel: Any, table: Table, method: str, colour: str) -> None:
