@@ -11,11 +11,17 @@ HURRY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=
 if jax.__version_info__ < (0, 11):  # an XLA that does not know a flag ends the process
     HURRY += " --xla_cpu_use_fusion_emitters=false"  # whose kernels run faster and compile for far longer
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "metarl_jax" / "tests"
+COMPILED = "/jax/core/compile/backend_compile_duration"  # or loaded from the cache
+PROGRAMS = 2000  # that a process keeps, and those of one more group
+compiled: list[str] = []  # since it last let go of them
 
 os.environ.setdefault("NPROC", "8")  # threads to spare while a device waits for another
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, seconds, **_: compiled.append(event) if event == COMPILED else None
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,8 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Let go of a group's compiled programs with its last test: a process that kept them all has crashed XLA."""
+    """Let go of compiled programs between groups, once they are many: a process that kept them all has crashed XLA."""
     group = item.get_closest_marker("xdist_group")
-    if nextitem is None or nextitem.get_closest_marker("xdist_group") != group:
+    over = nextitem is None or nextitem.get_closest_marker("xdist_group") != group
+    if over and len(compiled) > PROGRAMS:
+        compiled.clear()
         jax.clear_caches()
         gc.collect()

@@ -67,6 +67,7 @@ def orthogonal(scale: float = 1.0) -> Callable[..., Array]:
     return init
 
 
+@jax.jit  # or a network that is made outside of one compiles the loop each time
 def _orthonormal(x: Array) -> Array:
     """Columns [R, C], each less what it shares with those before it, at length 1."""
 
