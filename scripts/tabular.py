@@ -14,7 +14,7 @@ PUBLISHED = {10: 156.2, 25: 445.7}
 # About as many steps in a meta-step whatever the length of a trial.
 SETTINGS = {
     "n=10": (10, "attention", {}),
-    "n=25": (25, "attention", {"tasks": 512, "meta_steps": 120}),
+    "n=25": (25, "attention", {"tasks": 512, "meta_steps": 360}),
     "n=10,linear": (10, "linear", {"width": 128, "meta_steps": 300}),
 }
 
