@@ -1,5 +1,6 @@
 """Shared by all tests: two host devices, quick compilation, compiled programs kept between runs."""
 
+import collections
 import gc
 import os
 import pathlib
@@ -13,15 +14,13 @@ if jax.__version_info__ < (0, 11):  # an XLA that does not know a flag ends the 
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "metarl_jax" / "tests"
 COMPILED = "/jax/core/compile/backend_compile_duration"  # or loaded from the cache
 PROGRAMS = 2000  # that a process keeps, and those of one more group
-compiled: list[str] = []  # since it last let go of them
+events: collections.Counter[str] = collections.Counter()  # since it last let go of them
 
 os.environ.setdefault("NPROC", "8")  # threads to spare while a device waits for another
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-jax.monitoring.register_event_duration_secs_listener(
-    lambda event, seconds, **_: compiled.append(event) if event == COMPILED else None
-)
+jax.monitoring.register_event_duration_secs_listener(lambda event, seconds, **_: events.update([event]))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,7 +45,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Let go of compiled programs between groups, once they are many: a process that kept them all has crashed XLA."""
     group = item.get_closest_marker("xdist_group")
     over = nextitem is None or nextitem.get_closest_marker("xdist_group") != group
-    if over and len(compiled) > PROGRAMS:
-        compiled.clear()
+    if over and events[COMPILED] > PROGRAMS:
+        events.clear()
         jax.clear_caches()
         gc.collect()

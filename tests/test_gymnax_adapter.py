@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -47,6 +48,12 @@ def variant(name: str) -> Adapted:
     return kind(steps=min(LONGEST, kind.steps))
 
 
+def of_many(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, compiled, of a batch. It answers in NumPy: to look at that compiles nothing."""
+    compiled = jax.jit(jax.vmap(function))
+    return lambda *arguments: jax.device_get(compiled(*arguments))
+
+
 class Walk(NamedTuple):
     """What was given to every step of a random walk over episode ends, and what came of it."""
 
@@ -74,18 +81,13 @@ def walk(environment: Adapted, key: Key, task: Tree) -> Walk:
 
 @functools.cache
 def walker(name: str) -> Any:
-    return jax.jit(jax.vmap(functools.partial(walk, variant(name))))
-
-
-def walk_all(name: str, keys: Key, tasks: Tree) -> Walk:
-    return jax.device_get(walker(name)(keys, tasks))
+    return of_many(functools.partial(walk, variant(name)))
 
 
 @functools.cache
 def some_tasks(name: str, split: Any = "train") -> Tree:
-    """In NumPy, as all that tests only look at: it compiles nothing."""
-    sample = jax.jit(jax.vmap(lambda key: variant(name).sample_task(key, split)))
-    return jax.device_get(sample(jax.random.split(jax.random.key(7), 300)))
+    sample = of_many(lambda key: variant(name).sample_task(key, split))
+    return sample(jax.random.split(jax.random.key(7), 300))
 
 
 def few_tasks(name: str) -> Tree:
@@ -108,7 +110,7 @@ def repeated(task: Tree) -> Tree:
 
 @functools.cache
 def trajectories(name: str) -> Walk:
-    return walk_all(name, jax.random.split(jax.random.key(1), TASKS), few_tasks(name))
+    return walker(name)(jax.random.split(jax.random.key(1), TASKS), few_tasks(name))
 
 
 def test_all_that_need_no_download_are_there() -> None:
@@ -152,8 +154,7 @@ def test_shapes_and_types_are_stable(name: str) -> None:
 @every_environment
 def test_splits_are_legal_and_disjoint(name: str) -> None:
     environment = variant(name)
-    checks = (jax.jit(jax.vmap(check)) for check in (is_held_out, environment.extrapolates))
-    held_out, outside = (lambda tasks, check=check: np.asarray(check(tasks)) for check in checks)
+    held_out, outside = of_many(is_held_out), of_many(environment.extrapolates)
     assert not np.any(held_out(some_tasks(name, "train")))
     assert np.all(held_out(some_tasks(name, "test")))
     assert [bool(np.any(outside(some_tasks(name, split)))) for split in SPLITS] == [False, False, True]
@@ -190,7 +191,7 @@ def at_the_edges(name: str) -> Tree:
 @every_environment
 def test_it_stays_finite_and_inside_its_space_at_the_edges_of_what_is_legal(name: str) -> None:
     space, tasks = variant(name).observation_space, at_the_edges(name)
-    steps = walk_all(name, jax.random.split(jax.random.key(9), TASKS), tasks).step
+    steps = walker(name)(jax.random.split(jax.random.key(9), TASKS), tasks).step
     assert np.all(np.isfinite(steps.observation))
     assert np.all(np.isfinite(steps.reward))
     assert np.all((steps.observation >= np.float32(space.low)) & (steps.observation <= np.float32(space.high)))
@@ -207,16 +208,15 @@ def test_episodes_end_within_the_horizon_and_for_one_reason(name: str) -> None:
 
 @every_environment
 def test_the_key_decides_everything_and_every_task_number_counts(name: str) -> None:
-    task, words = one_task(name), jax.random.key_data(jax.random.split(jax.random.key(4), TASKS))
-    keys = jax.random.wrap_key_data(np.asarray(words)[[0, 0, *range(2, TASKS)]])
-    before = walk_all(name, keys, repeated(task)).step
+    task, keys = one_task(name), jax.random.split(jax.random.key(4), TASKS)[np.array([0, 0, *range(2, TASKS)])]
+    before = walker(name)(keys, repeated(task)).step
     other = jax.tree.map(lambda leaf: leaf[np.flatnonzero(differs(task, some_tasks(name)))[0]], some_tasks(name))
     lanes = [jax.tree.map(lambda leaf, i=i: leaf[i], before) for i in range(3)]
     assert same(lanes[0], lanes[1])
     assert not same(lanes[0], lanes[2])
     for field in task._fields:
         others = repeated(task._replace(**{field: getattr(other, field)}))
-        after = walk_all(name, keys, others).step
+        after = walker(name)(keys, others).step
         felt = [(before.observation, after.observation), (before.reward, after.reward)]
         assert not all(np.array_equal(a, b) for a, b in felt), field
 
@@ -233,8 +233,7 @@ def test_a_batch_is_a_loop(name: str) -> None:
 @every_environment
 def test_a_step_is_gymnaxs_with_the_same_parameters_and_key(name: str) -> None:
     environment, given = variant(name), jax.tree.map(lambda leaf: leaf[:, 4], trajectories(name))
-    theirs = jax.jit(jax.vmap(functools.partial(gymnax_step, environment)))(given, few_tasks(name))
-    observation, reward, terminated = (np.asarray(leaf) for leaf in theirs)
+    observation, reward, terminated = of_many(functools.partial(gymnax_step, environment))(given, few_tasks(name))
     np.testing.assert_allclose(given.step.reward, reward, rtol=1e-5, atol=1e-6)
     if name != "gymnax/MetaMaze-misc":  # which ends falsely
         np.testing.assert_array_equal(given.step.terminated, terminated)
@@ -276,8 +275,7 @@ def test_reset_never_changes_the_task(name: str) -> None:
     environment, tasks = variant(name), few_tasks(name)
     frozen = frozen_fields(environment)
     same_but_frozen = repeated(one_task(name))._replace(**{field: getattr(tasks, field) for field in frozen})
-    keys = jax.random.wrap_key_data(np.array([[0, 2]] * TASKS, np.uint32))
-    states = jax.device_get(jax.jit(jax.vmap(environment.reset))(keys, same_but_frozen)[1])
+    states = of_many(functools.partial(environment.reset, jax.random.key(2)))(same_but_frozen)[1]
     assert all(getattr(states.inner, field) is None for field in frozen)
     for leaf in jax.tree.leaves(states):
         assert np.all(leaf == leaf[:1])
