@@ -82,7 +82,7 @@ class Runs:
         """The held-out curves, a seed each; with its memory erased after each episode if it is `forgetting`."""
         lifetime = self.lifetime
         if forgetting:
-            lifetime = lifetime._replace(policy=self.algorithm.policy(self.environment, forgets=True))
+            lifetime = lifetime._replace(policy=self.algorithm.policy(lifetime.environment, forgets=True))
         tasks, key = self.tasks(count, split), jax.random.key(7)
         return [
             adaptation_curve(lifetime, result.meta_params, tasks, key, self.schedule, greedy=greedy)

@@ -31,7 +31,7 @@ class World(NamedTuple):
 
 
 WORLDS = {
-    "gridnavi": World("gridnavi", {"tasks": 256, "meta_steps": 80, "entropy": 0.05}),
+    "gridnavi": World("gridnavi", {"tasks": 256, "meta_steps": 80, "entropy": 0.05, "critic_knows_task": False}),
     "bandit": World(
         "bandit",
         {
@@ -55,6 +55,7 @@ EVERYWHERE: dict[str, dict[str, Any]] = {
     "memory=linear": {"memory": "linear"},
     "memory=attention": {"memory": "attention"},
     "separate": {"separate": True},
+    "critic_knows_task": {"critic_knows_task": True},
     "critic_scale=1": {"critic_scale": 1.0},
     "memory=attention,critic_scale=1": {"memory": "attention", "critic_scale": 1.0},
     "epochs=4": {"epochs": 4},

@@ -99,6 +99,28 @@ def test_a_separate_critic_leaves_the_memory_of_the_actor_alone() -> None:
     assert slopes(separate=True) == [False, True]  # of the actor, of the critic
 
 
+@pytest.mark.parametrize("memory", ["gru", "belief", "none"])
+@pytest.mark.parametrize("separate", [False, True])
+def test_what_the_critic_is_told_of_a_task_moves_its_values_alone(memory: str, separate: bool) -> None:
+    _, lifetime, params, seen = lived(BANDIT, memory=memory, separate=separate, critic_knows_task=True)
+    params = jax.tree.map(lambda x: x + 0.1, params)
+    shown = seen.timestep.observation
+    assert np.all(shown[..., -3:] == shown[0, 0, -3:])  # the chances of three arms
+    assert np.ptp(shown[0, 0, -3:]) > 0
+    other = seen._replace(timestep=seen.timestep._replace(observation=shown.at[..., -3:].multiply(0.5)))
+    one, two = replay(lifetime.policy, params, seen), replay(lifetime.policy, params, other)
+    np.testing.assert_array_equal(one.distribution, two.distribution)
+    assert np.all(one.value != two.value)
+
+
+def test_a_critic_is_not_told_what_its_policy_sees() -> None:
+    both, one = (make("rl2", width=4, knows_task=True, critic_knows_task=told) for told in (True, False))
+    init = [algorithm.lifetime(BANDIT).learner.meta_init(jax.random.key(0)) for algorithm in (both, one)]
+    assert jax.tree.map(jnp.shape, init[0]) == jax.tree.map(jnp.shape, init[1])
+    with pytest.raises(ValueError, match="critic_knows_task of varibad is True"):
+        make("varibad", critic_knows_task=True)
+
+
 @pytest.mark.parametrize("memory", ["gru", "lstm", "linear", "attention", "none"])
 def test_a_newborn_critic_expects_next_to_nothing(memory: str) -> None:
     """Else its guesses, and not what was earned, are the first credit."""

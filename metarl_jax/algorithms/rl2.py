@@ -17,7 +17,7 @@ from metarl_jax.core.memories.attention import HEADS
 from metarl_jax.core.memory import Memory
 from metarl_jax.core.objective import Objective, growing
 from metarl_jax.core.policy import Policy, memory_policy
-from metarl_jax.core.privileged import with_task_in_view
+from metarl_jax.core.privileged import numbers_of, with_task_in_view
 from metarl_jax.core.types import Array
 
 FIXED = ("belief", "none")  # memories without parameters: all that is learned stands between them and the heads
@@ -36,6 +36,10 @@ class RL2(Algorithm):
         layers: memories upon each other.
         window: steps that attention looks back; 0 for the whole rollout.
         knows_task: see the hidden numbers of the task, the upper reference.
+        critic_knows_task: let the critic, and it alone, see the hidden numbers of the task and read them through two
+            layers of `width`. How lucky a task is then counts neither for nor against what was done in it: the
+            gradient is the same on average, with less noise (Pinto et al. 2017, arXiv:1710.06542; unbiased since the
+            critic sees the memory too, Baisero and Amato 2022, arXiv:2105.11674).
         separate: give the critic a memory of its own.
         across_episodes: let returns run on across the ends of episodes, so that what is found out in one is worth
             something in the next, and end a trial when the environment's quota of episodes is used up. Otherwise
@@ -69,6 +73,7 @@ class RL2(Algorithm):
     layers: int = 1
     window: int = 0
     knows_task: bool = False
+    critic_knows_task: bool = False
     separate: bool = False
     across_episodes: bool = True
     expected_reward: bool = False
@@ -107,7 +112,8 @@ class RL2(Algorithm):
         return None
 
     def lifetime(self, environment: Environment) -> Lifetime:
-        environment = with_task_in_view(environment) if self.knows_task else environment
+        shown = self.knows_task or self.critic_knows_task
+        environment = with_task_in_view(environment) if shown else environment
         policy = self.policy(environment)
         steps, quota = self.rollout_steps(environment, environment.trial_episodes)
         quota = environment.trial_episodes if self.across_episodes else quota
@@ -116,12 +122,15 @@ class RL2(Algorithm):
     def policy(self, environment: Environment, *, forgets: bool = False) -> Policy:
         """What acts; with its memory erased after each episode if it `forgets`."""
         hidden = self.hidden or (self.width, self.width) * (self.memory in FIXED)
+        told = numbers_of(environment) if self.critic_knows_task and not self.knows_task else 0
         return memory_policy(
             environment,
             lambda inputs: self.remember(environment, inputs),
             hidden,
             forgets=forgets,
             separate=self.separate,
+            told=told,
+            critic_hidden=(self.width, self.width) if told else hidden,
             critic_scale=self.critic_scale,
         )
 

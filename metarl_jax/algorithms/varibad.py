@@ -63,8 +63,9 @@ class VariBAD(RL2):
             raise ValueError(f"estimator of varibad is {self.estimator}; its ELBO needs gradients: choose backprop")
         if self.lifespan > 1:
             raise ValueError(f"lifespan of varibad is {self.lifespan}; it explains whole trials: choose lifespan=1")
-        if self.separate:
-            raise ValueError("separate of varibad is True; policy and critic share a belief: leave it off")
+        if self.separate or self.critic_knows_task:
+            option = "separate" if self.separate else "critic_knows_task"
+            raise ValueError(f"{option} of varibad is True; policy and critic share a belief: leave it off")
         if self.trials > self.kept or self.tasks * self.envs > self.kept:
             least = max(self.trials, self.tasks * self.envs)
             raise ValueError(f"kept of varibad is {self.kept}; it must hold what one meta-step adds and reads: {least}")

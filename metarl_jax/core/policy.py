@@ -96,9 +96,13 @@ class Perception(NamedTuple):
     keep: Callable[[Timestep], Array]  # [...] -> [..., 1], 0 where the past is to be forgotten
 
 
-def perception(environment: Environment, forgets: bool = False) -> Perception:
-    """The perception of an environment; one that `forgets` starts anew with each episode."""
+def perception(environment: Environment, forgets: bool = False, told: int = 0) -> Perception:
+    """The perception of an environment but for the last `told` numbers that it shows.
+
+    One that `forgets` starts anew with each episode.
+    """
     size, discrete = distribution_of(environment.action_space).size, isinstance(environment.action_space, Discrete)
+    seen = environment.observation_space.shape[0] - told
 
     def keep(timestep: Timestep) -> Array:
         first = timestep.first[..., None]
@@ -108,9 +112,10 @@ def perception(environment: Environment, forgets: bool = False) -> Perception:
         action, reward = timestep.previous_action, timestep.previous_reward[..., None]
         action = jax.nn.one_hot(action, size) if discrete else action
         last = jnp.concatenate([action, reward], axis=-1) * keep(timestep)
-        return jnp.concatenate([timestep.observation, last, timestep.first[..., None].astype(last.dtype)], axis=-1)
+        first = timestep.first[..., None].astype(last.dtype)
+        return jnp.concatenate([timestep.observation[..., :seen], last, first], axis=-1)
 
-    return Perception(environment.observation_space.shape[0] + size + 2, features, keep)
+    return Perception(seen + size + 2, features, keep)
 
 
 def memory_policy(
@@ -120,24 +125,28 @@ def memory_policy(
     *,
     forgets: bool = False,
     separate: bool = False,
+    told: int = 0,
+    critic_hidden: Sequence[int] = (),
     critic_scale: float = 0.01,
 ) -> Policy:
     """An actor-critic with a memory of what its `Perception` tells.
 
     `remember` makes a memory of that many inputs. The heads read it beside the inputs, so that what is visible needs no
     detour through the memory; beside the observation alone, if the memory is `sufficient`. With `separate` the critic
-    has a memory of its own. What a newborn critic makes of a memory would be the first credit, so the weights of its
-    head begin at a small `critic_scale`.
+    has a memory of its own. The last `told` numbers of an observation are for the critic's head alone, whose layers are
+    `critic_hidden`. What a newborn critic makes of a memory would be the first credit, so the weights of its head begin
+    at a small `critic_scale`.
     """
     distribution = distribution_of(environment.action_space)
     discrete = isinstance(environment.action_space, Discrete)
-    perceive = perception(environment, forgets)
+    perceive = perception(environment, forgets, told)
     memory = remember(perceive.size)
     width, sufficient = memory.width, memory.sufficient
-    inputs = width + (environment.observation_space.shape[0] if sufficient else perceive.size)
+    seen = environment.observation_space.shape[0] - told
+    inputs = width + (seen if sufficient else perceive.size)
     memory = beside([memory, remember(perceive.size)]) if separate else memory
     actor = mlp(inputs, hidden, distribution.size, head_scale=0.01)
-    value = mlp(inputs, hidden, 1, head_scale=critic_scale)
+    value = mlp(inputs + told, critic_hidden, 1, head_scale=critic_scale)
 
     def init(key: Key) -> Tree:
         memory_key, actor_key, critic_key = jax.random.split(key, 3)
@@ -145,9 +154,10 @@ def memory_policy(
         return params if discrete else {**params, "log_std": jnp.full(distribution.size, _initial_log_std(environment))}
 
     def read(params: Tree, said: Array, timestep: Timestep, features: Array) -> Output:
-        seen = timestep.observation if sufficient else features
-        acting = jnp.concatenate([said[..., :width], seen], axis=-1)
-        judging = jnp.concatenate([said[..., width:], seen], axis=-1) if separate else acting
+        visible = timestep.observation[..., :seen] if sufficient else features
+        acting = jnp.concatenate([said[..., :width], visible], axis=-1)
+        judging = jnp.concatenate([said[..., width:], visible], axis=-1) if separate else acting
+        judging = jnp.concatenate([judging, timestep.observation[..., seen:]], axis=-1) if told else judging
         head = actor.apply(params["actor"], acting)
         estimate = value.apply(params["critic"], judging)[..., 0]
         return Output(head if discrete else (head, jnp.broadcast_to(params["log_std"], head.shape)), estimate)

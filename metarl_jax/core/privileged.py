@@ -15,6 +15,12 @@ def with_task_in_view(environment: Environment) -> Environment:
     return cast(Environment, _TaskInView(environment))
 
 
+def numbers_of(environment: Environment) -> int:
+    """How many numbers a task has."""
+    task = jax.eval_shape(lambda: environment.draw_task(jax.random.key(0), "train"))
+    return sum(like.size for _, like in _numbers(task))
+
+
 @dataclasses.dataclass(frozen=True)
 class _TaskInView:
     hidden: Environment
@@ -30,7 +36,7 @@ class _TaskInView:
         return Box(
             min(space.low, *ends),
             max(space.high, *ends),
-            (space.shape[0] + sum(like.size for _, like in _numbers(task)),),
+            (space.shape[0] + numbers_of(self.hidden),),
         )
 
     def reset(self, key: Key, task: Tree) -> tuple[Array, Tree]:

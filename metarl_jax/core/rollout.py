@@ -124,7 +124,8 @@ def revalue(policy: Policy, params: Tree, experience: Experience) -> Experience:
         return experience
     value = replay(policy, params, experience).value
     after = experience.timestep._replace(observation=experience.next_observation)
-    return experience._replace(value=value, next_value=policy.unroll(params, (), after).value)
+    following = replay(policy, params, experience._replace(timestep=after)).value
+    return experience._replace(value=value, next_value=following)
 
 
 def _look_ahead(policy: Policy, params: Tree, experience: Experience, trail: Tree) -> Array:

@@ -76,7 +76,8 @@ PAIRS: dict[tuple[str, str], Preset] = {
     # learns as much a gradient as several over few. Many routes see as much and few leave the rest along one way: much
     # entropy, or the agent settles for the first.
     ("rl2", "gridnavi"): Preset(
-        algorithm=SEARCH | {"tasks": 1024, "meta_lr": 3e-3, "entropy": 0.1}, run={"meta_steps": 400}
+        algorithm=SEARCH | {"tasks": 1024, "meta_lr": 3e-3, "entropy": 0.1, "critic_knows_task": True},
+        run={"meta_steps": 400},
     ),
     ("rl2", "dark_room"): Preset(algorithm=DARK | {"tasks": 1024}, run={"meta_steps": 400}),
     ("rl2", "key_to_door"): Preset(algorithm=DARK | {"entropy": 0.03, "tasks": 512}, run={"meta_steps": 400}),
