@@ -25,7 +25,8 @@ PUBLISHED = {
     (500, 50): 438.9,
 }
 BEST = {10: "bayes", 100: "gittins"}  # Gittins indices are no strict bound
-LENGTHENED = {(100, 5): 400}  # meta-steps
+# Longer, and a critic that knows the arms: tried at 50, where it was not compared, and worse at 10.
+SPECIAL = {(100, 5): {"meta_steps": 400}, (100, 50): {"critic_knows_task": True}}
 
 
 def recipe(n: int, k: int) -> Recipe:
@@ -35,7 +36,7 @@ def recipe(n: int, k: int) -> Recipe:
     beside = {column: (PUBLISHED[n, k], best)}
     long = n > 10
     # Two units an arm: what it paid and did not.
-    enough = {"width": 128 if k > 32 else 64, "meta_steps": LENGTHENED.get((n, k), 150)}
+    enough = {"width": 128 if k > 32 else 64, "meta_steps": 150} | SPECIAL.get((n, k), {})
     options = {"expected_reward": True} | (PULLS | enough if long else {})
     env = {"arms": k, "pulls": n, "clock": long}
     return Recipe("rl2-linear" if long else "rl2-gru", options, total(column), env, beside=beside)

@@ -11,10 +11,18 @@ from trials import Recipe, episodes_and_total, evenly, fill, oracle
 
 by_goal = evenly(episodes_and_total, lambda tasks: np.asarray(tasks.goal))  # the optimum is an average over goals
 BAYES = {"total": (None, oracle("bayes", "gridnavi"))}
+
+
+def remembering(memory: str, seeds: int, **options: bool) -> Recipe:
+    """The row of RL² with that memory."""
+    return Recipe(f"rl2-{memory}", {"memory": memory, **options}, by_goal, beside=BAYES, erased=True, seeds=seeds)
+
+
 RECIPES = {
-    name: Recipe(f"rl2-{name}", {"memory": name}, by_goal, beside=BAYES, erased=True, seeds=seeds)
-    for name, seeds in (("gru", 5), ("lstm", 1), ("linear", 1), ("attention", 1))
-} | {
+    "gru": remembering("gru", 5),
+    "linear": remembering("linear", 5),
+    "lstm": remembering("lstm", 1, critic_knows_task=False),
+    "attention": remembering("attention", 1, critic_knows_task=False),
     "belief": Recipe("belief-oracle", {"memory": "belief"}, by_goal, beside=BAYES),
     "varibad": Recipe("varibad", {}, by_goal, algorithm="varibad", beside=BAYES),
     "multitask": Recipe("multitask", {"memory": "none", "knows_task": True}, by_goal),

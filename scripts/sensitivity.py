@@ -46,6 +46,7 @@ WORLDS = {
             "minibatches": 16,
             "entropy": 0.03,
             "expected_reward": True,
+            "critic_knows_task": False,
         },
     ),
 }

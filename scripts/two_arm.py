@@ -30,16 +30,18 @@ def regret(column: str) -> Cells:
     return cells
 
 
-def recipe(column: str, environment: str, env: dict[str, Any], best: str) -> Recipe:
+def recipe(column: str, environment: str, env: dict[str, Any], best: str, **options: Any) -> Recipe:
     """The row of RL² under one law of arms."""
     beside = {column: (None, oracle("bayes-regret", best))}
-    return Recipe("rl2-linear", OPTIONS, regret(column), env, environment=environment, beside=beside)
+    return Recipe("rl2-linear", OPTIONS | options, regret(column), env, environment=environment, beside=beside)
 
 
+INDEPENDENT = {"arms": 2, "pulls": PULLS, "clock": True}
+LONGER = {"critic_knows_task": True, "meta_steps": 400}
 RECIPES = {
     f"dependent-{law}": recipe(f"dependent-{law}", "two_arm", {"law": law}, f"two_arm,{law}")
     for law in ("uniform", "easy", "medium", "hard")
-} | {"independent": recipe("independent", "bandit", {"arms": 2, "pulls": PULLS, "clock": True}, "bandit,n=100,k=2")}
+} | {"independent": recipe("independent", "bandit", INDEPENDENT, "bandit,n=100,k=2", **LONGER)}
 
 if __name__ == "__main__":
     fill(__doc__, "two_arm", "two_arm", RECIPES, tasks=100_000)

@@ -103,6 +103,7 @@ def test_a_separate_critic_leaves_the_memory_of_the_actor_alone() -> None:
 @pytest.mark.parametrize("separate", [False, True])
 def test_what_the_critic_is_told_of_a_task_moves_its_values_alone(memory: str, separate: bool) -> None:
     _, lifetime, params, seen = lived(BANDIT, memory=memory, separate=separate, critic_knows_task=True)
+    np.testing.assert_allclose(replay(lifetime.policy, params, seen).value, seen.value, rtol=1e-4, atol=1e-6)
     params = jax.tree.map(lambda x: x + 0.1, params)
     shown = seen.timestep.observation
     assert np.all(shown[..., -3:] == shown[0, 0, -3:])  # the chances of three arms
