@@ -20,7 +20,7 @@ def remembering(memory: str, seeds: int, **options: bool) -> Recipe:
 
 RECIPES = {
     "gru": remembering("gru", 5),
-    "linear": remembering("linear", 5),
+    "linear": remembering("linear", 3),
     "lstm": remembering("lstm", 1, critic_knows_task=False),
     "attention": remembering("attention", 1, critic_knows_task=False),
     "belief": Recipe("belief-oracle", {"memory": "belief"}, by_goal, beside=BAYES),
