@@ -22,6 +22,13 @@ def test_the_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out
 
 
+def test_runs_that_commands_name_are_the_first_of_their_kind() -> None:
+    runs = re.findall(r"^metarl \w+ runs/(\S+)", README, re.MULTILINE)
+    trained = {f"{algorithm}-{env}-0-1" for algorithm, env in re.findall(r"^metarl train (\S+) (\S+)", README, re.M)}
+    assert runs
+    assert set(runs) <= trained
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_the_tables_are_those_of_the_results(page: pathlib.Path) -> None:
     assert runpy.run_path(str(ROOT / "scripts" / "tables.py"))["render"](page.read_text()) == page.read_text()
