@@ -25,7 +25,7 @@ PUBLISHED = {
     (500, 50): 438.9,
 }
 BEST = {10: "bayes", 100: "gittins"}  # Gittins indices are no strict bound
-# Longer; and a critic that knows the arms, which learns sooner among fifty of them and later among ten.
+# More steps; a critic that knows the arms.
 SPECIAL = {(100, 5): {"meta_steps": 400}, (100, 50): {"critic_knows_task": True}}
 
 

@@ -46,7 +46,6 @@ WORLDS = {
             "minibatches": 16,
             "entropy": 0.03,
             "expected_reward": True,
-            "critic_knows_task": False,
         },
     ),
 }

@@ -37,11 +37,14 @@ def recipe(column: str, environment: str, env: dict[str, Any], best: str, **opti
 
 
 INDEPENDENT = {"arms": 2, "pulls": PULLS, "clock": True}
-LONGER = {"critic_knows_task": True, "meta_steps": 400}
 RECIPES = {
     f"dependent-{law}": recipe(f"dependent-{law}", "two_arm", {"law": law}, f"two_arm,{law}")
     for law in ("uniform", "easy", "medium", "hard")
-} | {"independent": recipe("independent", "bandit", INDEPENDENT, "bandit,n=100,k=2", **LONGER)}
+} | {
+    "independent": recipe(
+        "independent", "bandit", INDEPENDENT, "bandit,n=100,k=2", critic_knows_task=True, meta_steps=400
+    )
+}
 
 if __name__ == "__main__":
     fill(__doc__, "two_arm", "two_arm", RECIPES, tasks=100_000)

@@ -116,6 +116,7 @@ def test_a_belief_learns_where_the_goal_is() -> None:
         ({"estimator": "evolution"}, "choose backprop"),
         ({"lifespan": 2}, "choose lifespan=1"),
         ({"separate": True}, "leave it off"),
+        ({"critic_knows_task": True}, "leave it off"),
         ({"kept": 4}, "must hold"),
         ({"memory": "none"}, "choose one of gru"),
     ],

@@ -120,7 +120,7 @@ class RL2(Algorithm):
         return Lifetime(environment, policy, frozen(policy.init), 0, self.envs, steps, quota, fresh=self.lifespan == 1)
 
     def policy(self, environment: Environment, *, forgets: bool = False) -> Policy:
-        """What acts; with its memory erased after each episode if it `forgets`."""
+        """What acts in the environment of a lifetime; with its memory erased after each episode if it `forgets`."""
         hidden = self.hidden or (self.width, self.width) * (self.memory in FIXED)
         told = numbers_of(environment) if self.critic_knows_task and not self.knows_task else 0
         return memory_policy(
@@ -130,7 +130,7 @@ class RL2(Algorithm):
             forgets=forgets,
             separate=self.separate,
             told=told,
-            critic_hidden=(self.width, self.width) if told else hidden,
+            critic_hidden=(self.width, self.width) if told else (),
             critic_scale=self.critic_scale,
         )
 

@@ -133,9 +133,9 @@ def memory_policy(
 
     `remember` makes a memory of that many inputs. The heads read it beside the inputs, so that what is visible needs no
     detour through the memory; beside the observation alone, if the memory is `sufficient`. With `separate` the critic
-    has a memory of its own. The last `told` numbers of an observation are for the critic's head alone, whose layers are
-    `critic_hidden`. What a newborn critic makes of a memory would be the first credit, so the weights of its head begin
-    at a small `critic_scale`.
+    has a memory of its own. The last `told` numbers of an observation are for the critic's head alone. Its layers are
+    `critic_hidden`, or else `hidden`. What a newborn critic makes of a memory would be the first credit, so the weights
+    of its head begin at a small `critic_scale`.
     """
     distribution = distribution_of(environment.action_space)
     discrete = isinstance(environment.action_space, Discrete)
@@ -146,7 +146,7 @@ def memory_policy(
     inputs = width + (seen if sufficient else perceive.size)
     memory = beside([memory, remember(perceive.size)]) if separate else memory
     actor = mlp(inputs, hidden, distribution.size, head_scale=0.01)
-    value = mlp(inputs + told, critic_hidden, 1, head_scale=critic_scale)
+    value = mlp(inputs + told, critic_hidden or hidden, 1, head_scale=critic_scale)
 
     def init(key: Key) -> Tree:
         memory_key, actor_key, critic_key = jax.random.split(key, 3)

@@ -1,4 +1,4 @@
-"""Seeing what is hidden: the upper reference of agents that have to find it out."""
+"""Seeing what is hidden: the upper reference of agents that have to find it out, and their critics."""
 
 import dataclasses
 from typing import Any, cast
@@ -17,8 +17,7 @@ def with_task_in_view(environment: Environment) -> Environment:
 
 def numbers_of(environment: Environment) -> int:
     """How many numbers a task has."""
-    task = jax.eval_shape(lambda: environment.draw_task(jax.random.key(0), "train"))
-    return sum(like.size for _, like in _numbers(task))
+    return sum(like.size for _, like in _shapes(environment))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +29,10 @@ class _TaskInView:
 
     @property
     def observation_space(self) -> Box:
-        space = self.hidden.observation_space
-        task = jax.eval_shape(lambda: self.hidden.draw_task(jax.random.key(0), "train"))
-        ends = [end / self._unit(name, like) for name, like in _numbers(task) for end in self.hidden.limits[name]]
-        return Box(
-            min(space.low, *ends),
-            max(space.high, *ends),
-            (space.shape[0] + numbers_of(self.hidden),),
-        )
+        space, numbers = self.hidden.observation_space, _shapes(self.hidden)
+        ends = [end / self._unit(name, like) for name, like in numbers for end in self.hidden.limits[name]]
+        size = space.shape[0] + sum(like.size for _, like in numbers)
+        return Box(min(space.low, *ends), max(space.high, *ends), (size,))
 
     def reset(self, key: Key, task: Tree) -> tuple[Array, Tree]:
         observation, state = self.hidden.reset(key, task)
@@ -54,6 +49,10 @@ class _TaskInView:
     def _unit(self, name: str, x: Any) -> float:
         """What a number counts in: whole ones in their largest."""
         return 1.0 if jnp.issubdtype(x.dtype, jnp.floating) else max(map(abs, self.hidden.limits[name]))
+
+
+def _shapes(environment: Environment) -> list[tuple[str, Any]]:
+    return _numbers(jax.eval_shape(lambda: environment.draw_task(jax.random.key(0), "train")))
 
 
 def _numbers(task: Any) -> list[tuple[str, Any]]:
