@@ -25,8 +25,14 @@ PUBLISHED = {
     (500, 50): 438.9,
 }
 BEST = {10: "bayes", 100: "gittins"}  # Gittins indices are no strict bound
-# More steps; a critic that knows the arms.
-SPECIAL = {(100, 5): {"meta_steps": 400}, (100, 50): {"critic_knows_task": True}}
+# Trials by the billion of pulls, for a GPU: minutes there, hours on two cores. A critic that knows the arms.
+MANY = PULLS | {"critic_knows_task": True, "gamma": 0.99}
+LONG = {100: MANY | {"tasks": 16384, "width": 256, "meta_steps": 800}, 500: MANY | {"width": 128, "meta_steps": 400}}
+SPECIAL = {
+    (100, 5): {"lambda_": 0.98, "meta_steps": 500},
+    (100, 10): {"lambda_": 0.98},
+    (500, 50): {"meta_steps": 450},
+}
 
 
 def recipe(n: int, k: int) -> Recipe:
@@ -34,12 +40,9 @@ def recipe(n: int, k: int) -> Recipe:
     column = f"n={n},k={k}"
     best = oracle(BEST[n], f"bandit,{column}") if n in BEST else None
     beside = {column: (PUBLISHED[n, k], best)}
-    long = n > 10
-    # Two units an arm: what it paid and did not.
-    enough = {"width": 128 if k > 32 else 64, "meta_steps": 150} | SPECIAL.get((n, k), {})
-    options = {"expected_reward": True} | (PULLS | enough if long else {})
-    env = {"arms": k, "pulls": n, "clock": long}
-    return Recipe("rl2-linear" if long else "rl2-gru", options, total(column), env, beside=beside)
+    options = {"expected_reward": True} | LONG.get(n, {}) | SPECIAL.get((n, k), {})
+    env = {"arms": k, "pulls": n, "clock": n in LONG}
+    return Recipe("rl2-linear" if n in LONG else "rl2-gru", options, total(column), env, beside=beside)
 
 
 RECIPES = {f"n={n},k={k}": recipe(n, k) for n, k in PUBLISHED}

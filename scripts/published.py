@@ -16,6 +16,7 @@ from metarl_jax.core.statistics import bootstrap_interval
 from metarl_jax.experiment.curves import adaptation_curve, on_host, scratch_curve
 from metarl_jax.experiment.evaluation import sample_tasks
 from metarl_jax.experiment.results import Row, Table, read
+from metarl_jax.experiment.run_folder import RunFolder, trained_on
 from metarl_jax.oracles import reference
 
 TEST_KEY = 20_261_124  # of all held-out tasks; nothing is tuned on them
@@ -69,7 +70,8 @@ class Runs:
     def cost(self) -> str:
         """What the training took, in words."""
         seconds = max(float(result.metrics["wall_seconds"][-1]) for result in self.results)
-        return f"trained {self.results[0].metrics['env_steps'][-1]:.3g} env steps, {seconds:.0f} s a seed"
+        where = " then ".join(trained_on(RunFolder(self.results[0].path)))
+        return f"trained {self.results[0].metrics['env_steps'][-1]:.3g} env steps on {where}, {seconds:.0f} s a seed"
 
     def tasks(self, count: int, split: str = "test") -> Any:
         """The held-out tasks, the same in every row."""

@@ -17,6 +17,7 @@ from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.experiment import api, checkpoint, interruption, progress, run_folder, training
 from metarl_jax.experiment.config import digest, resolve
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
+from metarl_jax.experiment.run_folder import RunFolder
 
 TOY = ("toy", "bandit")
 
@@ -166,6 +167,26 @@ def test_bad_input_leaves_nothing_behind(tmp_path):
     with pytest.raises(UsageError):
         api.train(*TOY, tasks=0, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_goes_on_elsewhere_says_where(tmp_path, monkeypatch, caplog):
+    run = api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
+    here, elsewhere = run_folder.trained_on(RunFolder(run.path))[0], "1 x another device"
+    monkeypatch.setattr(run_folder.devices, "describe", lambda: elsewhere)
+    api.resume(run.path)
+    assert not caplog.text  # nothing was left to train
+    began = json.loads((run.path / "run.json").read_text())
+    api.resume(run.path, meta_steps=8)
+    assert "was started with other device: the rest will not be the same bit for bit" in caplog.text
+    api.resume(run.path, meta_steps=12)
+    assert run_folder.trained_on(RunFolder(run.path)) == [here, elsewhere]
+    description = json.loads((run.path / "run.json").read_text())
+    assert [span["meta_step"] for span in description["continued"]] == [4]
+    assert all(description[name] == began[name] for name in ("versions", "device", "date"))
+    monkeypatch.undo()
+    api.resume(run.path, meta_steps=16)
+    description = json.loads((run.path / "run.json").read_text())
+    assert [(span["meta_step"], span["device"]) for span in description["continued"]] == [(4, elsewhere), (12, here)]
 
 
 @pytest.mark.parametrize("edit", ["seed", "digest", "config", "text"])

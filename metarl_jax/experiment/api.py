@@ -108,7 +108,6 @@ def resume(path: str | Path, *, meta_steps: int | None = None, quiet: bool = Fal
     """
     folder, config = run_folder.open_run(path)
     devices.prepare()
-    run_folder.warn_of_change(folder)
     if meta_steps is not None:
         planned = config.run.meta_steps
         require(meta_steps >= planned, "meta_steps", meta_steps, f"at least {planned}, what the run was planned for")

@@ -57,27 +57,40 @@ def create(config: RunConfig, out: str | Path | None) -> RunFolder:
 
 
 def describe(folder: RunFolder, config: RunConfig) -> None:
-    """Write `run.json`: at the start of a run, and when it is made longer."""
-    description = {
-        "config": config.to_json(),
-        "digest": config.digest(),
-        **circumstances(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    write_whole(folder.description, json.dumps(description, indent=1) + "\n")
+    """Write `run.json`: at the start of a run, and when it is made longer, which leaves alone how it began."""
+    before = _described(folder) if folder.description.exists() else circumstances()
+    _write_description(folder, before | {"config": config.to_json(), "digest": config.digest()})
 
 
 def circumstances() -> dict[str, Any]:
-    """What the last bits of a result depend on beside the configuration."""
-    return {"versions": devices.versions(), "device": devices.describe()}
+    """What the last bits of a result depend on beside the configuration, and when."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"versions": devices.versions(), "device": devices.describe(), "date": now}
 
 
-def warn_of_change(folder: RunFolder) -> None:
-    """Say so if a run is continued with other versions or devices: it will not be the same bit for bit."""
-    before = json.loads(folder.description.read_text())
-    changed = " and ".join(name for name, value in circumstances().items() if before.get(name) != value)
+def note_change(folder: RunFolder, step: int) -> None:
+    """Say, and note in `run.json`, that a run goes on from `step` with other versions or devices."""
+    description, now = _described(folder), circumstances()
+    before = [span for span in description.get("continued", []) if span["meta_step"] < step]
+    latest = before[-1] if before else description
+    changed = " and ".join(name for name in ("versions", "device") if latest.get(name) != now[name])
     if changed:
         log.warning("%s was started with other %s: the rest will not be the same bit for bit", folder.path, changed)
+        _write_description(folder, description | {"continued": [*before, {"meta_step": step, **now}]})
+
+
+def trained_on(folder: RunFolder) -> list[str]:
+    """The devices of a run in words, one after the other."""
+    description = _described(folder)
+    return list(dict.fromkeys(span["device"] for span in [description, *description.get("continued", [])]))
+
+
+def _described(folder: RunFolder) -> dict[str, Any]:
+    return dict(json.loads(folder.description.read_text()))
+
+
+def _write_description(folder: RunFolder, description: dict[str, Any]) -> None:
+    write_whole(folder.description, json.dumps(description, indent=1) + "\n")
 
 
 def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.experiment import checkpoint, devices
+from metarl_jax.experiment import checkpoint, devices, run_folder
 from metarl_jax.experiment.config import RunConfig, RunOptions
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged
 from metarl_jax.experiment.interruption import Interruption, listening
 from metarl_jax.experiment.progress import Report, reporter
-from metarl_jax.experiment.run_folder import Line, RunFolder, append_metrics, cut_metrics, describe, locked, open_run
+from metarl_jax.experiment.run_folder import Line, RunFolder, append_metrics, cut_metrics, locked, open_run
 
 Chunk = Callable[[Any, int, int], tuple[Any, dict[str, jax.Array], jax.Array]]
 
@@ -89,7 +89,9 @@ def advance(folder: RunFolder, config: RunConfig, quiet: bool = False) -> None:
             state = jax.device_put(state, replicated(mesh))
         chunk = compile_chunk(learner, keys.root, config.run.log_every, mesh)
         if open_run(folder.path)[1] != config:  # a longer run than planned; known to be usable from here on
-            describe(folder, config)
+            run_folder.describe(folder, config)
+        if step < config.run.meta_steps:
+            run_folder.note_change(folder, step)
         lines = cut_metrics(folder, step)
         clock = Clock(lines[-1]["wall_seconds"] if lines else 0.0)
         with reporter(step, config.run.meta_steps, quiet) as report:
