@@ -150,7 +150,7 @@ def timed(learner: MetaLearner, mesh: Any) -> dict[str, Any]:
         "meta_steps_timed": count,
         "devices": jax.device_count(),
         "device": devices.describe(),
-        "precision": jax.config.values["jax_default_matmul_precision"] or "default",
+        "precision": devices.precision(),
         "versions": devices.versions(),
         "date": datetime.date.today().isoformat(),
     }

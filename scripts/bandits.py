@@ -25,7 +25,7 @@ PUBLISHED = {
     (500, 50): 438.9,
 }
 BEST = {10: "bayes", 100: "gittins"}  # Gittins indices are no strict bound
-# Trials by the billion of pulls, for a GPU: minutes there, hours on two cores. A critic that knows the arms.
+# For a GPU: pulls by the billion. A critic that knows the arms.
 MANY = PULLS | {"critic_knows_task": True, "gamma": 0.99}
 LONG = {100: MANY | {"tasks": 16384, "width": 256, "meta_steps": 800}, 500: MANY | {"width": 128, "meta_steps": 400}}
 SPECIAL = {

@@ -50,15 +50,16 @@ def test_preparing_after_the_first_use_of_a_device_changes_nothing_and_fails_not
 
 @pytest.mark.parametrize(
     ("backend", "chosen", "used"),
-    [("gpu", None, "float32"), ("gpu", "tensorfloat32", "tensorfloat32"), ("cpu", None, None)],
+    [("gpu", None, "float32"), ("gpu", "tensorfloat32", "tensorfloat32"), ("cpu", None, "default")],
 )
 def test_an_accelerator_multiplies_in_float32_unless_it_is_told_otherwise(monkeypatch, backend, chosen, used):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    before = jax.config.values["jax_default_matmul_precision"]
     jax.config.update("jax_default_matmul_precision", chosen)
     try:
         devices.prepare()
         product = jax.make_jaxpr(jax.numpy.dot)(jax.numpy.ones(2), jax.numpy.ones(2))
-        assert jax.config.values["jax_default_matmul_precision"] == used
+        assert devices.precision() == used
     finally:
-        jax.config.update("jax_default_matmul_precision", None)
+        jax.config.update("jax_default_matmul_precision", before)
     assert ("HIGHEST" in str(product)) == (used == "float32")

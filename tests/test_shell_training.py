@@ -187,6 +187,8 @@ def test_a_run_that_goes_on_elsewhere_says_where(tmp_path, monkeypatch, caplog):
     api.resume(run.path, meta_steps=16)
     description = json.loads((run.path / "run.json").read_text())
     assert [(span["meta_step"], span["device"]) for span in description["continued"]] == [(4, elsewhere), (12, here)]
+    run_folder.note_change(RunFolder(run.path), 4)  # back where it began, before it ever was elsewhere
+    assert run_folder.trained_on(RunFolder(run.path)) == [here]
 
 
 @pytest.mark.parametrize("edit", ["seed", "digest", "config", "text"])

@@ -58,6 +58,11 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
+def precision() -> str:
+    """To what factors of a product are rounded, in JAX's words."""
+    return jax.config.values["jax_default_matmul_precision"] or "default"
+
+
 def describe() -> str:
     """The devices in words; asking for them fixes their number, so all cores are claimed first."""
     _use_all_cores()
@@ -97,8 +102,8 @@ def _use_cache() -> None:
 def _use_full_precision() -> None:
     """Products of float32 in float32, unless JAX_DEFAULT_MATMUL_PRECISION says otherwise.
 
-    An accelerator would round the factors to ten bits or seven. Replayed actions are then not quite as likely as when
-    they were lived, and what one action changes in a long return is below the rounding of the critic.
+    By itself JAX rounds the factors on accelerators, to TF32 or bfloat16
+    (https://docs.jax.dev/en/latest/201/precision.html): a gradient is then not exact to what float32 can say.
     """
     if jax.default_backend() != "cpu" and jax.config.values["jax_default_matmul_precision"] is None:
         jax.config.update("jax_default_matmul_precision", "float32")

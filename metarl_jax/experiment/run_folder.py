@@ -65,18 +65,24 @@ def describe(folder: RunFolder, config: RunConfig) -> None:
 def circumstances() -> dict[str, Any]:
     """What the last bits of a result depend on beside the configuration, and when."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {"versions": devices.versions(), "device": devices.describe(), "date": now}
+    return {"versions": devices.versions(), "device": devices.describe(), "precision": devices.precision(), "date": now}
 
 
 def note_change(folder: RunFolder, step: int) -> None:
-    """Say, and note in `run.json`, that a run goes on from `step` with other versions or devices."""
+    """Say, and note in `run.json`, that a run goes on from `step` with other versions, devices or precision.
+
+    What was noted of steps that are done again is dropped.
+    """
     description, now = _described(folder), circumstances()
-    before = [span for span in description.get("continued", []) if span["meta_step"] < step]
-    latest = before[-1] if before else description
-    changed = " and ".join(name for name in ("versions", "device") if latest.get(name) != now[name])
+    noted = description.get("continued", [])
+    spans = [span for span in noted if span["meta_step"] < step]
+    latest = spans[-1] if spans else description
+    changed = " and ".join(name for name in now if name != "date" and latest.get(name, now[name]) != now[name])
     if changed:
         log.warning("%s was started with other %s: the rest will not be the same bit for bit", folder.path, changed)
-        _write_description(folder, description | {"continued": [*before, {"meta_step": step, **now}]})
+        spans.append({"meta_step": step, **now})
+    if spans != noted:
+        _write_description(folder, description | {"continued": spans})
 
 
 def trained_on(folder: RunFolder) -> list[str]:
