@@ -53,7 +53,7 @@ def autodiff_hessian(plan: Plan, meta_params: Tree, lives: Life, past: Experienc
 
         return jnp.mean(jax.vmap(one)(past, *lives))
 
-    return lambda direction: plan.reduce(jax.jvp(jax.grad(far), (meta_params,), (direction,))[1])
+    return lambda direction: plan.devices.mean(jax.jvp(jax.grad(far), (meta_params,), (direction,))[1])
 
 
 def measure(form: str, adaptations: int, remat: bool, tasks: int) -> dict[str, Any]:

@@ -6,8 +6,13 @@ The setting of Tang et al. 2021 (arXiv:2106.13125, §5): processes of 20 states 
 but deterministic, γ = .8, rewards without noise, a table policy, one inner step; two for `truncated`, which
 differentiates the last. An estimate adapts to N trajectories. It is made twice: with the exact gradient after
 adaptation, which leaves the Jacobian of the adaptation alone to be estimated (columns `jacobian,...`), and with one
-sampled from N more trajectories. Errors, biases and variances are in units of the exact vector's length. Writes the
-table and docs/estimators.png.
+sampled from N more trajectories. Errors, biases and variances are in units of the exact vector's length.
+
+The rows take the exact values of θ as the baseline, except `lvc,fitted` and `lvc,leave_one_out`, which have the linear
+baselines of `metarl train maml`. The rows `none`, `fitted`, `leave_one_out` and `...,normalised` compare these in a
+policy gradient of newborn policies, in the environments of `NEWBORN`: share of the unbiased gradient, direction of the
+mean, variance, cosine and error of one estimate, and error of the mean over a meta-step of 20 tasks. Writes the table
+and docs/estimators.png.
 """
 
 import argparse
@@ -17,24 +22,27 @@ import math
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metarl_jax.algorithms.maml import gradient_learner
 from metarl_jax.core.hindsight import credit_hindsight
 from metarl_jax.core.lifetime import JudgeAgent, Lifetime, begin_lifetime, run_lifetime
-from metarl_jax.core.losses import Loss, actor_critic, reinforce
+from metarl_jax.core.losses import BASELINES, Baseline, Loss, actor_critic, reinforce
 from metarl_jax.core.objective import final, with_hindsight
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.returns import episode_time
+from metarl_jax.core.rollout import opening, rollout
 from metarl_jax.core.statistics import bootstrap_interval
 from metarl_jax.core.types import Array, Experience, Key, Step, Tree
 from metarl_jax.envs.tabular import RandomMDP, State, TabularTask
+from metarl_jax.experiment.config import defaults
 from metarl_jax.experiment.results import Table
 from metarl_jax.oracles.meta_gradient import (
     ESTIMATORS,
@@ -57,6 +65,9 @@ BATCHES = {4: 16, 16: 16, 64: 16, 256: 16, 1024: 2}  # of lives in each process,
 PLENTY = 256  # the N by which bias is measured
 SIGMA = 0.1  # of evolution
 MODES = ("jacobian", "sampled")
+NEWBORN = {("navigation", 20): 192, ("navigation", 10): 256, ("tabular", 10): 1024, ("tabular", 4): 1024}  # estimates
+ELSEWHERE = 2000  # trajectories that the baseline of the unbiased gradient is fitted to
+MEAN_OF = 20  # tasks in a meta-step
 
 
 class Endless(RandomMDP):
@@ -115,11 +126,14 @@ class Method:
     note: str
     lambda_: float = 1.0
     adaptations: int = 1
+    linear: Baseline | None = None  # takes the place of the exact values, before and after adaptation
 
     def inner_loss(self, setting: Setting) -> Loss:
         """The package's loss of an adaptation; with a baseline its critic has the exact values of θ."""
         how: dict[str, Any] = {"gamma": setting.gamma, "normalise": False, "curvature": self.estimator.curvature}
-        if self.estimator.baseline:
+        if self.linear:
+            loss = reinforce(setting.policy, baseline=self.linear, **how)
+        elif self.estimator.baseline:
             loss = actor_critic(setting.policy, lambda_=self.lambda_, value_weight=0.0, entropy=0.0, **how)
         else:
             loss = reinforce(setting.policy, baseline=False, **how)
@@ -140,6 +154,13 @@ METHODS = (
     Method("naive", ESTIMATORS["naive"], "log π; returns less exact values"),
     Method("naive,returns", ESTIMATORS["naive,returns"], "log π; returns"),
     Method("lvc", ESTIMATORS["lvc"], "ratio; returns less exact values"),
+    Method("lvc,fitted", ESTIMATORS["lvc"], "ratio; returns less a regression on the same returns", linear="fitted"),
+    Method(
+        "lvc,leave_one_out",
+        ESTIMATORS["lvc"],
+        "ratio; returns less a regression on those of the other trajectories",
+        linear="leave_one_out",
+    ),
     Method("loaded_dice", ESTIMATORS["loaded_dice"], "decay .9; λ = .95 advantages of exact values", lambda_=0.95),
     Method("control_variates", ESTIMATORS["control_variates"], "decay 1; returns less exact values"),
     Method("dice", ESTIMATORS["dice"], "decay 1; returns"),
@@ -181,9 +202,11 @@ def weighted(seen: Experience, gamma: float) -> Experience:
     return seen._replace(weight=seen.weight * gamma ** episode_time(seen.timestep.first))
 
 
-def outer_loss(setting: Setting) -> Loss:
-    """The loss after adaptation, with the critic of before."""
+def outer_loss(setting: Setting, linear: Baseline | None = None) -> Loss:
+    """The loss after adaptation, with the critic of before, or a linear baseline."""
     critic = actor_critic(setting.policy, gamma=setting.gamma, lambda_=1.0, value_weight=0.0, entropy=0.0)
+    if linear:
+        critic = reinforce(setting.policy, gamma=setting.gamma, baseline=linear, normalise=False)
     return discounted(critic, setting.gamma)
 
 
@@ -223,7 +246,7 @@ def with_credit(setting: Setting, lives: Experience, worth: Array | None = None)
 def gradient(method: Method, setting: Setting, world: World, judge: JudgeAgent | None, history: Experience) -> Array:
     """The estimate of ∇θ V(θ_K) from a recorded life, [S, A]; `judge` stands for the sampled loss after adaptation."""
     lifetime = method.lifetime(setting, history.reward.shape[-1])
-    objective = final(outer_loss(setting))
+    objective = final(outer_loss(setting, method.linear))
     objective = objective if judge is None else objective._replace(last=judge)
     objective = with_hindsight(objective, setting.policy) if method.estimator.hindsight else objective
     birth_key, key = jax.random.split(jax.random.key(0))  # nothing is drawn where all has been lived
@@ -280,7 +303,8 @@ def lives_alike() -> list[tuple[Method, ...]]:
     """The methods by what their agents live: what weighs the inner gradient, and how often they adapt."""
     groups: dict[Any, list[Method]] = {}
     for method in METHODS:
-        groups.setdefault((method.estimator.baseline, method.lambda_, method.adaptations), []).append(method)
+        weighs = (method.estimator.baseline, method.linear, method.lambda_)
+        groups.setdefault((weighs, method.adaptations), []).append(method)
     return [tuple(group) for group in groups.values()]
 
 
@@ -395,6 +419,141 @@ def quickest(run: Any, *arguments: Any, attempts: int = 20) -> float:
     return min(times)
 
 
+class Newborn(NamedTuple):
+    """A policy gradient of newborn policies: who acts, for how long, and what is estimated."""
+
+    lifetime: Lifetime
+    gamma: float
+
+    @classmethod
+    def of(cls, environment: str, envs: int) -> "Newborn":
+        """As `metarl train maml` makes it."""
+        config = defaults("maml", environment, "default")
+        algorithm = dataclasses.replace(config.algorithm, envs=envs)
+        return cls(algorithm.lifetime(config.environment), algorithm.gamma)
+
+    def act(self, params: Tree, task: Tree, key: Key, envs: int) -> Experience:
+        life, (opening_key, key) = self.lifetime, jax.random.split(key)
+        scene = opening(life.environment, life.policy, task, opening_key, envs)
+        return rollout(life.environment, life.policy, params, task, scene, key, life.steps, life.quota)[1]
+
+    def loss(self, baseline: Baseline | Literal[False], normalise: bool = False) -> Loss:
+        return reinforce(self.lifetime.policy, gamma=self.gamma, baseline=baseline, normalise=normalise)
+
+    def elsewhere(self, params: Tree, task: Tree, key: Key) -> tuple[Array, Array]:
+        """A regression of the returns of plenty of trajectories, and the deviation of what is left."""
+        seen = jax.jit(functools.partial(self.act, envs=ELSEWHERE))(params, task, key)
+        found = regressors(seen), self.loss(False).credit(seen).target
+        x, returns = (np.asarray(y, np.float64)[np.asarray(seen.weight) > 0] for y in found)
+        slope = np.linalg.lstsq(x, returns)[0]
+        return jnp.asarray(slope, jnp.float32), jnp.float32(np.std(returns - x @ slope))
+
+    def gradients(self, params: Tree, task: Tree, known: tuple[Array, Array], key: Key) -> Array:
+        """Estimates from one record, by the baseline from elsewhere and by each of `baselines()`, [1 + V, P]."""
+        seen, (slope, deviation) = self.act(params, task, key, self.lifetime.envs), known
+        plain = self.loss(False)
+        unbiased = plain.credit(seen)
+        unbiased = unbiased._replace(advantage=unbiased.target - regressors(seen) @ slope)
+        found = [jax.grad(plain.surrogate)(params, unbiased)]
+        for baseline, normalise in baselines():
+            found.append(jax.grad(self.loss(baseline, normalise))(params, seen))
+        units = jnp.stack([jnp.ones(()), *(deviation if normalise else jnp.ones(()) for _, normalise in baselines())])
+        return units[:, None] * jnp.stack([ravel_pytree(x)[0] for x in found])
+
+
+def baselines() -> list[tuple[Baseline | Literal[False], bool]]:
+    """Each baseline, with plain and with standardised advantages."""
+    return [(baseline, normalise) for normalise in (False, True) for baseline in (False, *BASELINES)]
+
+
+def regressors(seen: Experience) -> Array:
+    """What the linear baselines read, [T, E, F]."""
+    observation, time = seen.timestep.observation, episode_time(seen.timestep.first)[..., None] / 100.0
+    return jnp.concatenate([observation, observation**2, time, time**2, time**3, jnp.ones_like(time)], axis=-1)
+
+
+class Remainder(NamedTuple):
+    """What a baseline leaves of the unbiased gradient g: estimates e beside it, in units of its length."""
+
+    share: float  # <E e, g> / <g, g>
+    direction: float  # the cosine of E e and g
+    variance: float
+    cosine: float  # mean over estimates
+    error: float  # mean length
+    error_of_mean: float  # root mean square, of a mean of `MEAN_OF` estimates
+
+
+def remainders(found: np.ndarray) -> list[Remainder]:
+    """Of estimates [R, 1 + V, P] whose first is unbiased. Products of means are those of different estimates alone."""
+    repeats, aim = len(found), found[:, 0].mean(axis=0)
+    mean, squares = found.mean(axis=0), np.mean(found @ np.swapaxes(found, 1, 2), axis=0)
+    product = (repeats * mean @ mean.T - squares) / (repeats - 1)
+    unit, listed = product[0, 0], []
+    for index in range(1, found.shape[1]):
+        own, with_aim = product[index, index], product[index, 0]
+        variance, bias = (squares[index, index] - own) / unit, (own - 2 * with_aim + unit) / unit
+        lengths = np.linalg.norm(found[:, index], axis=1) * np.linalg.norm(aim)
+        listed.append(
+            Remainder(
+                share=with_aim / unit,
+                direction=with_aim / math.sqrt(own * unit),
+                variance=variance,
+                cosine=np.mean(found[:, index] @ aim / np.maximum(lengths, 1e-12)),
+                error=np.mean(np.linalg.norm(found[:, index] - aim, axis=1)) / math.sqrt(unit),
+                error_of_mean=length(bias + variance / MEAN_OF),
+            )
+        )
+    return listed
+
+
+def compare_baselines(table: Table, environment: str, envs: int, repeats: int, tasks: int) -> None:
+    """Add the cells of one environment, in which `envs` trajectories make an estimate."""
+    newborn = Newborn.of(environment, envs)
+    life, batch = newborn.lifetime, 4 if environment == "navigation" else 64
+    run = compiled(lambda keys, *world: jax.lax.map(lambda key: newborn.gradients(*world, key), keys, batch_size=batch))
+    measured = []
+    for key in jax.random.split(jax.random.fold_in(jax.random.key(KEY), envs), tasks):
+        task_key, policy_key, elsewhere_key, key = jax.random.split(key, 4)
+        task, params = life.environment.sample_task(task_key, "train"), life.policy.init(policy_key)
+        known = newborn.elsewhere(params, task, elsewhere_key)
+        found = run(jax.random.split(key, repeats), params, task, known)
+        measured.append(remainders(np.asarray(found, np.float64)))
+    for index, (baseline, normalise) in enumerate(baselines()):
+        row = f"{baseline or 'none'}{',normalised' * normalise}"
+        for column in Remainder._fields:
+            values = np.array([getattr(one[index], column) for one in measured])
+            table.add(row, f"{environment},{column},n={envs}", np.mean(values), bootstrap_interval(values))
+
+
+def price_baselines(table: Table, attempts: int = 15) -> None:
+    """Add what each baseline costs a processor in 2D navigation: the credit of a batch of records, and a meta-step."""
+    config = defaults("maml", "navigation", "default")
+    algorithm, newborn = config.algorithm, Newborn.of("navigation", config.algorithm.envs)
+    task_key, policy_key, key = jax.random.split(jax.random.key(KEY), 3)
+    keys = jax.random.split(task_key, (2, algorithm.tasks))
+    tasks = jax.vmap(lambda key: newborn.lifetime.environment.sample_task(key, "train"))(keys[0])
+    act = functools.partial(newborn.act, newborn.lifetime.policy.init(policy_key), envs=algorithm.envs)
+    seen = jax.jit(jax.vmap(act))(tasks, keys[1])
+
+    def advantages(baseline: Baseline, seen: Experience) -> Array:
+        return jax.vmap(lambda one: newborn.loss(baseline).credit(one).advantage)(seen)
+
+    runs: dict[tuple[str, str], Callable[[], Any]] = {}
+    for baseline in BASELINES:
+        learner = dataclasses.replace(algorithm, baseline=baseline).build(config.environment)
+        runs[baseline, "credit"] = functools.partial(jax.jit(functools.partial(advantages, baseline)), seen)
+        runs[baseline, "meta-step"] = functools.partial(jax.jit(learner.step), learner.init(key), key)
+    costs: dict[tuple[str, str], list[float]] = {name: [] for name in runs}
+    for _ in range(attempts):
+        for name, run in runs.items():  # in turn, so that whatever else the machine does meets all alike
+            start = time.process_time()
+            jax.block_until_ready(run())
+            costs[name].append(time.process_time() - start)
+    for (row, what), times in costs.items():
+        note = f"of one core, {algorithm.tasks} tasks, {algorithm.envs} environments"
+        table.add(row, f"navigation,seconds,{what}", min(times), note=note)
+
+
 def fill(table: Table, count: int, measured: dict[tuple[str, str], Accuracy]) -> None:
     """Add the cells of one N: means over processes, with intervals over them."""
     for (row, mode), found in measured.items():
@@ -426,17 +585,19 @@ def draw(table: Table) -> Figure:
     """Cosine and relative error by N, both gradients sampled; dotted, the error that theory leaves in the end."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     panels = figure.subplots(1, 2)
-    for index, row in enumerate(ROWS):
+    names = [row.name for row in ROWS if not row.linear]
+    for row in ROWS:
         left = table.cell(row.name, "error,predicted").value
-        style = {"color": f"C{index}", "linestyle": "--" if left > 1e-6 else "-"}
+        style = {"color": f"C{names.index(row.name.split(',')[0] if row.linear else row.name)}"}
+        style["linestyle"] = {"fitted": "-.", "leave_one_out": ":", None: "--" if left > 1e-6 else "-"}[row.linear]
         curve(panels[0], table, row.name, "cosine", lambda x: 1 - x, style)
         curve(panels[1], table, row.name, "error", lambda x: x, style)
-        if left > 1e-6:
+        if left > 1e-6 and not row.linear:
             panels[1].axhline(left, color=style["color"], linestyle=":", linewidth=1)
     panels[0].set(ylabel="1 − cosine")
     panels[1].set(ylabel="relative error")
     panels[1].legend(
-        title="dashed: biased,\ndotted: its limit", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5)
+        title="dashed: biased,\nthin dots: its limit", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5)
     )
     figure.suptitle(f"Estimates of the meta-gradient beside the exact one, {table.tasks} random processes")
     return figure
@@ -465,6 +626,10 @@ def main() -> None:
     for count, batches in BATCHES.items():
         fill(table, count, measure(setting, worlds, count, batches))
         print(f"N = {count}: {PROCESSES * batches * LIVES} repeats, {time.perf_counter() - start:.0f} s", flush=True)
+    for (environment, envs), repeats in NEWBORN.items():
+        compare_baselines(table, environment, envs, repeats, PROCESSES)
+        print(f"{environment}, {envs} trajectories: {time.perf_counter() - start:.0f} s", flush=True)
+    price_baselines(table)
     for row, cost in seconds(setting, worlds[0].world).items():
         table.add(row, "seconds", cost, note=f"of one core, an estimate of 64 trajectories in a batch of {LIVES}")
     table.wall_seconds = time.perf_counter() - start

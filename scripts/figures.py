@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 from trials import RESULTS, oracle
 
 from metarl_jax.experiment.figures import draw_curves
-from metarl_jax.experiment.results import Row, read
+from metarl_jax.experiment.results import read
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
@@ -69,13 +69,8 @@ def draw_adaptation() -> None:
     figure.savefig(DOCS / "adaptation.png", dpi=100)
 
 
-def by_seed(cell: Row) -> list[float]:
-    """What each seed reached, as the note of a cell has it."""
-    return [float(word) for word in cell.note.partition("seeds ")[2].split()]
-
-
 def draw_sensitivity() -> None:
-    """A dot a seed and a bar at their mean, a line a change; the band is the interval of the base."""
+    """A dot a seed and a bar at their mean, a line a change; the band is the interval of the base over seeds."""
     table = read(RESULTS / "sensitivity.json")
     changes = list(dict.fromkeys(cell.row for cell in table.rows))
     worlds = list(dict.fromkeys(cell.column for cell in table.rows))
@@ -85,9 +80,10 @@ def draw_sensitivity() -> None:
     for axes, world in zip(panels, worlds, strict=True):
         for cell in (cell for cell in table.rows if cell.column == world):
             height = changes.index(cell.row)
-            axes.plot(by_seed(cell), [height] * len(by_seed(cell)), "o", color="tab:blue", markersize=4, alpha=0.6)
+            seeds = cell.by_seed or []
+            axes.plot(seeds, [height] * len(seeds), "o", color="tab:blue", markersize=4, alpha=0.6)
             axes.plot([cell.value], [height], "|", color="black", markersize=12)
-        axes.axvspan(*table.cell("base", world).interval, color="grey", alpha=0.2, linewidth=0)
+        axes.axvspan(*table.cell("base", world).seed_interval, color="grey", alpha=0.2, linewidth=0)
         axes.set(title=world, xlabel="return of a trial", yticks=range(len(changes)), yticklabels=changes)
     panels[0].invert_yaxis()
     figure.savefig(DOCS / "sensitivity.png", dpi=100)

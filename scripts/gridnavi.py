@@ -6,16 +6,22 @@ Trains what is not trained yet (runs/gridnavi/...; an interrupted run is resumed
 writes benchmarks/results/gridnavi.json. Recipes that are left out keep the rows that the file has.
 """
 
-import numpy as np
-from trials import Recipe, episodes_and_total, evenly, fill, oracle
+from typing import Any
 
-by_goal = evenly(episodes_and_total, lambda tasks: np.asarray(tasks.goal))  # the optimum is an average over goals
+import numpy as np
+from trials import Recipe, episodes_and_total, fill, oracle
+
 BAYES = {"total": (None, oracle("bayes", "gridnavi"))}
+
+
+def recipe(row: str, options: dict[str, Any], beside: Any = BAYES, **how: Any) -> Recipe:
+    """A row in which all goals count alike: the optimum is an average over goals."""
+    return Recipe(row, options, episodes_and_total, beside=beside, strata=lambda tasks: np.asarray(tasks.goal), **how)
 
 
 def remembering(memory: str, seeds: int, **options: bool) -> Recipe:
     """The row of RL² with that memory."""
-    return Recipe(f"rl2-{memory}", {"memory": memory, **options}, by_goal, beside=BAYES, erased=True, seeds=seeds)
+    return recipe(f"rl2-{memory}", {"memory": memory, **options}, erased=True, seeds=seeds)
 
 
 RECIPES = {
@@ -23,10 +29,10 @@ RECIPES = {
     "linear": remembering("linear", 3),
     "lstm": remembering("lstm", 1, critic_knows_task=False),
     "attention": remembering("attention", 1, critic_knows_task=False),
-    "belief": Recipe("belief-oracle", {"memory": "belief"}, by_goal, beside=BAYES),
-    "varibad": Recipe("varibad", {}, by_goal, algorithm="varibad", beside=BAYES),
-    "multitask": Recipe("multitask", {"memory": "none", "knows_task": True}, by_goal),
-    "memoryless": Recipe("memoryless", {"memory": "none"}, by_goal),
+    "belief": recipe("belief-oracle", {"memory": "belief"}),
+    "varibad": recipe("varibad", {}, algorithm="varibad"),
+    "multitask": recipe("multitask", {"memory": "none", "knows_task": True}, beside={}),
+    "memoryless": recipe("memoryless", {"memory": "none"}, beside={}),
 }
 
 if __name__ == "__main__":

@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from published import Runs, arguments, merge, write
+from published import Runs, add_cell, arguments, merge, write
 
 from metarl_jax.core.batching import map_tasks
 from metarl_jax.core.lifetime import Lifetime, begin_lifetime, run_lifetime
-from metarl_jax.core.statistics import bootstrap_interval
 from metarl_jax.core.types import Array, Key, Tree
 from metarl_jax.experiment.results import Table, read
 
@@ -75,9 +74,9 @@ def main() -> None:
         earned = jax.jit(lambda φ, tasks, key, life=runs.lifetime: earnings(life, φ, tasks, key))
         tasks = runs.tasks(given.tasks)
         values = [np.asarray(earned(run.meta_params, tasks, jax.random.key(7)), np.float64) for run in runs.results]
-        by_task, best = np.mean(values, axis=0), read(ORACLES).cell(*recipe.beside).value
+        best = read(ORACLES).cell(*recipe.beside).value
         beside = {"published": recipe.published, "bound": None if best is None else recipe.episodes * best}
-        table.add("maml", name, by_task.mean(), bootstrap_interval(by_task), note=runs.cost, **beside)
+        add_cell(table, "maml", name, np.stack(values), note=runs.cost, **beside)
         write(merge(table, RESULTS), RESULTS)
 
 

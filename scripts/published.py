@@ -12,10 +12,10 @@ import numpy as np
 
 import metarl_jax
 from metarl_jax.core.evaluation import Curve, random_curve
-from metarl_jax.core.statistics import bootstrap_interval
+from metarl_jax.core.statistics import confidence_interval, stratified_mean
 from metarl_jax.experiment.curves import adaptation_curve, on_host, scratch_curve
 from metarl_jax.experiment.evaluation import sample_tasks
-from metarl_jax.experiment.results import Row, Table, read
+from metarl_jax.experiment.results import Table, read
 from metarl_jax.experiment.run_folder import RunFolder, trained_on
 from metarl_jax.oracles import reference
 
@@ -105,11 +105,9 @@ class Runs:
         forgetting: bool = False,
         split: str = "test",
     ) -> None:
-        """Add a method's cells `column,kind=1` ..., pooled over seeds; a note says what training took, seed by seed."""
+        """Add a method's cells `column,kind=1` ..., pooled over seeds; a note says what training took."""
         values = np.stack([measure(curve) for curve in self.curves(count, split, greedy, forgetting)])
         add_cells(table, row, f"{column},{kind}", values, first, note=self.cost)
-        table.env_steps = int(self.results[0].metrics["env_steps"][-1])
-        table.wall_seconds = max(float(result.metrics["wall_seconds"][-1]) for result in self.results)
 
     def add_references(
         self, table: Table, column: str, count: int, measure: Measure = episodes, *, kind: str = "episode"
@@ -132,30 +130,42 @@ class Runs:
 
 
 def add_cells(table: Table, row: str, column: str, values: np.ndarray, first: int = 1, note: str | None = None) -> None:
-    """Add `column=first`, `column=first + 1` ... from values [seeds, N, columns]: mean, interval over tasks."""
+    """Add `column=first`, `column=first + 1` ... from values [seeds, N, columns]."""
     for index in range(values.shape[2]):
-        by_task = values[:, :, index].mean(axis=0)
-        spread = "" if len(values) == 1 else "; seeds " + " ".join(f"{v:.4g}" for v in values[:, :, index].mean(axis=1))
-        words = f"{note or ''}{spread}".strip("; ") or None
-        table.add(row, f"{column}={first + index}", by_task.mean(), bootstrap_interval(by_task), note=words)
+        add_cell(table, row, f"{column}={first + index}", values[:, :, index], note=note)
+
+
+def add_cell(
+    table: Table, row: str, column: str, values: np.ndarray, strata: np.ndarray | None = None, **beside: Any
+) -> None:
+    """Add a cell from values [seeds, N]: the mean, its interval over tasks of their means over seeds, and each seed's.
+
+    Groups of tasks that `strata` [N, ...] labels alike count as much as any other, however many they are.
+    """
+    values = np.asarray(values, np.float64)
+    interval = confidence_interval(values.mean(axis=0), strata=strata)
+    means = values.mean(axis=1) if strata is None else stratified_mean(values, strata)
+    made = {"seeds": list(range(len(values))), "tasks": values.shape[1]}
+    table.add(row, column, means.mean(), interval, by_seed=means, made=made, **beside)
 
 
 def merge(table: Table, path: pathlib.Path) -> Table:
-    """The new rows, and those of the file whose cells are not among them."""
+    """The new rows, and those of the file whose cells are not among them, from where they came."""
     if not path.exists():
         return table
     fresh = {(row.row, row.column) for row in table.rows}
     before = read(path)
-    kept: list[Row] = [row for row in before.rows if (row.row, row.column) not in fresh]
-    return dataclasses.replace(table, rows=kept + table.rows, seeds=sorted({*before.seeds, *table.seeds}))
+    kept = [table.adopted(row, before) for row in before.rows if (row.row, row.column) not in fresh]
+    return dataclasses.replace(table, rows=kept + table.rows)
 
 
 def write(table: Table, path: pathlib.Path) -> None:
     """Write the JSON and print the cells."""
     table.write(path)
     for row in table.rows:
-        interval = "" if row.interval is None else f"  [{row.interval[0]:.4g}, {row.interval[1]:.4g}]"
-        print(f"{row.row:22s} {row.column:28s} {row.value:10.4g}{interval}")
+        over_tasks, over_seeds = (x and f"  [{x[0]:.4g}, {x[1]:.4g}]" for x in (row.interval, row.seed_interval))
+        between = f"  seeds{over_seeds}" if over_seeds else ""
+        print(f"{row.row:22s} {row.column:28s} {row.value:10.4g}{over_tasks or ''}{between}")
 
 
 def _trained(

@@ -3,8 +3,8 @@
     python scripts/sensitivity.py [--recipes base memory=linear ...] [--seeds 5] [--tasks 2000]
 
 Trains RL² in a budget short enough that what helps shows, plays trials in fresh tasks of the training split (nothing
-here is a result on held-out tasks) and writes benchmarks/results/sensitivity.json: the mean over seeds, an interval
-over seeds, and every seed in the note. Changes that are left out keep the cells that the file has.
+here is a result on held-out tasks) and writes benchmarks/results/sensitivity.json: the mean over seeds and that of
+each. Changes that are left out keep the cells that the file has.
 """
 
 import time
@@ -15,7 +15,6 @@ import numpy as np
 from published import arguments, merge, write
 from trials import RESULTS
 
-from metarl_jax.core.statistics import bootstrap_interval
 from metarl_jax.experiment import devices
 from metarl_jax.experiment.config import RunConfig, resolve
 from metarl_jax.experiment.curves import adaptation_curve
@@ -102,8 +101,7 @@ def main() -> None:
             start = time.perf_counter()
             values = trained_return(configuration(WORLDS[name], change), given.seeds, given.tasks)
             seconds = (time.perf_counter() - start) / given.seeds
-            note = f"{seconds:.0f} s a seed; seeds " + " ".join(f"{value:.4g}" for value in values)
-            table.add(change, name, values.mean(), bootstrap_interval(values), note=note)
+            table.add(change, name, values.mean(), by_seed=values, note=f"{seconds:.0f} s a seed")
         write(merge(table, path), path)
 
 

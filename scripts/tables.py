@@ -6,8 +6,12 @@ A table stands between `<!-- table: FILE row,row | column,column -->` and `<!-- 
 """
 
 import json
+import math
 import pathlib
 import re
+from collections.abc import Sequence
+
+from metarl_jax.core.statistics import seed_interval
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -33,7 +37,7 @@ def read_cells(results: dict | list) -> dict[tuple[str, str], dict]:
     if isinstance(results, dict):
         return {(row["row"], row["column"]): row for row in results["rows"]}
     measured = [(_measured(line), line) for line in results]
-    return {(row, key): {"value": value, "interval": None} for row, line in measured for key, value in line.items()}
+    return {(row, key): {"value": value} for row, line in measured for key, value in line.items()}
 
 
 def _measured(line: dict) -> str:
@@ -44,11 +48,21 @@ def _measured(line: dict) -> str:
 
 
 def words(cell: dict | None) -> str:
-    """A value and half its 95 % interval."""
+    """A value, half its 95 % interval over tasks, and half that over seeds where there are several."""
     if cell is None or cell["value"] is None:
         return ""
-    half = f" ±{(cell['interval'][1] - cell['interval'][0]) / 2:.2g}" if cell["interval"] else ""
-    return f"{cell['value']:,.0f}" if cell["value"] >= 10_000 else f"{cell['value']:.4g}{half}"
+    if cell["value"] >= 10_000:
+        return f"{cell['value']:,.0f}"
+    between = half(seed_interval(cell.get("by_seed") or []))
+    return f"{cell['value']:.4g}{half(cell.get('interval'))}" + (f" (seeds{between})" if between else "")
+
+
+def half(ends: Sequence[float] | None) -> str:
+    """Half an interval in two digits, or nothing where there is none."""
+    if ends is None or not math.isfinite(ends[0]):
+        return ""
+    width = (ends[1] - ends[0]) / 2
+    return f" ±{width:.2g}" if width < 100 else f" ±{width:.0f}"
 
 
 if __name__ == "__main__":

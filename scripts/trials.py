@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from published import Runs, arguments, merge, write
+from published import Runs, add_cell, arguments, merge, write
 
 from metarl_jax.core.evaluation import Curve
-from metarl_jax.core.statistics import bootstrap_interval
 from metarl_jax.experiment.curves import adaptation_curve
 from metarl_jax.experiment.results import Table, read
 
@@ -30,23 +29,13 @@ class Recipe(NamedTuple):
     erased: bool = False  # also a row of the same agent with its memory erased after each episode
     seen: bool = False  # and one in tasks of the training split, where what is withheld is no part of what was learned
     seeds: int = 1  # at most
+    strata: Callable[[Any], np.ndarray] | None = None  # tasks -> labels [N, ...]; groups labelled alike count alike
 
 
 def episodes_and_total(curve: Curve, tasks: Any) -> dict[str, np.ndarray]:
     """The return of each episode, and of the trial."""
     returns = curve.returns[:, -1]
     return {f"episode={i + 1}": returns[:, i] for i in range(returns.shape[1])} | {"total": returns.sum(axis=1)}
-
-
-def evenly(cells: Cells, group: Callable[[Any], np.ndarray]) -> Cells:
-    """The same numbers, weighed so that each group of tasks counts alike, however often it was drawn."""
-
-    def weighed(curve: Curve, tasks: Any) -> dict[str, np.ndarray]:
-        _, which, counts = np.unique(group(tasks), axis=0, return_inverse=True, return_counts=True)
-        weight = len(which) / (len(counts) * counts[which])
-        return {column: weight * values for column, values in cells(curve, tasks).items()}
-
-    return weighed
 
 
 def total(column: str, scale: float = 1.0) -> Cells:
@@ -79,8 +68,11 @@ def fill(
             values = _values(runs, recipe.cells, given.tasks, **how)
             # What stands beside is over all tasks; those of the training split are fewer to tell apart.
             beside = {} if "split" in how else recipe.beside
-            for column, by_seed in values.items():
-                _add(table, recipe._replace(beside=beside), recipe.row + suffix, column, by_seed, runs.cost)
+            strata = recipe.strata and recipe.strata(runs.tasks(given.tasks, how.get("split", "test")))
+            for column, numbers in values.items():
+                published, bound = beside.get(column, (None, None))
+                known = {"published": published if not suffix else None, "bound": bound}
+                add_cell(table, recipe.row + suffix, column, numbers, strata, note=runs.cost, **known)
         write(merge(table, path), path)
 
 
@@ -104,11 +96,3 @@ def _values(
     ]
     by_seed = [cells(curve, tasks) for curve in curves]
     return {column: np.stack([one[column] for one in by_seed]) for column in by_seed[0]}
-
-
-def _add(table: Table, recipe: Recipe, row: str, column: str, values: np.ndarray, cost: str) -> None:
-    published, bound = recipe.beside.get(column, (None, None))
-    by_task, by_seed = values.mean(axis=0), values.mean(axis=1)
-    note = cost + ("" if len(values) == 1 else "; seeds " + " ".join(f"{v:.4g}" for v in by_seed))
-    beside = {"published": published if row == recipe.row else None, "bound": bound}
-    table.add(row, column, by_task.mean(), bootstrap_interval(by_task), note=note, **beside)

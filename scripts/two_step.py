@@ -16,12 +16,11 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from published import Runs, arguments, merge, write
+from published import Runs, add_cell, arguments, merge, write
 from trials import RESULTS, oracle
 
 from metarl_jax.core.lifetime import begin_lifetime
 from metarl_jax.core.rollout import rollout
-from metarl_jax.core.statistics import bootstrap_interval
 from metarl_jax.core.types import Experience
 from metarl_jax.envs.two_step import PLANETS
 from metarl_jax.experiment.curves import adaptation_curve
@@ -46,10 +45,9 @@ def main() -> None:
             for run in runs.results
         ]
         paid = np.stack([curve.returns[:, -1, 0] for curve in curves]) / trials  # [seeds, N]
-        interval = bootstrap_interval(paid.mean(axis=0))
-        table.add(row, "per-trial", paid.mean(), interval, bound=bound and bound / trials, note=runs.cost)
+        add_cell(table, row, "per-trial", paid, bound=bound and bound / trials, note=runs.cost)
         for kind, shares in zip(KINDS, stay_shares(runs, tasks), strict=True):
-            table.add(row, f"stay,{kind}", shares.mean(), None, note=runs.cost)
+            table.add(row, f"stay,{kind}", shares.mean(), by_seed=shares, note=runs.cost)
     table = merge(table, RESULTS / "two_step.json")
     write(table, RESULTS / "two_step.json")
     draw(table)

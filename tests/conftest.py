@@ -1,9 +1,10 @@
-"""Shared by all tests: two host devices, quick compilation, compiled programs kept between runs."""
+"""Shared by all tests: four host devices, quick compilation, compiled programs kept between runs."""
 
 import collections
 import gc
 import os
 import pathlib
+from collections.abc import Callable
 
 import jax
 import pytest
@@ -17,10 +18,17 @@ PROGRAMS = 2000  # that a process keeps, and those of one more group
 events: collections.Counter[str] = collections.Counter()  # since it last let go of them
 
 os.environ.setdefault("NPROC", "8")  # threads to spare while a device waits for another
-jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.monitoring.register_event_duration_secs_listener(lambda event, seconds, **_: events.update([event]))
+
+
+def compiled(call: Callable[[], object]) -> int:
+    """How many programs a call compiles, or loads from the cache."""
+    before = events[COMPILED]
+    call()
+    return events[COMPILED] - before
 
 
 def pytest_configure(config: pytest.Config) -> None:

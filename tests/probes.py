@@ -52,7 +52,11 @@ class Twin(Environment):
         terminated, truncated = (over, no) if self.ends == "terminated" else (no, over)
         return Step(jax.nn.one_hot((state + 1) % 2, 2), state + 1, task.pay, terminated, truncated, {})
 
-    def sample_task(self, key: Key, split: Split) -> Nothing:
+    @property
+    def withholds(self) -> bool:
+        return False
+
+    def draw_task(self, key: Key, split: Split) -> Nothing:
         return Nothing(jnp.float32(1.0))
 
 
@@ -70,7 +74,12 @@ class Secret(Environment):
     """
 
     name: ClassVar[str] = "secret"
+    summary: ClassVar[str] = "one of two actions pays"
     Task: ClassVar[type] = Hidden
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        return {"good": (0, 1)}
 
     @property
     def observation_space(self) -> Box:
@@ -95,5 +104,61 @@ class Secret(Environment):
         reward = jnp.float32(action == task.good)
         return Step(jnp.ones(1), state, reward, jnp.array(True), jnp.array(False), {})
 
-    def sample_task(self, key: Key, split: Split) -> Hidden:
+    @property
+    def withholds(self) -> bool:
+        return False
+
+    def draw_task(self, key: Key, split: Split) -> Hidden:
         return Hidden(jax.random.bernoulli(key).astype(jnp.int32))
+
+
+@dataclasses.dataclass(frozen=True)
+class Line(Environment):
+    """Go (1) or stay (0), for at most `clock` steps an episode; there is nothing to see.
+
+    arrival: after `goal` steps forward the episode terminates and pays 1, and nothing else does. survival: every step
+    pays 1, and to stay terminates the episode. late: every step from the `goal`-th on pays 1.
+    """
+
+    name: ClassVar[str] = "line"
+    Task: ClassVar[type] = Nothing
+
+    pays: Literal["arrival", "survival", "late"] = "arrival"
+    goal: int = 4
+    clock: int = 20
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(1.0, 1.0, (1,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(2)
+
+    @property
+    def horizon(self) -> int:
+        return self.clock
+
+    @property
+    def trial_episodes(self) -> int:
+        return 1
+
+    @property
+    def withholds(self) -> bool:
+        return False
+
+    def reset(self, key: Key, task: Nothing) -> tuple[Array, tuple[Array, Array]]:
+        return jnp.ones(1), (jnp.int32(0), jnp.int32(0))
+
+    def step(self, key: Key, state: tuple[Array, Array], action: Array, task: Nothing) -> Step:
+        place, time = state[0] + action, state[1] + 1
+        if self.pays == "arrival":
+            terminated = place >= self.goal
+            reward = jnp.float32(terminated)
+        else:
+            terminated = (action == 0) & (self.pays == "survival")
+            reward = jnp.float32(1.0) if self.pays == "survival" else jnp.float32(time > self.goal)
+        return Step(jnp.ones(1), (place, time), reward, terminated, ~terminated & (time >= self.clock), {})
+
+    def draw_task(self, key: Key, split: Split) -> Nothing:
+        return Nothing(jnp.float32(1.0))

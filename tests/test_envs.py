@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import compiled
 from hypothesis import strategies
 
 from metarl_jax.core.environment import Box, Discrete, Environment
@@ -260,8 +261,8 @@ def test_an_episode_that_follows_another_starts_like_any(name: str) -> None:
 @every_environment
 def test_other_tasks_and_keys_do_not_compile_again(name: str) -> None:
     trajectories(name)
-    rolled(name, keys(11), few_tasks(name, 49))
-    assert roller(name)._cache_size() == 1
+    others = keys(11), few_tasks(name, 49)
+    assert compiled(lambda: rolled(name, *others)) == 0
 
 
 def task_numbers(name: str) -> list[str]:
@@ -351,6 +352,21 @@ ILLEGAL_TASKS: list[tuple[str, dict[str, Any], str]] = [
 def test_tasks_that_make_no_sense_are_refused(name: str, numbers: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         VARIANTS[name].check_task(one_task(name)._replace(**numbers))
+
+
+@every_environment
+def test_what_is_constant_in_a_program_is_checked_as_outside(name: str) -> None:
+    environment, task = VARIANTS[name], jax.tree.map(jnp.asarray, one_task(name))
+    space = environment.action_space
+    key, action = jax.random.key(0), jnp.zeros(space.shape, space.dtype)
+
+    def step() -> Any:
+        checked = environment.check_task(task)
+        return environment.step(key, environment.reset(key, checked)[1], action, checked).reward
+
+    jax.make_jaxpr(step)()
+    with pytest.raises(ValueError, match="lacks"):
+        jax.make_jaxpr(lambda: environment.check_task({}))()
 
 
 ILLEGAL_OPTIONS: list[tuple[str, dict[str, Any], str]] = [

@@ -52,7 +52,7 @@ class Lives:
         self.meta_params = jax.tree.unflatten(shape, [noise(x, i) for i, x in enumerate(leaves)])
         keys = jax.random.split(jax.random.key(1), tasks)
         self.lives = (jax.vmap(lambda k: ENVIRONMENT.sample_task(k, "train"))(keys), keys, None, keys)
-        self.plan = Plan(self.lifetime, self.algorithm.judged(self.lifetime, jnp.ones(())), 1, lambda x: x)
+        self.plan = Plan(self.lifetime, self.algorithm.judged(self.lifetime, jnp.ones(())), 1)
         self.past = jax.jit(lambda φ: credited_lives(self.plan, φ, self.lives)[1])(self.meta_params)
 
     def precise(self) -> Plan:
@@ -315,9 +315,10 @@ def test_several_sweeps_follow_the_clipped_surrogate() -> None:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_is_maml_with_its_options(name: str) -> None:
     algorithm = make(name, inner_lr=0.3)
-    assert algorithm == MAML(**VARIANTS[name].keywords, inner_lr=0.3)
+    assert vars(algorithm) == vars(MAML(**VARIANTS[name].stands_for, inner_lr=0.3))
+    assert (algorithm.name, algorithm.variant_of) == (name, "maml")
     config = resolve(name, "navigation")
-    assert config.algorithm.name == "maml"
+    assert config.algorithm.name == name
     assert config == type(config).from_json(config.to_json())
 
 

@@ -4,6 +4,8 @@ import json
 import pathlib
 import re
 import runpy
+import subprocess
+import sys
 
 import pytest
 
@@ -20,6 +22,16 @@ def test_the_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     exec(code, scope)
     assert scope["info"]["return"].shape == (5, 3)  # type: ignore[index]
     assert capsys.readouterr().out
+
+
+def test_the_readme_in_its_own_order_uses_every_core() -> None:
+    """What the first snippet does before it compiles anything leaves all cores to what comes after."""
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0].split("@jax.jit")[0]
+    code += "\nfrom metarl_jax.experiment import devices\ndevices.prepare()\n"
+    code += "assert jax.device_count() == devices.usable_cores(), jax.devices()\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "was used before" not in done.stderr
 
 
 def test_runs_that_commands_name_are_the_first_of_their_kind() -> None:

@@ -16,7 +16,7 @@ SMALL = {"tasks": 4, "envs": 2, "hidden": (), "pulls": 3, "meta_steps": 4, "log_
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
-    return api.train("maml", "bandit", preset="tiny", quiet=True, out=tmp_path_factory.mktemp("api") / "run", **SMALL)
+    return api.train("fomaml", "bandit", preset="tiny", quiet=True, out=tmp_path_factory.mktemp("api") / "run", **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,13 @@ def table(result):
 def test_a_run_ends_with_a_table_and_a_figure(result, table):
     assert set(table) == TOP
     assert (table["tasks"], table["seeds"], table["env_steps"]) == (6, [0], 4 * 4 * 2 * 2 * 3)
-    assert {row["row"] for row in table["rows"]} == {"maml", "maml-greedy", "policy_gradient", "random", "reference"}
+    assert {row["row"] for row in table["rows"]} == {
+        "fomaml",
+        "fomaml-greedy",
+        "policy_gradient",
+        "random",
+        "reference",
+    }
     assert {"step=0", "step=1", "step=1,iqm", "episode=1", "episode=1,iqm"} <= {row["column"] for row in table["rows"]}
     assert (result.path / "adaptation.png").read_bytes().startswith(PNG)
 
@@ -103,7 +109,7 @@ def test_build_gives_the_pure_learner():
 
 def test_agents_may_adapt_more_often_than_in_training(result):
     table = result.evaluate(adaptations=3).table
-    assert {"step=0", "step=3"} <= {row.column for row in table.rows if row.row == "maml"}
+    assert {"step=0", "step=3"} <= {row.column for row in table.rows if row.row == "fomaml"}
 
 
 @pytest.mark.parametrize("options", [{"split": "tset"}, {"tasks": 0}, {"seed": -1}, {"adaptations": -1}])

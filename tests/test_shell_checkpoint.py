@@ -157,3 +157,14 @@ def test_damaged_newer_ones_do_not_crowd_out_good_ones(saved):
 def test_an_unfinished_draft_is_no_checkpoint(saved):
     shutil.copytree(saved / "step-00000020", saved / "draft-00000030")
     assert checkpoint.newest(saved, LIKE)[0] == 20
+
+
+def test_checkpoints_are_ordered_by_number(tmp_path):
+    """Also where a number has outgrown the zeros before it; other folders are none."""
+    for step in (99_999_998, 99_999_999, 100_000_000, 100_000_001, 100_000_002):
+        checkpoint.save(tmp_path, step, LEARNER.init(jax.random.fold_in(KEY, step)), keep=3)
+    (tmp_path / "step-by-step").mkdir()
+    assert [int(path.name[5:]) for path in checkpoint.found(tmp_path)] == [100_000_000, 100_000_001, 100_000_002]
+    step, state = checkpoint.newest(tmp_path, LIKE)
+    assert step == 100_000_002
+    assert_same(state, LEARNER.init(jax.random.fold_in(KEY, step)))

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from conftest import compiled
 from shell_toy import SHORT, toy  # noqa: F401
 
 from metarl_jax.algorithms import ALGORITHMS
@@ -232,6 +233,22 @@ def test_an_option_that_is_no_more_is_named(tmp_path):
         api.load(run.path)
 
 
+@pytest.mark.parametrize("part", ["environment", "algorithm"])
+def test_what_is_not_registered_here_is_said_to_be_so(tmp_path, part):
+    """A user's own environment, before it was imported: no other version is to blame."""
+    run = api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
+    rewritten(run, lambda config: config[part].update(name="mine"))
+    with pytest.raises(UsageError, match=rf"the {part} 'mine', which is not known here.*{part.upper()}S\['mine'\]"):
+        api.load(run.path)
+
+
+def test_a_variant_keeps_its_name_in_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = run_folder.create(resolve("fomaml", "navigation"), None)
+    assert folder.path == Path("runs/fomaml-navigation-0-1")
+    assert run_folder.open_run(folder.path)[1] == resolve("fomaml", "navigation")
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     for again in (api.load, api.resume):
         with pytest.raises(UsageError, match="is no run"):
@@ -257,13 +274,9 @@ def test_chunks_of_every_length_are_one_program():
     config = resolve(*TOY)
     learner = config.algorithm.build(config.environment)
     keys = training.run_keys(0)
-    chunk = training.compile_chunk(learner, keys.root, 5, None)
-    state = jax.jit(learner.init)(keys.birth)
-    first = 0
-    for count in (5, 2, 1):
-        state, _, _ = chunk(state, first, count)
-        first += count
-    assert chunk._cache_size() == 1
+    chunk = training.compile_chunk(learner, 5, None)
+    state, _, _ = chunk(jax.jit(learner.init)(keys.birth), keys.root, 0, 5)
+    assert compiled(lambda: chunk(chunk(state, keys.root, 5, 2)[0], keys.root, 7, 1)) == 0
 
 
 def test_handlers_are_restored(tmp_path):

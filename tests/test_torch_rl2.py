@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from metarl_jax import begin_lifetime, make_algorithm, make_environment, run_lifetime
-from metarl_jax.core.losses import standardise
+from metarl_jax.core.losses import standardised
 from metarl_jax.core.policy import perception
 
 torch = pytest.importorskip("torch", reason="a comparison with PyTorch; pip install -e '.[peers]'")
@@ -58,7 +58,7 @@ def lived(name: str) -> tuple[Any, Any, Any, Any]:
 
     def outer(params: Any, record: Any) -> Any:
         credited = loss.credit(record)
-        return loss.surrogate(params, credited._replace(advantage=standardise(credited.advantage, credited.weight)))
+        return loss.surrogate(params, standardised(credited))
 
     with jax.enable_x64(True):
         params, record = double((params, record))

@@ -53,7 +53,7 @@ def test_the_elbo_is_the_sum_that_defines_it() -> None:
     memory = params["memory"]
     memory = {**memory, "posterior": jax.tree.map(lambda x: x * 1.0, memory["posterior"])}
     memory["posterior"]["bias"] = memory["posterior"]["bias"].at[5:].set(-40.0)  # no noise in what is drawn
-    loss, _ = model.loss(memory, decoders, trials, jax.random.key(0))
+    loss, _ = model.loss(memory, decoders, trials, jax.random.key(0), jax.random.split(jax.random.key(1), 4))
 
     said = belief.unroll(memory, belief.blank((4,)), told.features(trials.timestep), told.keep(trials.timestep))
     mean, log_variance = np.split(np.asarray(said, np.float64), 2, axis=-1)
@@ -86,7 +86,8 @@ def test_a_drawn_share_of_the_beliefs_has_the_mean_of_all() -> None:
 
     def loss(beliefs: int, key: Any) -> Any:
         model = inference(ENVIRONMENT, inferred(gru(told.size, 8), 5), (8,), beliefs=beliefs)
-        return model.loss(params["memory"], params["decoders"], trials, key)[0]
+        time_key, noise_key = jax.random.split(key)
+        return model.loss(params["memory"], params["decoders"], trials, time_key, jax.random.split(noise_key, 4))[0]
 
     keys = jax.random.split(jax.random.key(0), 2000)
     some, whole = (jax.jit(jax.vmap(lambda key, n=n: loss(n, key)))(keys) for n in (2, 0))

@@ -25,15 +25,15 @@ def make(name: str, **options: Any) -> Algorithm:
     Raises:
         ValueError: there is no such algorithm, it has no such option, or an option's value is illegal.
     """
-    check_choice("algorithm", name, [*ALGORITHMS, *VARIANTS])
-    kind, preset = family(name)
+    check_choice("algorithm", name, everything())
+    kind = everything()[name]
     known = [field.name for field in dataclasses.fields(kind)]
     for option in options:
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}{nearest(option, known)}")
-    return kind(**preset | options)
+    return kind(**options)
 
 
-def family(name: str) -> tuple[type[Algorithm], dict[str, Any]]:
-    """The class of an algorithm or of a variant of one, and the options that the name stands for."""
-    return (MAML, dict(VARIANTS[name].keywords)) if name in VARIANTS else (ALGORITHMS[name], {})
+def everything() -> dict[str, type[Algorithm]]:
+    """The algorithms and their variants, by name."""
+    return ALGORITHMS | VARIANTS

@@ -2,15 +2,19 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, get_args, get_type_hints
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from metarl_jax.core.backprop import Companion, Epochs, backprop
-from metarl_jax.core.environment import Discrete, Environment, check_choice
-from metarl_jax.core.evolution import evolution
+from metarl_jax.core.environment import Discrete, Environment, check_choice, check_split_has_tasks
+from metarl_jax.core.evolution import evolution, negative_return
 from metarl_jax.core.lifetime import Lifetime
 from metarl_jax.core.losses import Loss
 from metarl_jax.core.meta import MetaLearner
@@ -39,10 +43,11 @@ RANGES: dict[str, tuple[float, float]] = {
     "trials": (1, math.inf),
     "updates": (1, math.inf),
     "model_lr": (0, math.inf),
+    "kl_weight": (0, math.inf),
     "context": (1, math.inf),
     "pairs": (1, math.inf),
     "chunk": (0, math.inf),
-    "anneal": (-1, math.inf),
+    "anneal": (-1, 2**31 - 1),
     "meta_lr": (0, math.inf),
     "inner_lr": (0, math.inf),
     "inner_decay": (0, math.inf),
@@ -71,7 +76,8 @@ class Algorithm:
     """A family of meta-learners: a frozen dataclass of hyper-parameters.
 
     A subclass answers four questions: what are the meta-parameters, how is an agent born, what does it remember, how
-    does it adapt; all in `lifetime`. Float options may be traced arrays, so that `jax.vmap` over them compiles once.
+    does it adapt; all in `lifetime`. Float options may be traced arrays, so that `jax.vmap` over them compiles once; a
+    traced number means what the same number in Python means. All other options are static.
 
     Args:
         estimator: how φ is improved, by backpropagation through the lifetime or by evolution strategies.
@@ -92,6 +98,9 @@ class Algorithm:
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    variant_of: ClassVar[str | None] = None  # the algorithm of which this is the name for some options
+    stands_for: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # those options
+    adam_eps: ClassVar[float] = 1e-5  # of the outer Adam: gradients far below it hardly move φ
 
     estimator: Literal["backprop", "evolution"] = "backprop"
     objective: Literal["final", "mean"] = "final"
@@ -111,6 +120,11 @@ class Algorithm:
         hints = get_type_hints(type(self))
         for field in dataclasses.fields(self):
             check_option(self.name, field.name, getattr(self, field.name), hints[field.name])
+        for option, value in self.stands_for.items():
+            if getattr(self, option) != value:
+                stands = f"{self.name} is the name of {self.variant_of} with {option}={value}"
+                remedy = f"leave it out, or choose {self.variant_of}"
+                raise ValueError(f"{option} of {self.name} is {getattr(self, option)}; {stands}: {remedy}")
         parts = self.relives().minibatches
         if self.tasks % parts:
             raise ValueError(
@@ -144,18 +158,31 @@ class Algorithm:
         """The meta-learner of this algorithm in that environment, as pure functions.
 
         Raises:
-            ValueError: the algorithm cannot work in this environment.
+            ValueError: the algorithm cannot work in this environment, or there are no tasks to train on.
         """
         reason = self.refuses(environment)
         if reason:
             raise ValueError(f"{self.name} cannot learn {environment.name}: {reason}")
+        check_split_has_tasks(environment, "train")
         lifetime = self.lifetime(environment)
         chunk = self.chunk or lifetime.default_chunk()
         if self.estimator == "evolution":
-            return evolution(
-                lifetime, self.optimiser(), self.tasks, pairs=self.pairs, sigma=self.sigma, chunk=chunk, mesh=mesh
-            )
+            return self.evolve(lifetime, chunk, mesh)
         return self.outer_loop(lifetime, chunk, mesh)
+
+    def evolve(self, lifetime: Lifetime, chunk: int | None, mesh: Mesh | None) -> MetaLearner:
+        """How φ is improved without gradients."""
+        return evolution(
+            lifetime,
+            lambda step: self.judged(lifetime, self.remaining(step)),
+            self.optimiser(),
+            self.tasks,
+            pairs=self.pairs,
+            sigma=self.sigma,
+            lifespan=self.lives,
+            chunk=chunk,
+            mesh=mesh,
+        )
 
     def outer_loop(self, lifetime: Lifetime, chunk: int | None, mesh: Mesh | None) -> MetaLearner:
         """How φ is improved by gradients of lifetimes."""
@@ -166,7 +193,7 @@ class Algorithm:
             self.tasks,
             epochs=self.relives(),
             target=self.target,
-            companion=self.companion(lifetime, mesh),
+            companion=self.companion(lifetime),
             lifespan=self.lives,
             chunk=chunk,
             mesh=mesh,
@@ -174,9 +201,14 @@ class Algorithm:
 
     def judged(self, lifetime: Lifetime, remaining: Array) -> Objective:
         """What a lifetime is judged by; `remaining` is the share of the annealing that lies ahead."""
-        return OBJECTIVES[self.objective](self.loss(lifetime, remaining))
+        evolved = self.estimator == "evolution"
+        return OBJECTIVES[self.objective](self.fitness(lifetime) if evolved else self.loss(lifetime, remaining))
 
-    def companion(self, lifetime: Lifetime, mesh: Mesh | None) -> Companion | None:
+    def fitness(self, lifetime: Lifetime) -> Loss:
+        """The outer loss of evolution, which needs no gradient."""
+        return negative_return(lifetime, self.gamma)
+
+    def companion(self, lifetime: Lifetime) -> Companion | None:
         """What else learns from the lives of a meta-step; None for nothing."""
         return None
 
@@ -186,15 +218,18 @@ class Algorithm:
         return None
 
     def relives(self) -> Epochs:
-        """How often the outer loop relives a batch of lifetimes."""
+        """How often the outer loop relives a batch of lifetimes; evolution looks at each once."""
+        return Epochs() if self.estimator == "evolution" else self.passes
+
+    @property
+    def passes(self) -> Epochs:
+        """The same of gradients."""
         return Epochs()
 
     def optimiser(self) -> optax.GradientTransformation:
         """Adam on φ, behind a limit on the length of the meta-gradient."""
-        adam = optax.adam(lambda step: self.meta_lr * self.remaining(self._meta_steps(step)), eps=1e-5)
-        if isinstance(self.max_gradient_norm, float | int) and self.max_gradient_norm == 0:
-            return adam
-        return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), adam)
+        adam = optax.adam(lambda step: self.meta_lr * self.remaining(self._meta_steps(step)), eps=self.adam_eps)
+        return optax.chain(shortened(self.max_gradient_norm), adam)
 
     def remaining(self, step: Array) -> Array:
         """The share of the annealing that lies ahead: 1 at first, 0 in the end."""
@@ -211,8 +246,31 @@ class Algorithm:
         return self.steps, None
 
 
+def shortened(longest: Array | float) -> optax.GradientTransformation:
+    """Scale a longer gradient down to that length; 0 stands for no limit, also where it is traced."""
+
+    def scale(gradient: Any, params: Any = None) -> Any:
+        share = longest / jnp.maximum(optax.tree.norm(gradient), 1e-30)
+        share = jnp.where(jnp.asarray(longest) > 0, jnp.minimum(share, 1.0), 1.0)
+        return jax.tree.map(lambda x: x * share.astype(x.dtype), gradient)
+
+    return optax.stateless(scale)
+
+
+def is_off(value: Array | float) -> bool:
+    """Whether an option is known to be 0, which some take for off; of a traced one nothing is known."""
+    return isinstance(value, int | float) and value == 0
+
+
 def check_option(owner: str, name: str, value: Any, hint: Any) -> None:
-    """Raise ValueError unless an option has a legal value; traced arrays are taken on trust."""
+    """Raise ValueError unless an option has a legal value; traced floats are taken on trust, nothing else is traced."""
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        if hint is not float or np.shape(value):
+            rule = "one number" if hint is float else "static: only float options may be arrays"
+            raise ValueError(f"{name} of {owner} is an array of shape {np.shape(value)}; it must be {rule}")
+        if isinstance(value, jax.core.Tracer):
+            return
+        value = float(value)
     if get_args(hint) and all(isinstance(choice, str) for choice in get_args(hint)):
         check_choice(f"{name} of {owner}", value, get_args(hint))
     for number in value if isinstance(value, tuple) else (value,):
@@ -220,7 +278,7 @@ def check_option(owner: str, name: str, value: Any, hint: Any) -> None:
             continue
         low, high = RANGES.get(name, (-math.inf, math.inf))
         if math.isnan(number) or not low <= number <= high:
-            bound = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+            bound = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:.10g}"
             raise ValueError(f"{name} of {owner} is {number}; it must be {bound}")
 
 

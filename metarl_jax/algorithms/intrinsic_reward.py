@@ -11,7 +11,7 @@ from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.environment import Discrete, Environment
 from metarl_jax.core.learner import Learner, inner_gradient, inner_optimiser
 from metarl_jax.core.lifetime import Lifetime
-from metarl_jax.core.losses import Loss, actor_critic, per_step, reinforce
+from metarl_jax.core.losses import Baseline, Loss, actor_critic, per_step, reinforce
 from metarl_jax.core.networks import Network, mlp
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.rollout import revalue
@@ -24,12 +24,15 @@ class IntrinsicReward(Algorithm):
 
     The agent is born as a random network and adapts by θ ← θ − lr ∇θ L(θ; r + r_φ), an actor-critic loss. The outer
     loss is that of REINFORCE on the extrinsic reward alone: the agent's critic values r + r_φ, and advantages made with
-    it would reward what the learned reward likes.
+    it would reward what the learned reward likes. Without a critic its returns end with the window: what comes later
+    counts only through the windows that follow, where agents live on.
 
     Args:
         reward_scale: factor of r_φ; 0 is the control that learns from the extrinsic reward alone.
         inner_lr: step size of an adaptation.
         inner_optimiser: what turns inner gradients into steps.
+        baseline: what the outer loss subtracts from an environment's returns: a linear regression on all environments
+            (fitted), or on the others alone (leave_one_out), which leaves the expected gradient unchanged.
         lifespan: meta-steps before an agent is reborn in another task.
         hidden: widths of the policy's, the critic's and the reward network's layers.
     """
@@ -47,6 +50,7 @@ class IntrinsicReward(Algorithm):
     lambda_: float = 0.95
     entropy: float = 0.01
     value_weight: float = 0.5
+    baseline: Baseline = "fitted"
     lifespan: int = 5
     hidden: tuple[int, ...] = (64, 64)
 
@@ -66,7 +70,7 @@ class IntrinsicReward(Algorithm):
         return Lifetime(environment, policy, learner, self.adaptations, self.envs, steps, fresh=False)
 
     def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
-        return reinforce(lifetime.policy, gamma=self.gamma)
+        return reinforce(lifetime.policy, gamma=self.gamma, baseline=self.baseline)
 
 
 def reward_network(environment: Environment, hidden: tuple[int, ...]) -> Network:

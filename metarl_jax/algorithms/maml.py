@@ -5,20 +5,19 @@ the literature are their combinations, at the end of this file.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_type_hints
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.algorithms.base import Algorithm, is_off
 from metarl_jax.core.backprop import Epochs
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import Learner, inner_gradient, merge, partition
 from metarl_jax.core.lifetime import Lifetime
-from metarl_jax.core.losses import Loss, actor_critic, reinforce
+from metarl_jax.core.losses import Baseline, Loss, actor_critic, reinforce
 from metarl_jax.core.meta import MetaLearner
 from metarl_jax.core.objective import Objective, pull, with_hindsight
 from metarl_jax.core.policy import Policy, mlp_policy
@@ -76,6 +75,8 @@ class MAML(Algorithm):
         inner_decay: what each adaptation multiplies the next one's step size by. Less than 1 keeps agents stable that
             adapt more often than in training.
         inner_loss: REINFORCE with a linear baseline, or actor-critic or PPO with a learned one.
+        baseline: what REINFORCE subtracts from the returns of an environment: a linear regression on all environments
+            (fitted), or on the others alone (leave_one_out), which leaves the expected gradient unchanged.
         normalise: standardise the advantages of a rollout before adapting to it.
         outer_normalise: standardise those after the last adaptation too. It gives all tasks a like say, where the
             expected return listens most to those in which most is to be won.
@@ -118,6 +119,7 @@ class MAML(Algorithm):
     inner_lr: float = 0.1
     inner_decay: float = 1.0
     inner_loss: Literal["reinforce", "actor_critic", "ppo"] = "reinforce"
+    baseline: Baseline = "fitted"
     normalise: bool = True
     outer_normalise: bool = True
     sweeps: int = 1
@@ -142,7 +144,7 @@ class MAML(Algorithm):
         super().__post_init__()
         reason = self._contradiction()
         if reason:
-            raise ValueError(f"estimator of maml is {self.estimator}; {reason}")
+            raise ValueError(f"estimator of {self.name} is {self.estimator}; {reason}")
 
     def _contradiction(self) -> str | None:
         """What of the estimator does not go with the rest, and the remedy."""
@@ -159,7 +161,7 @@ class MAML(Algorithm):
             return "without adaptations it has nothing to go by: choose adaptations=1 or more"
         if estimator == "truncated" and self.depth >= self.adaptations:
             return f"depth={self.depth} of {self.adaptations} adaptations cuts nothing: choose more adaptations, or lvc"
-        if self.inner_loss == "ppo" and self._curvature != 0:
+        if self.inner_loss == "ppo" and (self._curvature is None or not is_off(self._curvature)):
             return "ppo has a surrogate of its own, with the curvature of lvc: choose lvc or another inner_loss"
         return None
 
@@ -216,7 +218,8 @@ class MAML(Algorithm):
 
     def _policy_loss(self, policy: Policy, *, baseline: bool = True, entropy: Array | float = 0.0, **how: Any) -> Loss:
         if self.inner_loss == "reinforce":
-            return reinforce(policy, gamma=self.gamma, baseline=baseline, entropy=entropy, **how)
+            which = self.baseline if baseline else False
+            return reinforce(policy, gamma=self.gamma, baseline=which, entropy=entropy, **how)
         return actor_critic(policy, gamma=self.gamma, lambda_=self.lambda_, entropy=entropy, **how)
 
     def judged(self, lifetime: Lifetime, remaining: Array) -> Objective:
@@ -225,7 +228,8 @@ class MAML(Algorithm):
         objective = super().judged(lifetime, remaining)
         return with_hindsight(objective, lifetime.policy) if ESTIMATORS[self.estimator].hindsight else objective
 
-    def relives(self) -> Epochs:
+    @property
+    def passes(self) -> Epochs:
         return Epochs(self.epochs, self.minibatches) if self.outer == "ppo" else Epochs()
 
     @property
@@ -288,14 +292,25 @@ def gradient_learner(
     return Learner(meta_init, lambda meta_params, key: Agent(meta_params["params"], jnp.ones(())), adapt)
 
 
-VARIANTS: dict[str, functools.partial[MAML]] = {
-    "fomaml": functools.partial(MAML, estimator="first_order"),  # arXiv:1703.03400, §5.2
-    "reptile": functools.partial(MAML, estimator="reptile"),  # Nichol et al. 2018, arXiv:1803.02999
-    "meta_sgd": functools.partial(MAML, learned_rates=True),  # Li et al. 2017, arXiv:1707.09835
-    "anil": functools.partial(MAML, adapts="head"),  # Raghu et al. 2020, arXiv:1909.09157
-    "cavia": functools.partial(MAML, adapts="context"),  # Zintgraf et al. 2019, arXiv:1810.03642
-    "e_maml": functools.partial(MAML, estimator="e_maml"),  # Stadie et al. 2018, arXiv:1803.01118
-    "promp": functools.partial(MAML, outer="ppo"),  # Rothfuss et al. 2019, arXiv:1810.06784
-    "maml_trpo": functools.partial(MAML, outer="trust_region"),  # arXiv:1703.03400, §5.3
-    "es_maml": functools.partial(MAML, estimator="evolution"),  # Song et al. 2020, arXiv:1910.01215
+def variant(name: str, **stands_for: Any) -> type[MAML]:
+    """MAML under a name of its own, which stands for some of its options and is refused with others."""
+    hints = get_type_hints(MAML)
+    members = [(option, hints[option], dataclasses.field(default=value)) for option, value in stands_for.items()]
+    called = {"name": name, "variant_of": MAML.name, "stands_for": stands_for, "__doc__": MAML.__doc__}
+    return dataclasses.make_dataclass(name, members, bases=(MAML,), namespace=called, frozen=True, kw_only=True)
+
+
+VARIANTS: dict[str, type[MAML]] = {
+    kind.name: kind
+    for kind in (
+        variant("fomaml", estimator="first_order"),  # arXiv:1703.03400, §5.2
+        variant("reptile", estimator="reptile"),  # Nichol et al. 2018, arXiv:1803.02999
+        variant("meta_sgd", learned_rates=True),  # Li et al. 2017, arXiv:1707.09835
+        variant("anil", adapts="head"),  # Raghu et al. 2020, arXiv:1909.09157
+        variant("cavia", adapts="context"),  # Zintgraf et al. 2019, arXiv:1810.03642
+        variant("e_maml", estimator="e_maml"),  # Stadie et al. 2018, arXiv:1803.01118
+        variant("promp", outer="ppo"),  # Rothfuss et al. 2019, arXiv:1810.06784
+        variant("maml_trpo", outer="trust_region"),  # arXiv:1703.03400, §5.3
+        variant("es_maml", estimator="evolution"),  # Song et al. 2020, arXiv:1910.01215
+    )
 }

@@ -10,6 +10,7 @@ import optax
 
 from metarl_jax.algorithms.base import Algorithm, check_option
 from metarl_jax.core.environment import Environment
+from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import Learner, inner_gradient, inner_optimiser, logit
 from metarl_jax.core.lifetime import Lifetime
 from metarl_jax.core.losses import Loss, actor_critic, per_step
@@ -28,7 +29,8 @@ class MetaGradient(Algorithm):
     φ = {gamma, lambda} through a sigmoid and {entropy, rate} through an exponential. The agent is born as a random
     network and adapts by θ ← θ − rate ∇θ L_φ(θ) on a stream of experience; the outer loss judges the updated agent
     on what comes next, with fixed γ' and λ' (eq. 5-7 of the paper, with the exact product in place of its
-    approximation).
+    approximation). Its advantages bootstrap on the one critic that the agent has, which learns under the inner discount:
+    where the two discounts are apart, the outer loss has the bias that Bonnet et al. 2022 describe.
 
     Args:
         tunes: which hyper-parameters are meta-learned; the others stay at their first value.
@@ -45,6 +47,8 @@ class MetaGradient(Algorithm):
 
     name: ClassVar[str] = "meta_gradient"
     summary: ClassVar[str] = "an actor-critic that tunes its own discount, traces, exploration and step size"
+
+    adam_eps: ClassVar[float] = 1e-9  # where rewards are rare the meta-gradient of the entropy bonus is 1e-7
 
     tunes: tuple[Tuned, ...] = TUNED
     adaptations: int = 2
@@ -65,6 +69,12 @@ class MetaGradient(Algorithm):
         super().__post_init__()
         for tuned in self.tunes:
             check_option(self.name, "tunes", tuned, Tuned)
+            option = {"lambda": "lambda_", "rate": "inner_lr"}.get(tuned, tuned)
+            value, most = getattr(self, option), 1.0 if tuned in ("gamma", "lambda") else jnp.inf
+            if isinstance(value, int | float) and not 0.0 < value < most:
+                bound = "above 0" if most > 1.0 else "above 0 and below 1"
+                remedy = f"leave {tuned} out of tunes, or start {bound}"
+                raise ValueError(f"{option} of meta_gradient is {value}, from where it cannot be tuned; {remedy}")
 
     @property
     def lives(self) -> int:
@@ -97,6 +107,9 @@ class MetaGradient(Algorithm):
             normalise=True,
             reward=per_step(self.outer_gamma, lifetime.steps),
         )
+
+    def fitness(self, lifetime: Lifetime) -> Loss:
+        return negative_return(lifetime, self.outer_gamma)
 
 
 def hyper_parameters(meta_params: Tree) -> dict[str, Array]:

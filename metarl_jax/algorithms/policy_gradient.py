@@ -11,7 +11,7 @@ from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import Learner, inner_optimiser
 from metarl_jax.core.lifetime import Lifetime
-from metarl_jax.core.losses import Loss, actor_critic, per_step, ppo, reinforce
+from metarl_jax.core.losses import Baseline, Loss, actor_critic, per_step, ppo, reinforce
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.rollout import revalue
 from metarl_jax.core.types import Agent, Array, Experience, Key, Tree
@@ -25,6 +25,8 @@ class PolicyGradient(Algorithm):
 
     Args:
         algorithm: the policy loss.
+        baseline: what REINFORCE subtracts from the returns of an environment: a linear regression on all environments
+            (fitted), or on the others alone (leave_one_out), which leaves the expected gradient unchanged.
         inner_lr: step size of the inner Adam.
         epochs: gradient steps on each rollout.
         lifespan: meta-steps before an agent is reborn in another task.
@@ -35,6 +37,7 @@ class PolicyGradient(Algorithm):
     summary: ClassVar[str] = "no meta-learning: every task from scratch, by REINFORCE, actor-critic or PPO"
 
     algorithm: Literal["reinforce", "actor_critic", "ppo"] = "ppo"
+    baseline: Baseline = "fitted"
     inner_lr: float = 3e-3
     epochs: int = 4
     lifespan: int = 100
@@ -68,7 +71,7 @@ class PolicyGradient(Algorithm):
 
     def _policy_loss(self, policy: Policy, steps: int) -> Loss:
         if self.algorithm == "reinforce":
-            return reinforce(policy, gamma=self.gamma, entropy=self.entropy)
+            return reinforce(policy, gamma=self.gamma, baseline=self.baseline, entropy=self.entropy)
         reward = per_step(self.gamma, steps)
         make_loss = functools.partial(ppo, clip=self.clip) if self.algorithm == "ppo" else actor_critic
         return make_loss(

@@ -6,12 +6,12 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.algorithms.base import Algorithm, needs_discrete
+from metarl_jax.algorithms.base import Algorithm, is_off, needs_discrete
 from metarl_jax.core.distributions import distribution_of
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import Learner, inner_gradient
 from metarl_jax.core.lifetime import Lifetime
-from metarl_jax.core.losses import Loss, reinforce, weighted_mean
+from metarl_jax.core.losses import Baseline, Loss, reinforce, weighted_mean
 from metarl_jax.core.networks import Network, mlp
 from metarl_jax.core.policy import Policy
 from metarl_jax.core.types import Agent, Array, Experience, Key, Output, Timestep, Tree
@@ -30,6 +30,8 @@ class QLearning(Algorithm):
         inner_lr: first guess of the step size α.
         temperature: first guess of the temperature τ.
         sweeps: temporal-difference steps on each rollout.
+        baseline: what the outer loss subtracts from an environment's returns: a linear regression on all environments
+            (fitted), or on the others alone (leave_one_out), which leaves the expected gradient unchanged.
         hidden: widths of the Q-network; none for a function linear in the observation, a table where that is one-hot.
     """
 
@@ -40,7 +42,13 @@ class QLearning(Algorithm):
     inner_lr: float = 0.1
     temperature: float = 0.3
     sweeps: int = 4
+    baseline: Baseline = "fitted"
     hidden: tuple[int, ...] = (64,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if is_off(self.inner_lr):
+            raise ValueError("inner_lr of q_learning is 0; its logarithm is learned: choose a number above 0")
 
     def refuses(self, environment: Environment) -> str | None:
         return needs_discrete(environment)
@@ -54,7 +62,7 @@ class QLearning(Algorithm):
         return Lifetime(environment, policy, learner, self.adaptations, self.envs, steps, quota)
 
     def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
-        return reinforce(lifetime.policy, gamma=self.gamma)
+        return reinforce(lifetime.policy, gamma=self.gamma, baseline=self.baseline)
 
 
 def boltzmann_policy(environment: Environment, network: Network, temperature: Array | float) -> Policy:

@@ -6,9 +6,10 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.algorithms.base import Algorithm, is_off
 from metarl_jax.core.backprop import Epochs
 from metarl_jax.core.environment import Environment
+from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import frozen
 from metarl_jax.core.lifetime import Lifetime
 from metarl_jax.core.losses import Loss, per_step, ppo
@@ -18,7 +19,7 @@ from metarl_jax.core.memory import Memory
 from metarl_jax.core.objective import Objective, growing
 from metarl_jax.core.policy import Policy, memory_policy
 from metarl_jax.core.privileged import numbers_of, with_task_in_view
-from metarl_jax.core.types import Array
+from metarl_jax.core.types import Array, Experience
 
 FIXED = ("belief", "none")  # memories without parameters: all that is learned stands between them and the heads
 
@@ -96,13 +97,15 @@ class RL2(Algorithm):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.adaptations != 0:
-            raise ValueError(f"adaptations of rl2 is {self.adaptations}; it must be 0: its memory is what adapts")
+            raise ValueError(
+                f"adaptations of {self.name} is {self.adaptations}; it must be 0: its memory is what adapts"
+            )
         if self.memory == "attention" and self.width % HEADS:
             rule = f"attention has {HEADS} heads: choose {-(-self.width // HEADS) * HEADS}"
-            raise ValueError(f"width of rl2 is {self.width}; {rule}")
-        if self.curriculum and (self.anneal == 0 or self.lifespan > 1):
+            raise ValueError(f"width of {self.name} is {self.width}; {rule}")
+        if not is_off(self.curriculum) and (self.anneal == 0 or self.lifespan > 1):
             rule = "it is a share of the annealing of trials in one window: choose anneal=-1 and lifespan=1"
-            raise ValueError(f"curriculum of rl2 is {self.curriculum}; {rule}")
+            raise ValueError(f"curriculum of {self.name} is {self.curriculum}; {rule}")
 
     def refuses(self, environment: Environment) -> str | None:
         if self.memory == "belief" and environment.belief() is None:
@@ -149,18 +152,26 @@ class RL2(Algorithm):
             value_weight=self.value_weight,
             entropy=self.entropy * entropy_share,
             trial=self.across_episodes,
-            reward=per_step(
-                self.gamma, lifetime.steps, lambda seen: seen.expected_reward if self.expected_reward else seen.reward
-            ),
+            reward=per_step(self.gamma, lifetime.steps, self._paid),
         )
+
+    def _paid(self, seen: Experience) -> Array:
+        """The rewards that the outer loss counts, [T, E]."""
+        return seen.expected_reward if self.expected_reward else seen.reward
+
+    def fitness(self, lifetime: Lifetime) -> Loss:
+        return negative_return(lifetime, self.gamma, trial=self.across_episodes, reward=self._paid)
 
     def judged(self, lifetime: Lifetime, remaining: Array) -> Objective:
         objective = super().judged(lifetime, remaining)
-        if not self.curriculum:
+        if is_off(self.curriculum):
             return objective
-        return growing(objective, lifetime.steps, (1.0 - remaining) / self.curriculum)
+        share = jnp.asarray(self.curriculum)
+        progress = jnp.where(share > 0, (1.0 - remaining) / jnp.maximum(share, 1e-30), jnp.inf)
+        return growing(objective, lifetime.steps, progress)
 
-    def relives(self) -> Epochs:
+    @property
+    def passes(self) -> Epochs:
         return Epochs(self.epochs, self.minibatches)
 
 

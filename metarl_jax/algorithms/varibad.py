@@ -5,7 +5,6 @@ from typing import ClassVar, Literal
 
 import jax
 import optax
-from jax.sharding import Mesh
 
 from metarl_jax.algorithms.rl2 import RL2
 from metarl_jax.core.backprop import Companion
@@ -96,7 +95,7 @@ class VariBAD(RL2):
             beliefs=self.beliefs,
         )
 
-    def companion(self, lifetime: Lifetime, mesh: Mesh | None) -> Companion:
+    def companion(self, lifetime: Lifetime) -> Companion:
         return explaining(
             self._inference(lifetime.environment),
             optax.adam(self.model_lr),
@@ -104,5 +103,4 @@ class VariBAD(RL2):
             kept=self.kept,
             trials=self.trials,
             updates=self.updates,
-            mesh=mesh,
         )

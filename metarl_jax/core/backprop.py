@@ -8,15 +8,14 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from metarl_jax.core.batching import Reduce, lane_groups, map_tasks, mean_gradient
+from metarl_jax.core.batching import Devices, lane_groups, map_tasks, mean_gradient
 from metarl_jax.core.hindsight import credit_hindsight
 from metarl_jax.core.lifetime import Lifetime, first_rollout, run_lifetime
-from metarl_jax.core.losses import standardise
+from metarl_jax.core.losses import standardised
 from metarl_jax.core.meta import Info, Life, MetaLearner, Outer, Update, beginning, meta_learner, report
-from metarl_jax.core.objective import Objective, with_penalty
+from metarl_jax.core.objective import Objective, Schedule, with_penalty
 from metarl_jax.core.types import Array, Experience, Key, Split, Tree
 
-Schedule = Callable[[Array], Objective]  # meta-steps taken -> what lives are judged by
 FIRST_PENALTY = 5e-4  # first weight η of a penalty
 
 
@@ -31,7 +30,7 @@ class Companion(NamedTuple):
     """What learns from the same lives by an objective of its own, after φ has moved by the first."""
 
     init: Callable[[Tree], Tree]  # φ -> what it remembers
-    learn: Callable[[Tree, Tree, Experience, Key, Reduce], tuple[Tree, Tree, Info]]  # φ, memory, record, key, reduce
+    learn: Callable[[Tree, Tree, Experience, Key, Devices], tuple[Tree, Tree, Info]]  # φ, memory, record, key, devices
 
 
 class Plan(NamedTuple):
@@ -40,7 +39,7 @@ class Plan(NamedTuple):
     lifetime: Lifetime
     objective: Objective
     chunk: int | None
-    reduce: Reduce
+    devices: Devices = Devices()
     optimiser: optax.GradientTransformation = optax.identity()
     epochs: Epochs = Epochs()
 
@@ -81,9 +80,9 @@ def backprop(
             return memory, companion.init(meta_params)
         return memory if target is None else (memory, jnp.float32(FIRST_PENALTY))
 
-    def improve(outer: Outer, lives: Life, key: Key, reduce: Reduce) -> Any:
+    def improve(outer: Outer, lives: Life, key: Key, devices: Devices) -> Any:
         judged = objective(outer.step)
-        plan = Plan(lifetime, judged, chunk, reduce, optimiser, epochs)
+        plan = Plan(lifetime, judged, chunk, devices, optimiser, epochs)
         if companion is not None:
             return _accompanied(plan, companion, outer, lives, key)
         if target is not None:
@@ -111,8 +110,9 @@ def credited_lives(plan: Plan, meta_params: Tree, lives: Life) -> tuple[Any, Exp
         return after, jax.vmap(loss.credit)(history), report(history)
 
     after, past, info = map_tasks(record, plan.chunk, *lives)
+    past = past._replace(earned=(), onward=())  # credited and reported: nobody asks again
     if plan.objective.hindsight:
-        past = credit_hindsight(loss, past)
+        past = credit_hindsight(loss, past, plan.devices)
     return after, _standardised(plan, past), info
 
 
@@ -121,8 +121,8 @@ def _standardised(plan: Plan, past: Experience) -> Experience:
     if not plan.objective.loss.normalise:
         return past
     if plan.lifetime.learner.shared:
-        return past._replace(advantage=standardise(past.advantage, past.weight, plan.reduce))
-    return past._replace(advantage=jax.vmap(jax.vmap(standardise))(past.advantage, past.weight))
+        return standardised(past, plan.devices.mean)
+    return past._replace(advantage=jax.vmap(jax.vmap(standardised))(past).advantage)
 
 
 def _one_pass(plan: Plan, outer: Outer, lives: Life, key: Key) -> Any:
@@ -139,7 +139,7 @@ def _one_pass(plan: Plan, outer: Outer, lives: Life, key: Key) -> Any:
     newborn = lives[2] is None and plan.lifetime.fresh
     past = jax.vmap(act)(*lives) if newborn else None
     value, slope, (after, info) = mean_gradient(objective, plan.chunk, meta_params, past, *lives)
-    value, slope = plan.reduce((value, slope))
+    value, slope = plan.devices.mean((value, slope))
     updates, memory = plan.optimiser.update(slope, memory, meta_params)
     info = {**jax.tree.map(jnp.mean, info), "loss": value, "gradient_norm": optax.tree.norm(slope)}
     return Outer(optax.apply_updates(meta_params, updates), memory, step), after, info
@@ -158,7 +158,7 @@ def _accompanied(plan: Plan, companion: Companion, outer: Outer, lives: Life, ke
     relive_key, own_key = jax.random.split(key)
     after, past, info = credited_lives(plan, meta_params, lives)
     outer, progress = _relive(plan, Outer(meta_params, memory, step), lives, past, relive_key)
-    meta_params, own, more = companion.learn(outer.meta_params, own, past, own_key, plan.reduce)
+    meta_params, own, more = companion.learn(outer.meta_params, own, past, own_key, plan.devices)
     outer = Outer(meta_params, (outer.optimiser, own), step)
     return outer, after, jax.tree.map(jnp.mean, {**info, **progress, **more})
 
@@ -176,7 +176,7 @@ def _hold_on(plan: Plan, target: Array | float, outer: Outer, lives: Life, key: 
         measured = plan._replace(objective=_divergence_alone(plan))
         return live(measured, outer.meta_params, life, past)[0]
 
-    far = plan.reduce(jnp.mean(map_tasks(left, plan.chunk, past, *lives)))
+    far = plan.devices.mean(jnp.mean(map_tasks(left, plan.chunk, past, *lives)))
     weight = jnp.where(far < target / 1.5, weight / 2, jnp.where(far > target * 1.5, weight * 2, weight))
     info = jax.tree.map(jnp.mean, {**info, **progress, "divergence": far, "penalty": weight})
     return outer._replace(optimiser=(outer.optimiser, weight)), after, info
@@ -197,7 +197,7 @@ def relived_slope(plan: Plan, meta_params: Tree, past: Experience, *lives: Any) 
 
     chunk = 1 if plan.lifetime.learner.shared else plan.chunk
     value, slope, _ = mean_gradient(objective, chunk, meta_params, _shares(plan, past), past, *lives)
-    return plan.reduce((value, slope))
+    return plan.devices.mean((value, slope))
 
 
 def _relive(plan: Plan, outer: Outer, lives: Life, past: Experience, key: Key) -> tuple[Outer, Info]:
@@ -211,7 +211,7 @@ def _relive(plan: Plan, outer: Outer, lives: Life, past: Experience, key: Key) -
         return (optax.apply_updates(meta_params, updates), memory), info
 
     def epoch(carry: tuple[Tree, Tree], key: Key) -> tuple[tuple[Tree, Tree], Info]:
-        batches = _minibatches(key, plan.epochs.minibatches, (past, *lives))
+        batches = _minibatches(key, plan, (past, *lives))
         return jax.lax.scan(improve, carry, jax.vmap(_together)(batches) if plan.lifetime.learner.shared else batches)
 
     keys = jax.random.split(key, plan.epochs.epochs)
@@ -219,11 +219,17 @@ def _relive(plan: Plan, outer: Outer, lives: Life, past: Experience, key: Key) -
     return Outer(meta_params, memory, outer.step), progress
 
 
-def _minibatches(key: Key, count: int, batch: Any) -> Any:
-    """Shuffle along the task axis and cut in `count` parts: [N, ...] -> [count, N / count, ...]."""
-    total = jax.tree.leaves(batch)[0].shape[0]
-    order = jax.random.permutation(key, total).reshape(count, total // count)
-    return jax.tree.map(lambda x: x[order], batch)
+def _minibatches(key: Key, plan: Plan, batch: Any) -> Any:
+    """Deal the tasks to M minibatches, [N, ...] -> [M, N / M, ...]: of each M in a row one to each, in random order.
+
+    A minibatch then holds the same tasks however many devices share them.
+    """
+    parts, devices = plan.epochs.minibatches, plan.devices
+    rows = jax.tree.leaves(batch)[0].shape[0] // parts  # of this device
+    keys = devices.share(jax.random.split(key, rows * devices.count))
+    order = jax.vmap(lambda key: jax.random.permutation(key, parts))(keys)  # [N / M, M]
+    places = (order + parts * jnp.arange(rows)[:, None]).T
+    return jax.tree.map(lambda x: x[places], batch)
 
 
 def _shares(plan: Plan, past: Experience) -> Array:
@@ -231,7 +237,7 @@ def _shares(plan: Plan, past: Experience) -> Array:
     if not plan.lifetime.learner.shared:
         return jnp.ones(past.weight.shape[0])
     steps = jnp.sum(past.weight, axis=(1, 2, 3))
-    return steps / jnp.maximum(jnp.mean(steps), 1e-8)
+    return steps / jnp.maximum(plan.devices.mean(jnp.mean(steps)), 1e-8)
 
 
 def _together(batch: tuple[Any, ...]) -> tuple[Any, ...]:

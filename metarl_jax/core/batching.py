@@ -1,5 +1,6 @@
 """Tasks in parallel: vmap over a chunk that fits the cache, a scan over chunks, a mesh over devices."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,6 @@ from jax.sharding import Mesh, PartitionSpec
 from metarl_jax.core.types import Array, Tree
 
 AXIS = "tasks"  # the mesh axis over which tasks are divided
-Reduce = Callable[[Tree], Tree]
 LANES = 32  # environments whose trial stays in a CPU core's cache while it is relived
 CACHE_BYTES = 4 * 2**20  # of memories that act side by side
 LARGE = 4096  # bytes of a memory that many tasks at once push out of the cache
@@ -99,32 +99,43 @@ def _cut(tasks: Any, start: int, stop: int) -> Any:
     return jax.tree.map(lambda x: x[start:stop], tasks)
 
 
-def across_devices(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Run `function(reduce, replicated, tasks) -> replicated, tasks` on every device's share of the tasks.
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """What a device can ask of the others, each of which has an equal share of the tasks; one device without a mesh."""
 
-    `reduce` averages a tree over the devices. Without a mesh there is one device and nothing to average.
-    """
-    if mesh is None:
-        return lambda replicated, tasks: function(lambda tree: tree, replicated, tasks)
+    mesh: Mesh | None = None
+
+    @property
+    def count(self) -> int:
+        return 1 if self.mesh is None else self.mesh.shape[AXIS]
+
+    def mean(self, tree: Tree) -> Tree:
+        """The average over devices of what each has."""
+        return tree if self.mesh is None else jax.lax.pmean(tree, AXIS)
+
+    def gathered(self, tree: Tree) -> Tree:
+        """The shares [N / D, ...] of all devices, [N, ...]."""
+        return tree if self.mesh is None else jax.lax.all_gather(tree, AXIS, tiled=True)
+
+    def share(self, tree: Tree) -> Tree:
+        """This device's part of what all have [N, ...]; the whole where it cannot be divided."""
+        total = jax.tree.leaves(tree)[0].shape[0]
+        if total % self.count or self.mesh is None:
+            return tree
+        here = jax.lax.axis_index(AXIS)
+        return jax.tree.map(lambda x: x.reshape(self.count, total // self.count, *x.shape[1:])[here], tree)
+
+
+def across_devices(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Run `function(devices, replicated, tasks) -> replicated, tasks` on every device's share of the tasks."""
+    devices = Devices(mesh)
 
     def local(replicated: Tree, tasks: Tree) -> Any:
-        return function(lambda tree: jax.lax.pmean(tree, AXIS), replicated, tasks)
+        return function(devices, replicated, tasks)
 
+    if mesh is None:
+        return local
     everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
     return jax.shard_map(
         local, mesh=mesh, in_specs=(everywhere, divided), out_specs=(everywhere, divided), check_vma=False
     )
-
-
-def gathered(mesh: Mesh | None, tree: Tree) -> Tree:
-    """Within `across_devices`: the shares [N / D, ...] of all devices, [N, ...]."""
-    return tree if mesh is None else jax.lax.all_gather(tree, AXIS, tiled=True)
-
-
-def share(mesh: Mesh | None, tree: Tree) -> Tree:
-    """Within `across_devices`: this device's part of what all have [N, ...]; the whole where it cannot be divided."""
-    total = jax.tree.leaves(tree)[0].shape[0]
-    if mesh is None or total % mesh.shape[AXIS]:
-        return tree
-    here, parts = jax.lax.axis_index(AXIS), mesh.shape[AXIS]
-    return jax.tree.map(lambda x: x.reshape(parts, total // parts, *x.shape[1:])[here], tree)

@@ -13,10 +13,9 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
 from metarl_jax.core.backprop import Companion
-from metarl_jax.core.batching import Reduce, gathered, share
+from metarl_jax.core.batching import Devices
 from metarl_jax.core.environment import Discrete, Environment
 from metarl_jax.core.lifetime import Lifetime, begin_lifetime, first_rollout
 from metarl_jax.core.losses import weighted_mean
@@ -73,7 +72,7 @@ class Inference(NamedTuple):
     """A model of the task: the decoders' parameters, and the negative ELBO of trials."""
 
     init: Callable[[Key], Tree]
-    loss: Callable[[Tree, Tree, Trials, Key], tuple[Array, Info]]  # memory's and decoders' parameters, [T, E], key
+    loss: Callable[..., tuple[Array, Info]]  # memory's and decoders' parameters, trials [T, E], key, keys [E], devices
 
 
 def inference(
@@ -88,6 +87,8 @@ def inference(
     beliefs: int = 0,
 ) -> Inference:
     """The negative ELBO, a mean over the steps t of a trial, and the decoders that it trains along.
+
+    Its loss draws with a key for all trials and one for each; where `devices` share the trials it is this one's part.
 
     Args:
         environment: where the trials were lived.
@@ -125,18 +126,25 @@ def inference(
             total += 0.5 * jnp.sum((follows.apply(params["state"], before) - after) ** 2, axis=-1)
         return total
 
-    def loss(memory: Tree, decoders: Tree, trials: Trials, key: Key) -> tuple[Array, Info]:
+    def loss(
+        memory: Tree,
+        decoders: Tree,
+        trials: Trials,
+        key: Key,
+        keys: Key,
+        devices: Devices = Devices(),  # noqa: B008
+    ) -> tuple[Array, Info]:
         features, keep = perceive.features(trials.timestep), perceive.keep(trials.timestep)
         steps, envs = trials.reward.shape
         said = belief.unroll(memory, belief.blank((envs,)), features, keep)
-        moved = weighted_mean(_divergences(said), trials.weight)
-        time_key, noise_key = jax.random.split(key)
+        moved = weighted_mean(_divergences(said), trials.weight, devices.mean)
         some = 0 < beliefs < steps
-        times = jax.random.choice(time_key, steps, (beliefs,), replace=False) if some else jnp.arange(steps)
+        times = jax.random.choice(key, steps, (beliefs,), replace=False) if some else jnp.arange(steps)
         mean, log_variance = jnp.split(said[times], 2, axis=-1)  # [R, E, L]
-        latents = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(noise_key, mean.shape)
+        noise = jax.vmap(lambda key: jax.random.normal(key, (len(times), latent)), out_axes=1)(keys)
+        latents = mean + jnp.exp(0.5 * log_variance) * noise
         unexplained = jnp.sum(error(decoders, latents, trials) * trials.weight, axis=1)  # [R, E]
-        unexplained = weighted_mean(unexplained, trials.weight[times])
+        unexplained = weighted_mean(unexplained, trials.weight[times], devices.mean)
         return unexplained + divergence * moved, {"unexplained": unexplained, "divergence": moved}
 
     return Inference(init, loss)
@@ -174,7 +182,6 @@ def explaining(
     kept: int,
     trials: int,
     updates: int,
-    mesh: Mesh | None = None,
 ) -> Companion:
     """Learn to explain trials: `updates` steps on the ELBO of `trials` drawn from the `kept` latest."""
 
@@ -187,20 +194,24 @@ def explaining(
         blank = jax.tree.map(lambda x: jnp.zeros((kept, *x.shape[1:]), x.dtype), shapes)
         return Kept(optimiser.init(_explained_by(meta_params)), blank, jnp.int32(0))
 
-    def learn(meta_params: Tree, own: Kept, past: Experience, key: Key, reduce: Reduce) -> tuple[Tree, Kept, Info]:
-        fresh = gathered(mesh, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.vmap(_each)(past)))
+    def learn(meta_params: Tree, own: Kept, past: Experience, key: Key, devices: Devices) -> tuple[Tree, Kept, Info]:
+        fresh = devices.gathered(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.vmap(_each)(past)))
         places = (own.total + jnp.arange(fresh.reward.shape[0])) % kept
         ring = jax.tree.map(lambda old, new: old.at[places].set(new), own.trials, fresh)
         total = own.total + fresh.reward.shape[0]
 
         def update(carry: tuple[Tree, Tree], key: Key) -> tuple[tuple[Tree, Tree], Info]:
             params, memory = carry
-            draw_key, loss_key = jax.random.split(key)
+            draw_key, time_key, noise_key = jax.random.split(key, 3)
             rows = jax.random.randint(draw_key, (trials,), 0, jnp.minimum(total, kept))
-            batch = share(mesh, jax.tree.map(lambda x: x[rows], ring))
+            drawn = jax.tree.map(lambda x: x[rows], ring)
+            batch, keys = devices.share((drawn, jax.random.split(noise_key, trials)))
             batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, E, ...]
-            loss = lambda params: model.loss(params["memory"], params["decoders"], batch, loss_key)  # noqa: E731
-            slope, info = reduce(jax.grad(loss, has_aux=True)(params))
+
+            def loss(params: Tree) -> tuple[Array, Info]:
+                return model.loss(params["memory"], params["decoders"], batch, time_key, keys, devices)
+
+            slope, info = devices.mean(jax.grad(loss, has_aux=True)(params))
             change, memory = optimiser.update(slope, memory, params)
             return (optax.apply_updates(params, change), memory), info
 

@@ -10,9 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.memory import Memory
+from metarl_jax.core.once import once
 from metarl_jax.core.types import SPLITS, Array, Key, Split, Step, Tree
 
 HELD_OUT_SHARE = 8  # one task in eight belongs to the test split
+PROBED = 1024  # tasks that are looked at before a split is drawn from
+FEWEST = 8  # of them that must belong to it
+MOST_DRAWS = 10_000  # after which `sample_task` gives up; a split of FEWEST in PROBED has been met by then
 
 
 class Discrete(NamedTuple):
@@ -111,7 +115,8 @@ class Environment:
         """Draw a task of `split`.
 
         Train and test follow one law and are disjoint by construction: `holds_out` says to which of the two a task
-        belongs, and draws from the other side are rejected.
+        belongs, and draws from the other side are rejected. After `MOST_DRAWS` the last one is returned whatever its
+        side: `check_split_has_tasks` refuses such laws beforehand.
         """
         check_split(split)
         if split == "extrapolation" or not self.withholds:
@@ -121,7 +126,8 @@ class Environment:
             return self.draw_task(jax.random.fold_in(key, attempt), split)
 
         def wrong_side(carry: tuple[Array, Tree]) -> Array:
-            return (carry[0] < 0) | (self.holds_out(carry[1]) != (split == "test"))
+            wrong = self.holds_out(carry[1]) != (split == "test")
+            return (carry[0] < 0) | (wrong & (carry[0] < MOST_DRAWS))
 
         def again(carry: tuple[Array, Tree]) -> tuple[Array, Tree]:
             return carry[0] + 1, draw(carry[0] + 1)
@@ -136,6 +142,11 @@ class Environment:
         Raises:
             ValueError: a field is missing, unknown, of the wrong shape, not finite or outside its legal range.
         """
+        with jax.ensure_compile_time_eval():  # also where a task is a constant of a program
+            return self.checked(task)
+
+    def checked(self, task: Any) -> Tree:
+        """What `check_task` does; environments whose numbers must fit each other look at more."""
         fields = task if isinstance(task, dict) else getattr(task, "_asdict", dict)()
         template = jax.eval_shape(lambda: self.draw_task(jax.random.key(0), "train"))._asdict()
         unknown = [name for name in fields if name not in template]
@@ -189,6 +200,36 @@ def check_split(split: str) -> None:
     check_choice("split", split, SPLITS)
 
 
+def check_split_has_tasks(environment: Environment, split: Split) -> None:
+    """Raise ValueError where the law of train and test leaves (next to) nothing for one of the two."""
+    rejects = type(environment).sample_task is Environment.sample_task and environment.withholds
+    if split == "extrapolation" or not rejects:
+        return
+    belong, distinct = _probed(environment, split)
+    if belong < FEWEST:
+        options = ", ".join(f"{name}={value!r}" for name, value in vars(environment).items()) or "none"
+        found = f"{PROBED} draws are {distinct} different tasks, and {belong} of the draws belong to it"
+        remedy = "choose options under which more tasks differ, or let train and test share them: `withholds` False"
+        raise ValueError(f"{environment.name} has no {split} tasks with its options, {options}: {found}; {remedy}")
+
+
+@once
+def _probed(environment: Environment, split: Split) -> tuple[int, int]:
+    """How many of PROBED draws belong to the split, and how many draws differ."""
+
+    @jax.jit
+    def draw(keys: Key) -> tuple[Tree, Array]:
+        tasks = jax.vmap(lambda key: environment.draw_task(key, split))(keys)
+        return tasks, jax.vmap(environment.holds_out)(tasks) == (split == "test")
+
+    with jax.ensure_compile_time_eval():  # also where a learner is built inside a program
+        tasks, belong = jax.device_get(draw(jax.random.split(jax.random.key(0), PROBED)))
+    rows = np.concatenate(
+        [np.reshape(leaf, (PROBED, -1)).astype(np.float64) for leaf in jax.tree.leaves(tasks)], axis=1
+    )
+    return int(np.sum(belong)), len(np.unique(rows, axis=0))
+
+
 def check_choice(what: str, value: Any, choices: Iterable[str]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
     names = list(choices)
@@ -202,10 +243,23 @@ def check_least(what: str, value: Any, least: int) -> None:
         raise ValueError(f"{what} is {value!r}; it must be a whole number of at least {least}: choose {what}={least}")
 
 
-def nearest(word: str, choices: Any) -> str:
-    """A hint that names the choice most like `word`, or nothing."""
-    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """A hint that names the choices most like `word`, or nothing.
+
+    First those of which the word, or its initials, is a part: for `lr` and for `learning_rate` that is `meta_lr`. Else
+    the one with the most letters in common.
+    """
+    names = {_bare(name): name for name in choices}
+    asked = _bare(word)
+    parts = {asked, "".join(part[:1] for part in asked.split("_")) if "_" in asked else asked}
+    close = [bare for bare in names if parts & {*bare.split("_")}]
+    close = close or difflib.get_close_matches(asked, names, n=1, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(names[bare]) for bare in close[:3])}?" if close else ""
+
+
+def _bare(name: str) -> str:
+    """A name without what only command lines and Python need."""
+    return name.strip("-_").replace("-", "_").replace(".", "_").lower()
 
 
 def is_held_out(task: Tree) -> Array:

@@ -10,7 +10,7 @@ from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import frozen
 from metarl_jax.core.lifetime import Lifetime, LifetimeState, begin_lifetime
 from metarl_jax.core.policy import random_policy
-from metarl_jax.core.rollout import opening, rollout
+from metarl_jax.core.rollout import Scene, opening, rollout
 from metarl_jax.core.types import Array, Experience, Key, Tree
 
 CHUNK = 256  # tasks evaluated side by side: bounds the memory of the record
@@ -52,7 +52,7 @@ def evaluate(
         return state, None
 
     def report(state: LifetimeState, key: Key) -> Curve:
-        return trial(lifetime, state, key, episodes, envs, greedy, expected)
+        return trial(lifetime, state, key, episodes, envs, greedy, expected)[1]
 
     def turn(state: LifetimeState, key: Key) -> tuple[LifetimeState, Curve]:
         adapt_key, report_key = jax.random.split(key)
@@ -93,16 +93,18 @@ def trial(
     envs: int,
     greedy: Array | bool,
     expected: bool = False,
-) -> Curve:
-    """A trial of whole episodes with the agent as it is, [episodes]."""
+    hold: bool = False,
+) -> tuple[Scene, Curve]:
+    """A trial of whole episodes with the agent as it is, [episodes], and where it ends if it is to `hold` there."""
     environment, policy = lifetime.environment, lifetime.policy
     open_key, act_key = jax.random.split(key)
     scene = opening(environment, policy, state.task, open_key, envs)
     steps = episodes * environment.horizon
-    _, seen = rollout(environment, policy, state.agent.params, state.task, scene, act_key, steps, episodes, greedy)
+    how = (steps, episodes, greedy, hold)
+    scene, seen = rollout(environment, policy, state.agent.params, state.task, scene, act_key, *how)
     if expected and not isinstance(seen.expected_reward, tuple):
         seen = seen._replace(reward=seen.expected_reward)
-    return by_episode(seen, episodes)
+    return scene, by_episode(seen, episodes)
 
 
 def by_episode(experience: Experience, episodes: int) -> Curve:

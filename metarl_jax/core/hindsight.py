@@ -1,12 +1,14 @@
 """What an adaptation was worth, as seen afterwards: the credit of the actions that it learned from."""
 
+import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.losses import Loss
+from metarl_jax.core.batching import Devices
+from metarl_jax.core.losses import Loss, moments
 from metarl_jax.core.types import Array, Experience
 
 
-def credit_hindsight(loss: Loss, history: Experience) -> Experience:
+def credit_hindsight(loss: Loss, history: Experience, devices: Devices = Devices()) -> Experience:  # noqa: B008
     """Fill in `hindsight` [N, K+1, T, E] of credited lives: the same for all steps of a trajectory, 0 after the last.
 
     R_K − b in the units in which `loss` counts returns, where R_K is the mean return after the last adaptation. The
@@ -18,7 +20,7 @@ def credit_hindsight(loss: Loss, history: Experience) -> Experience:
     after = _mean_return(history, axis=(2, 3))[:, -1:]  # [N, 1]
     alone = before.shape[-1] == 1
     gained = after + jnp.zeros_like(before[..., 0]) if alone else after - jnp.mean(before, axis=-1)  # [N, K]
-    baseline = _others(before, axis=-1) + _others(gained, axis=0)[..., None]
+    baseline = _others(before, axis=-1) + _others(gained, axis=0, devices=devices)[..., None]
     worth = (after[..., None] - baseline) * _unit(loss, history)[:, None, None]
     whole = jnp.concatenate([worth, jnp.zeros_like(worth[:, :1])], axis=1)[:, :, None]  # [N, K+1, 1, E]
     return history._replace(hindsight=jnp.broadcast_to(whole, history.reward.shape))
@@ -32,17 +34,14 @@ def _mean_return(history: Experience, axis: int | tuple[int, ...]) -> Array:
 
 def _unit(loss: Loss, history: Experience) -> Array:
     """By how much the last loss falls when the return of an episode grows by one, [N]."""
-    weight, advantage = history.weight[:, -1], history.advantage[:, -1]  # [N, T, E]
-    counted = jnp.maximum(jnp.sum(weight, axis=(1, 2)), 1e-8)
-    unit = jnp.sum(history.timestep.first[:, -1] * weight, axis=(1, 2)) / counted
-    if not loss.normalise:
-        return unit
-    mean = jnp.sum(weight * advantage, axis=(1, 2)) / counted
-    variance = jnp.sum(weight * (advantage - mean[:, None, None]) ** 2, axis=(1, 2)) / counted
-    return unit / jnp.sqrt(variance + 1e-12)
+    last = jax.tree.map(lambda x: x[:, -1], history)
+    counted = jnp.maximum(jnp.sum(last.weight, axis=(1, 2)), 1e-8)
+    unit = jnp.sum(last.timestep.first * last.weight, axis=(1, 2)) / counted
+    return unit / jax.vmap(moments)(last)[1] if loss.normalise else unit
 
 
-def _others(x: Array, axis: int) -> Array:
-    """The mean of the others along an axis; 0 where there are none."""
-    count = x.shape[axis]
-    return (jnp.sum(x, axis=axis, keepdims=True) - x) / (count - 1) if count > 1 else jnp.zeros_like(x)
+def _others(x: Array, axis: int, devices: Devices = Devices()) -> Array:  # noqa: B008
+    """The mean of the others along an axis, which `devices` share; 0 where there are none."""
+    count = x.shape[axis] * devices.count
+    total = count * devices.mean(jnp.mean(x, axis=axis, keepdims=True))
+    return (total - x) / (count - 1) if count > 1 else jnp.zeros_like(x)

@@ -17,16 +17,19 @@ taken off them DiCE with control variates of both orders (Mao et al. 2019; Liu e
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 
 from metarl_jax.core.policy import Policy
-from metarl_jax.core.returns import boundaries, discounted_returns, gae, linear_baseline
+from metarl_jax.core.returns import boundaries, discounted_returns, gae, leave_one_out_baseline, linear_baseline
 from metarl_jax.core.rollout import replay
 from metarl_jax.core.types import Array, Experience, Output, Tree
 
 Scalar = Array | float
+Baseline = Literal["fitted", "leave_one_out"]
+BASELINES = {"fitted": linear_baseline, "leave_one_out": leave_one_out_baseline}
+RESOLUTION = 1e-3  # share of the returns below which an advantage is no more than rounding
 
 
 class Loss(NamedTuple):
@@ -43,29 +46,42 @@ class Loss(NamedTuple):
     def credited(self, experience: Experience) -> Experience:
         """Credit one task's experience, standardised over itself."""
         credited = self.credit(experience)
-        if not self.normalise:
-            return credited
-        return credited._replace(advantage=standardise(credited.advantage, credited.weight))
+        return standardised(credited) if self.normalise else credited
 
 
-def weighted_mean(x: Array, weight: Array) -> Array:
-    """The mean of x over the steps that count."""
-    return jnp.sum(x * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+def weighted_mean(x: Array, weight: Array, mean: Callable[[Array], Array] = lambda x: x) -> Array:
+    """The mean of x over the steps that count; where devices share them, `mean` averages over devices.
+
+    What a device returns is then its part: the average of the parts is the mean over all steps.
+    """
+    return jnp.sum(x * weight) / jnp.maximum(mean(jnp.sum(weight)), 1.0)
 
 
-def standardise(x: Array, weight: Array, reduce: Callable[[Array], Array] = lambda x: x) -> Array:
-    """Mean 0 and standard deviation 1 over the steps that count; `reduce` averages over devices."""
-    share = jnp.maximum(reduce(jnp.mean(weight)), 1e-8)
-    mean = reduce(jnp.mean(x * weight)) / share
-    variance = reduce(jnp.mean((x - mean) ** 2 * weight)) / share
-    return (x - mean) / jnp.sqrt(variance + 1e-12)  # inside the root: differentiable where all x are equal
+def standardised(credited: Experience, mean: Callable[[Array], Array] = lambda x: x) -> Experience:
+    """The record with advantages of mean 0 and deviation 1 over the steps that count; `mean` averages over devices."""
+    middle, deviation = moments(credited, mean)
+    return credited._replace(advantage=(credited.advantage - middle) / deviation)
+
+
+def moments(credited: Experience, mean: Callable[[Array], Array] = lambda x: x) -> tuple[Array, Array]:
+    """The mean of the advantages over the steps that count, and what they are divided by: their deviation.
+
+    It is no less than `RESOLUTION` of what the returns amount to. Where all returns are as predicted, advantages are
+    what rounding left over, and would otherwise count as much as any.
+    """
+    weight = credited.weight
+    share = jnp.maximum(mean(jnp.mean(weight)), 1e-8)
+    middle = mean(jnp.mean(credited.advantage * weight)) / share
+    variance = mean(jnp.mean((credited.advantage - middle) ** 2 * weight)) / share
+    least = RESOLUTION**2 * mean(jnp.mean(credited.target**2 * weight)) / share
+    return middle, jnp.sqrt(variance + least + 1e-12)  # inside the root: differentiable where all is equal
 
 
 def reinforce(
     policy: Policy,
     *,
     gamma: Scalar = 0.99,
-    baseline: bool = True,
+    baseline: Baseline | Literal[False] = "fitted",
     normalise: bool = True,
     entropy: Scalar = 0.0,
     curvature: Scalar | None = 0.0,
@@ -75,12 +91,14 @@ def reinforce(
 
     L(θ) = −E[ π_θ(a|s) / π_b(a|s) · (G_t − b(s_t, t)) ] − c E[ H(π_θ) ]
 
-    `curvature` chooses the form of the first factor, see the head of this file; `clip` clips it as in `ppo`.
+    The baseline of an environment is fitted to the returns of all environments, or to those of the others
+    (leave_one_out), which leaves the expected gradient unchanged; False is none. `curvature` chooses the form of the
+    first factor, see the head of this file; `clip` clips it as in `ppo`.
     """
 
     def credit(experience: Experience) -> Experience:
         returns = discounted_returns(experience.reward, gamma * boundaries(experience).trace)
-        advantage = returns - linear_baseline(experience, returns) if baseline else returns
+        advantage = returns - BASELINES[baseline](experience, returns) if baseline else returns
         return experience._replace(advantage=advantage, target=returns)
 
     def surrogate(params: Tree, experience: Experience) -> Array:
@@ -152,7 +170,7 @@ def _advantage_credit(
         edges = boundaries(experience, trial)
         following = experience.next_value
         if trial:  # what follows the end of an episode is the next one
-            following = jnp.concatenate([experience.value[1:], following[-1:]])
+            following = jnp.concatenate([experience.value[1:], experience.onward[None]])
         advantage = gae(rewards, experience.value, following, edges, gamma, lambda_)
         target = experience.value + advantage
         return experience._replace(advantage=advantage, target=target)
@@ -160,18 +178,20 @@ def _advantage_credit(
     return credit
 
 
-def _log_ratio(policy: Policy, output: Output, experience: Experience) -> Array:
-    return policy.distribution.log_prob(output.distribution, experience.action) - experience.log_prob
+def log_ratio(policy: Policy, output: Output, experience: Experience) -> Array:
+    """log π_θ(a|s) − log π_b(a|s), [T, E]; 0 at steps that do not count, of which the ratio could overflow."""
+    log_prob = policy.distribution.log_prob(output.distribution, experience.action)
+    return jnp.where(experience.weight > 0, log_prob - experience.log_prob, 0.0)
 
 
 def _policy_term(
     policy: Policy, output: Output, experience: Experience, curvature: Scalar | None, clip: Scalar | None
 ) -> Array:
     """−E[ score · A ], or the lower of that and the same with the score within 1 ± clip."""
-    log_ratio = _log_ratio(policy, output, experience)
-    gain = _score(log_ratio, experience.timestep.first, curvature) * experience.advantage
+    moved = log_ratio(policy, output, experience)
+    gain = _score(moved, experience.timestep.first, curvature) * experience.advantage
     if clip is not None:
-        clipped = jnp.clip(jnp.exp(log_ratio), 1 - clip, 1 + clip)
+        clipped = jnp.clip(jnp.exp(moved), 1 - clip, 1 + clip)
         gain = jnp.minimum(gain, clipped * experience.advantage)
     return -weighted_mean(gain, experience.weight)
 

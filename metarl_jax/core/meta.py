@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from metarl_jax.core.batching import Reduce, across_devices
+from metarl_jax.core.batching import Devices, across_devices
 from metarl_jax.core.lifetime import Lifetime, LifetimeState, begin_lifetime
 from metarl_jax.core.types import Agent, Array, Experience, Key, Split, Tree
 
-Info = dict[str, Array]
+Info = dict[str, Any]  # diagnostics by name: arrays [], or each a `Ratio`
 Life = tuple[Any, ...]  # (task, birth key, state in progress, key): a life to begin has no state, one to go on no task
 
 
@@ -42,14 +42,14 @@ class Outer(NamedTuple):
     step: Array
 
 
-Improve = Callable[[Outer, Life, Key, Reduce], tuple[Outer, LifetimeState | None, Info]]
+Improve = Callable[[Outer, Life, Key, Devices], tuple[Outer, LifetimeState | None, Info]]
 
 
 class Update(NamedTuple):
-    """A way to improve φ by a batch of lives [N, ...]. `Reduce` averages over devices, each of which has its share."""
+    """A way to improve φ by a batch of lives [N, ...], of which each device has its share."""
 
     init: Callable[[Tree], Tree]  # φ -> what the update remembers
-    improve: Improve  # (outer, lives, key, reduce) -> outer, the lives where they end, what is logged
+    improve: Improve  # (outer, lives, key, devices) -> outer, the lives where they end, what is logged
 
 
 def meta_learner(
@@ -74,13 +74,15 @@ def meta_learner(
         meta_params = lifetime.learner.meta_init(meta_key)
         state = MetaState(meta_params, update.init(meta_params), jnp.int32(0))
         if not persistent:
-            return state
+            return strongly_typed(state)
         ages = jnp.arange(tasks, dtype=jnp.int32) * lifespan // tasks  # of all ages, so that no two batches differ
-        return state._replace(lifetimes=_births(lifetime, split, meta_params, life_key, tasks), lived=ages)
+        lives = _births(lifetime, split, meta_params, life_key, tasks)
+        return strongly_typed(state._replace(lifetimes=lives, lived=ages))
 
-    def local(reduce: Reduce, shared: tuple[Outer, Key], lives: Life) -> tuple[Any, Any]:
-        outer, after, info = update.improve(shared[0], lives, shared[1], reduce)
-        return (outer, reduce(info)), _without_shared(lifetime, after) if persistent and after is not None else ()
+    def local(devices: Devices, shared: tuple[Outer, Key], lives: Life) -> tuple[Any, Any]:
+        outer, after, info = update.improve(shared[0], lives, shared[1], devices)
+        going_on = _without_shared(lifetime, after) if persistent and after is not None else ()
+        return (outer, logged(devices.mean(info))), going_on
 
     def step(state: MetaState, key: Key) -> tuple[MetaState, Info]:
         birth_key, live_key, update_key = jax.random.split(key, 3)
@@ -110,15 +112,51 @@ def beginning(lifetime: Lifetime, meta_params: Tree, life: Life) -> LifetimeStat
     return state
 
 
-def mean_return(experience: Experience) -> Array:
-    """Reward per episode begun, over the steps that count: of one rollout [T, E]."""
-    episodes = jnp.sum(experience.timestep.first * experience.weight)
-    return jnp.sum(experience.reward * experience.weight) / jnp.maximum(episodes, experience.reward.shape[1])
+class Ratio(NamedTuple):
+    """A mean in the making: what is logged as total / weight once both are averaged over all lives."""
+
+    total: Array  # []
+    weight: Array  # []
 
 
-def report(history: Experience) -> Info:
-    """What is logged of a lifetime [K+1, T, E]: its first and its last rollout."""
-    return {"return_before": mean_return(turn_of(history, 0)), "return": mean_return(turn_of(history, -1))}
+def returns(seen: Experience) -> Ratio:
+    """The return of the episodes that ended in a rollout [T, E], of those too that began before it."""
+    ends = (seen.terminated | seen.truncated) & (seen.weight > 0)
+    over = jax.lax.cummax(ends.astype(seen.reward.dtype), axis=0, reverse=True)  # [T, E] 1 in episodes that ended
+    total = jnp.sum(seen.reward * seen.weight * over) + jnp.sum(seen.earned * over[0])
+    return Ratio(total, jnp.sum(ends, dtype=total.dtype))
+
+
+def report(history: Experience) -> dict[str, Ratio]:
+    """What is logged of a lifetime [K+1, T, E].
+
+    `return_before` and `return` are those of the episodes that ended in the first and in the last rollout, NaN where
+    none did; `reward` is that of a step in the last rollout, which rises with the agent also where no episode ends.
+    """
+    last = turn_of(history, -1)
+    reward = Ratio(jnp.sum(last.reward * last.weight), jnp.sum(last.weight))
+    return {"return_before": returns(turn_of(history, 0)), "return": returns(last), "reward": reward}
+
+
+def logged(info: Info) -> Info:
+    """The diagnostics of a meta-step, every mean made."""
+
+    def made(x: Array | Ratio) -> Array:
+        return jnp.where(x.weight > 0, x.total / x.weight, jnp.nan) if isinstance(x, Ratio) else x
+
+    return {name: made(x) for name, x in info.items()}
+
+
+def strongly_typed(state: Tree) -> Tree:
+    """The same with lasting types: what JAX takes for a Python number would be of another type after a step.
+
+    A program would then be compiled twice, for the first state and for all others.
+    """
+
+    def typed(x: Array) -> Array:
+        return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else jax.lax.convert_element_type(x, x.dtype)
+
+    return jax.tree.map(typed, state)
 
 
 def turn_of(history: Experience, index: int) -> Experience:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax.core.lifetime import JudgeAgent
-from metarl_jax.core.losses import Loss, weighted_mean
+from metarl_jax.core.losses import Loss, log_ratio, weighted_mean
 from metarl_jax.core.policy import Policy
 from metarl_jax.core.rollout import replay
 from metarl_jax.core.types import Agent, Array, Experience, Tree
@@ -22,6 +22,9 @@ class Objective(NamedTuple):
     before: JudgeAgent | None = None  # of the agent before each adaptation
     reduce: Callable[[Array], Array] = jnp.sum  # where there is no `before` its losses are 0
     hindsight: bool = False  # `before` reads what came after
+
+
+Schedule = Callable[[Array], Objective]  # meta-steps taken -> what lives are judged by
 
 
 def final(loss: Loss) -> Objective:
@@ -48,8 +51,8 @@ def with_hindsight(objective: Objective, policy: Policy) -> Objective:
     """
 
     def credit(meta_params: Tree, agent: Agent, seen: Experience) -> Array:
-        log_prob = policy.distribution.log_prob(replay(policy, agent.params, seen).distribution, seen.action)
-        return -jnp.sum(jnp.exp(log_prob - seen.log_prob) * seen.hindsight * seen.weight)
+        moved = log_ratio(policy, replay(policy, agent.params, seen), seen)
+        return -jnp.sum(jnp.exp(moved) * seen.hindsight * seen.weight)
 
     return _joined(objective, credit)._replace(hindsight=True)
 
@@ -89,7 +92,16 @@ def growing(objective: Objective, steps: int, progress: Array) -> Objective:
 
 def divergence(policy: Policy, agent: Agent, seen: Experience) -> Array:
     """How far an agent is from the one that acted, E[ KL(π_b ‖ π_θ) ], over the steps that count."""
-    now = replay(policy, agent.params, seen).distribution
+    return divergence_of(policy, replay(policy, agent.params, seen).distribution, seen)
+
+
+def divergence_of(policy: Policy, distribution: Tree, seen: Experience) -> Array:
+    """The same from the agent's distribution parameters [T, E, ...]; where a step does not count it could overflow."""
+
+    def counted(now: Array, then: Array) -> Array:
+        return jnp.where(seen.weight.reshape(seen.weight.shape + (1,) * (now.ndim - 2)) > 0, now, then)
+
+    now = jax.tree.map(counted, distribution, seen.distribution)
     return weighted_mean(policy.distribution.divergence(seen.distribution, now), seen.weight)
 
 

@@ -41,7 +41,7 @@ def mlp_policy(
     critic: bool = False,
     context: int = 0,
     activation: Callable[[Array], Array] = jnp.tanh,
-    spread: float = 1.0,
+    spread: Array | float = 1.0,
 ) -> Policy:
     """A memoryless policy over the observation, with a separate critic of the same widths if asked for.
 
@@ -62,7 +62,7 @@ def mlp_policy(
         if context:
             params["context"] = jnp.zeros(context)
         if not discrete:
-            params["log_std"] = jnp.full(distribution.size, _initial_log_std(environment) + math.log(spread))
+            params["log_std"] = _initial_log_std(environment) + jnp.log(jnp.asarray(spread, jnp.float32))
         return params
 
     def perceive(params: Tree, timestep: Timestep) -> Array:
@@ -151,7 +151,7 @@ def memory_policy(
     def init(key: Key) -> Tree:
         memory_key, actor_key, critic_key = jax.random.split(key, 3)
         params = {"memory": memory.init(memory_key), "actor": actor.init(actor_key), "critic": value.init(critic_key)}
-        return params if discrete else {**params, "log_std": jnp.full(distribution.size, _initial_log_std(environment))}
+        return params if discrete else {**params, "log_std": _initial_log_std(environment)}
 
     def read(params: Tree, said: Array, timestep: Timestep, features: Array) -> Output:
         visible = timestep.observation[..., :seen] if sufficient else features
@@ -192,7 +192,7 @@ def random_policy(environment: Environment) -> Policy:
     distribution = distribution_of(environment.action_space)
     zeros = jnp.zeros(distribution.size)
     discrete = isinstance(environment.action_space, Discrete)
-    blind = zeros if discrete else (zeros, zeros + _initial_log_std(environment))
+    blind = zeros if discrete else (zeros, _initial_log_std(environment))
 
     def output(timestep: Timestep) -> Output:
         shape = timestep.first.shape
@@ -208,8 +208,8 @@ def random_policy(environment: Environment) -> Policy:
     )
 
 
-def _initial_log_std(environment: Environment) -> float:
-    """Explore on the scale of the legal actions: a standard deviation of half their range."""
+def _initial_log_std(environment: Environment) -> Array:
+    """Explore on the scale of the legal actions, a standard deviation of half their range: [A]."""
     space = environment.action_space
     assert not isinstance(space, Discrete)
-    return math.log((space.high - space.low) / 2)
+    return jnp.full(space.shape, math.log((space.high - space.low) / 2), jnp.float32)

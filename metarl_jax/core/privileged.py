@@ -36,13 +36,14 @@ class _TaskInView:
 
     def reset(self, key: Key, task: Tree) -> tuple[Array, Tree]:
         observation, state = self.hidden.reset(key, task)
-        return self._informed(observation, task), state
+        return self.informed(observation, task), state
 
     def step(self, key: Key, state: Tree, action: Array, task: Tree) -> Step:
         step = self.hidden.step(key, state, action, task)
-        return step._replace(observation=self._informed(step.observation, task))
+        return step._replace(observation=self.informed(step.observation, task))
 
-    def _informed(self, observation: Array, task: Tree) -> Array:
+    def informed(self, observation: Array, task: Tree) -> Array:
+        """An observation of the hidden environment, and the numbers of the task."""
         scaled = [jnp.ravel(x).astype(observation.dtype) / self._unit(name, x) for name, x in _numbers(task)]
         return jnp.concatenate([observation, *scaled])
 

@@ -64,19 +64,68 @@ def linear_baseline(experience: Experience, target: Array, ridge: float = 1e-5) 
 
     The time-dependent linear baseline of Duan et al. 2016 (arXiv:1604.06778, §4.1), refitted to the data of one
     task; t counts hundreds of steps. The normal equations are solved on standardised features.
+
+    Every return has a share in its own prediction, and the advantage loses it: the expected policy gradient shrinks.
+    `leave_one_out_baseline` has no such bias.
     """
+    features = _standard_features(experience)
+    features = jnp.concatenate([features, jnp.ones_like(features[..., :1])], axis=-1)  # [T, E, F]
+    count = jnp.maximum(jnp.sum(experience.weight), 1.0)
+    flat = (experience.weight[..., None] * features).reshape(-1, features.shape[-1])
+    gram = flat.T @ features.reshape(flat.shape) / count + ridge * jnp.eye(flat.shape[-1])
+    moment = flat.T @ target.reshape(-1) / count
+    return features @ _solve(gram, moment)
+
+
+def leave_one_out_baseline(experience: Experience, target: Array, ridge: float = 0.2) -> Array:
+    """The same regression for each environment, fitted to the other environments alone, [T, E].
+
+    Given the agent, trajectories of different environments are independent. What is subtracted from the returns of one
+    then depends on that one through s_t and t only, and leaves the expected policy gradient unchanged. One
+    environment has no others, and its prediction is 0.
+
+    Each environment has a Gram matrix of [1, features, target]; their sum less its own is that of the others, and E
+    systems are eliminated at once. Few trajectories cover few states, so the `ridge` is large, and no prediction is
+    outside the range of the others' returns. The ridge is in units of a feature's variance among the others, without
+    the constant; the variance in the whole record, which depends on the environment left out, counts only where theirs
+    is next to 0.
+    """
+    features, weight = _standard_features(experience), experience.weight
+    rows = jnp.concatenate([jnp.ones_like(features[..., :1]), features, target[..., None]], axis=-1)  # [T, E, F + 1]
+    own = jnp.einsum("tei,tej->eij", weight[..., None] * rows, rows)
+    others = jnp.sum(own, axis=0) - own
+    count = others[:, 0, 0]
+    others = (others / jnp.where(count > 0, count, 1.0)[:, None, None]).at[:, 0, 0].set(1.0)
+    gram, moment = others[:, :-1, :-1], others[:, :-1, -1]
+    variance = jnp.diagonal(gram, axis1=1, axis2=2) - gram[:, 0] ** 2  # [E, F], 0 of the constant
+    least = jnp.sqrt(jnp.finfo(gram.dtype).eps)
+    penalty = (ridge * jnp.maximum(variance, 0.0) + least).at[:, 0].set(0.0)
+    slope = jax.vmap(_solve)(gram + penalty[:, :, None] * jnp.eye(gram.shape[-1]), moment)
+    predicted = jnp.einsum("tei,ei->te", rows[..., :-1], slope)
+    low, high = _range_of_others(target, weight)
+    return jnp.where(low <= high, jnp.clip(predicted, low, high), 0.0)
+
+
+def _range_of_others(x: Array, weight: Array) -> tuple[Array, Array]:
+    """The least and the most of x [T, E] in the other environments, over the steps that count, each [E]."""
+    apart = ~jnp.eye(x.shape[1], dtype=bool)
+    low = jnp.min(x, axis=0, where=weight > 0, initial=jnp.inf)
+    high = jnp.max(x, axis=0, where=weight > 0, initial=-jnp.inf)
+    return (
+        jnp.min(jnp.broadcast_to(low, apart.shape), axis=1, where=apart, initial=jnp.inf),
+        jnp.max(jnp.broadcast_to(high, apart.shape), axis=1, where=apart, initial=-jnp.inf),
+    )
+
+
+def _standard_features(experience: Experience) -> Array:
+    """[s, s², t, t², t³] with mean 0 and deviation 1 over the steps that count, [T, E, F]."""
     observation = experience.timestep.observation  # [T, E, O]
     time = episode_time(experience.timestep.first)[..., None] / 100.0
     features = jnp.concatenate([observation, observation**2, time, time**2, time**3], axis=-1)
     weight = experience.weight[..., None]
     count = jnp.maximum(jnp.sum(weight), 1.0)
     features = features - jnp.sum(weight * features, axis=(0, 1)) / count
-    features = features / jnp.sqrt(jnp.sum(weight * features**2, axis=(0, 1)) / count + 1e-8)
-    features = jnp.concatenate([features, jnp.ones_like(time)], axis=-1)  # [T, E, F]
-    flat = (weight * features).reshape(-1, features.shape[-1])
-    gram = flat.T @ features.reshape(flat.shape) / count + ridge * jnp.eye(flat.shape[-1])
-    moment = flat.T @ target.reshape(-1) / count
-    return features @ _solve(gram, moment)
+    return features / jnp.sqrt(jnp.sum(weight * features**2, axis=(0, 1)) / count + 1e-8)
 
 
 def _solve(matrix: Array, vector: Array) -> Array:

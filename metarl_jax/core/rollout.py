@@ -17,6 +17,7 @@ class Scene(NamedTuple):
     state: Tree  # [E, ...]
     memory: Tree  # [E, ...]
     episodes: Array  # [E] int32 ended so far
+    earned: Array  # [E] reward of the running episode so far
 
 
 def opening(environment: Environment, policy: Policy, task: Tree, key: Key, envs: int) -> Scene:
@@ -29,7 +30,7 @@ def opening(environment: Environment, policy: Policy, task: Tree, key: Key, envs
         previous_reward=jnp.zeros(envs),
         first=jnp.ones(envs, bool),
     )
-    return Scene(timestep, state, policy.initial_memory((envs,)), episodes=jnp.zeros(envs, jnp.int32))
+    return Scene(timestep, state, policy.initial_memory((envs,)), jnp.zeros(envs, jnp.int32), jnp.zeros(envs))
 
 
 def rollout(
@@ -42,11 +43,12 @@ def rollout(
     steps: int,
     quota: int | None = None,
     greedy: Array | bool = False,
+    hold: bool = False,
 ) -> tuple[Scene, Experience]:
     """Act for T steps in E environments with frozen parameters.
 
     Episodes follow one another in the same task. After `quota` of them, counted from the opening, an environment's
-    steps weigh nothing.
+    steps weigh nothing; with `hold` the scene stands still from there on.
     Nothing here is differentiated: callers recompute what they differentiate with `replay`.
     """
     params = jax.lax.stop_gradient(params)
@@ -82,15 +84,20 @@ def rollout(
             distribution=output.distribution,
             expected_reward=step.info.get("expected_reward", ()),
         )
-        after = Scene(successor, step.state, memory, episodes)
+        after = Scene(successor, step.state, memory, episodes, jnp.where(done, 0.0, scene.earned + step.reward))
         if quota != 1:
             after = _restart(environment, policy, reset_key, task, done, step, after)
+        if hold:
+            memory = _where(squeeze(counts), after.memory, scene.memory)
+            after = _where(counts, after._replace(memory=()), scene._replace(memory=()))._replace(memory=memory)
         return after, (record, expand(policy.trail(memory)))
 
     start = scene._replace(memory=squeeze(scene.memory))
     after, (experience, trail) = jax.lax.scan(act, start, jax.random.split(key, steps))
     after = after._replace(memory=expand(after.memory))
-    experience = experience._replace(memory=scene.memory)
+    experience = experience._replace(memory=scene.memory, earned=scene.earned)
+    if policy.critic:
+        experience = experience._replace(onward=policy.apply(params, after.memory, after.timestep)[1].value)
     if policy.critic and policy.has_memory:
         experience = experience._replace(next_value=_look_ahead(policy, params, experience, trail))
     elif policy.critic:
@@ -165,9 +172,14 @@ def _restart(
 ) -> Scene:
     """Begin a new episode of the same task wherever one has ended; memory stays, its owner decides at `first`."""
     observation, state = jax.vmap(environment.reset, (0, None))(jax.random.split(key, done.shape[0]), task)
+    timestep = after.timestep._replace(observation=_where(done, observation, step.observation), first=done)
+    return after._replace(timestep=timestep, state=_where(done, state, step.state))
 
-    def pick(fresh: Array, old: Array) -> Array:
-        return jnp.where(done.reshape(done.shape + (1,) * (old.ndim - 1)), fresh, old)
 
-    timestep = after.timestep._replace(observation=pick(observation, step.observation), first=done)
-    return after._replace(timestep=timestep, state=jax.tree.map(pick, state, step.state))
+def _where(mask: Array, chosen: Any, other: Any) -> Any:
+    """Leaf by leaf, the one or the other by a mask over the leading axes."""
+
+    def pick(one: Array, other: Array) -> Array:
+        return jnp.where(mask.reshape(mask.shape + (1,) * (other.ndim - mask.ndim)), one, other)
+
+    return jax.tree.map(pick, chosen, other)

@@ -1,14 +1,24 @@
-"""Summaries over tasks or seeds, with intervals. Plain NumPy: they run once, on the host."""
+"""Summaries over tasks or seeds, with intervals. Plain NumPy: they run once, on the host.
+
+Each kind of interval was chosen by its measured coverage; tests/test_statistics.py measures it again.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
+from scipy import special
 
 Statistic = Callable[..., np.ndarray]
+BLOCK = 2**22  # numbers drawn at a time by a bootstrap: bounds its memory
 
 
 def mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
     """The arithmetic mean."""
+    return np.mean(values, axis=axis)
+
+
+def share(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """The mean of outcomes between 0 and 1. Its interval has a width even where all outcomes are alike."""
     return np.mean(values, axis=axis)
 
 
@@ -20,14 +30,115 @@ def iqm(values: np.ndarray, axis: int = 0) -> np.ndarray:
     return np.mean(np.take(ordered, range(cut, count - cut), axis=axis), axis=axis)
 
 
-def bootstrap_interval(
-    values: np.ndarray, seed: int = 0, statistic: Statistic = mean, level: float = 0.95, resamples: int = 1000
+def stratified_mean(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """The mean over strata of the means of values [..., N] in each: strata count alike, however large they are."""
+    label = np.unique(strata, axis=0, return_inverse=True)[1].reshape(-1)
+    return np.mean([np.mean(values[..., label == stratum], axis=-1) for stratum in range(label.max() + 1)], axis=0)
+
+
+def confidence_interval(
+    values: np.ndarray,
+    seed: int = 0,
+    statistic: Statistic = mean,
+    level: float = 0.95,
+    resamples: int = 1000,
+    *,
+    strata: np.ndarray | None = None,
 ) -> tuple[float, float]:
-    """The percentile bootstrap interval of a statistic of values [n] (Efron 1979)."""
+    """An interval that covers the statistic of the population from which values [N] were drawn, N being tasks.
+
+    A `mean` has Hall's interval, that of Student corrected for skewness; over two different values it has Wilson's, as
+    a `share` always has. Other statistics, `iqm` among them, have percentiles of a bootstrap of `resamples` drawn by
+    `seed`. Intervals of equal values are empty, except for a share, and a single value has none (NaN).
+
+    Args:
+        values: One number a task, [N].
+        seed: Of the bootstrap.
+        statistic: What the interval is for.
+        level: How often such intervals cover it.
+        resamples: Of the bootstrap.
+        strata: Labels [N] or [N, d] of groups whose means count alike, as in `stratified_mean`; only for a `mean`.
+
+    References:
+        Hall 1992, "On the removal of skewness by transformation"; Wilson 1927; Welch 1947; Hesterberg 2015,
+        arXiv:1411.5279, §3.3.
+    """
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or values.size == 0:
         raise ValueError(f"an interval needs a non-empty vector of values, not one of shape {values.shape}")
-    generator = np.random.default_rng(seed)
-    draws = np.array([statistic(values[generator.integers(0, values.size, values.size)]) for _ in range(resamples)])
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    if strata is not None and statistic is not mean:
+        raise ValueError("strata are for the interval of a mean; leave them out or pass statistic=mean")
+    if statistic is share:
+        return _share_interval(values, level)
+    if values.size == 1:
+        return np.nan, np.nan
+    if statistic is not mean:
+        return _bootstrap_interval(values, seed, statistic, level, resamples)
+    low, high = float(values.min()), float(values.max())
+    if strata is None and low < high and np.all((values == low) | (values == high)):
+        ends = _share_interval((values - low) / (high - low), level)
+        return low + (high - low) * ends[0], low + (high - low) * ends[1]
+    return _mean_interval(values, np.zeros(values.size) if strata is None else strata, level)
+
+
+bootstrap_interval = confidence_interval  # its name in scripts/estimators.py
+
+
+def seed_interval(means: np.ndarray | list[float], level: float = 0.95) -> tuple[float, float]:
+    """Student's interval of the mean over seeds, from the mean of each; NaN for a single seed."""
+    means = np.asarray(means, np.float64)
+    if means.size < 2:
+        return np.nan, np.nan
+    shifted = means - means[0]  # equal means leave exact zeros
+    half = special.stdtrit(means.size - 1, (1 + level) / 2) * np.sqrt(shifted.var(ddof=1) / means.size)
+    centre = means[0] + shifted.mean()
+    return float(centre - half), float(centre + half)
+
+
+def _mean_interval(values: np.ndarray, strata: np.ndarray, level: float) -> tuple[float, float]:
+    """Hall's cubic transformation of the t statistic of a mean over strata, with the degrees of freedom of Welch."""
+    _, where, label, counts = np.unique(strata, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    label = label.reshape(-1)
+    shifted = values - values[where][label]  # a constant stratum leaves exact zeros
+    average = np.bincount(label, shifted) / counts
+    centred = shifted - average[label]
+    square, cube = np.bincount(label, centred**2), np.bincount(label, centred**3)
+    # Variance and third cumulant of the mean of each stratum; where it has one value, the variance of all values.
+    alone = (values - values[0]).var(ddof=1)
+    variance = np.where(counts > 1, square / np.maximum(counts - 1, 1), alone) / counts
+    third = np.where(counts > 2, cube / np.maximum((counts - 1) * (counts - 2), 1), 0.0) / counts
+    centre, error = np.mean(values[where] + average), np.sqrt(variance.sum()) / len(counts)
+    if error == 0:
+        return float(centre), float(centre)
+    freedom = variance.sum() ** 2 / np.sum(variance**2 / np.maximum(counts - 1, 1))
+    skewness = third.sum() / (len(counts) * error) ** 3
+    ends = special.stdtrit(freedom, np.array([(1 + level) / 2, (1 - level) / 2]))
+    if abs(skewness) > 1e-6:
+        ends = 3 * (np.cbrt(1 + skewness * (ends - skewness / 6)) - 1) / skewness
+    low, high = centre - error * ends
+    return float(low), float(high)
+
+
+def _share_interval(values: np.ndarray, level: float) -> tuple[float, float]:
+    """Wilson's interval of a share; fractions, as of several episodes a task, count as all outcomes they are worth."""
+    if np.any((values < 0) | (values > 1)):
+        raise ValueError(f"a share needs values from 0 to 1, not from {values.min()} to {values.max()}")
+    p, spread = float(values.mean()), float(values.var())
+    worth = p * (1 - p) / spread if spread > 0 else 1.0  # outcomes a value; 1 where they are 0 or 1
+    z = special.ndtri((1 + level) / 2)
+    k = z**2 / (worth * values.size)
+    centre, half = (p + k / 2) / (1 + k), np.sqrt(k * p * (1 - p) + k**2 / 4) / (1 + k)
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+
+def _bootstrap_interval(
+    values: np.ndarray, seed: int, statistic: Statistic, level: float, resamples: int
+) -> tuple[float, float]:
+    """Percentiles of a bootstrap, further out by as much as Student's t lies further out than the normal deviate."""
+    generator, block = np.random.default_rng(seed), max(1, BLOCK // values.size)
+    sizes = [min(block, resamples - start) for start in range(0, resamples, block)]
+    drawn = (generator.integers(0, values.size, (size, values.size)) for size in sizes)
+    draws = np.concatenate([statistic(values[chosen], axis=1) for chosen in drawn])
+    tail = special.ndtr(-special.stdtrit(values.size - 1, (1 + level) / 2))
+    low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)

@@ -9,12 +9,11 @@ import optax
 from jax.scipy.sparse.linalg import cg
 from jax.sharding import Mesh
 
-from metarl_jax.core.backprop import Plan, Schedule, credited_lives, live, relived_slope
-from metarl_jax.core.batching import Reduce, map_tasks
+from metarl_jax.core.backprop import Plan, credited_lives, live, relived_slope
+from metarl_jax.core.batching import Devices, map_tasks
 from metarl_jax.core.lifetime import Lifetime, run_lifetime
-from metarl_jax.core.losses import weighted_mean
 from metarl_jax.core.meta import Info, Life, MetaLearner, Outer, Update, beginning, meta_learner, turn_of
-from metarl_jax.core.objective import divergence
+from metarl_jax.core.objective import Schedule, divergence, divergence_of
 from metarl_jax.core.rollout import replay
 from metarl_jax.core.types import Array, Experience, Key, Split, Tree
 
@@ -45,8 +44,8 @@ def trust_region(
     With `lifetime.remat` J is made anew for every product; otherwise it is kept, memory grows with the tasks.
     """
 
-    def improve(outer: Outer, lives: Life, key: Key, reduce: Reduce) -> tuple[Outer, Any, Info]:
-        plan = Plan(lifetime, objective(outer.step), chunk=chunk, reduce=reduce)
+    def improve(outer: Outer, lives: Life, key: Key, devices: Devices) -> tuple[Outer, Any, Info]:
+        plan = Plan(lifetime, objective(outer.step), chunk=chunk, devices=devices)
         after, past, info = credited_lives(plan, outer.meta_params, lives)
         measure = _measure(plan, lives, past)
         value, slope = relived_slope(plan, outer.meta_params, past, *lives)
@@ -80,13 +79,12 @@ def curvature(plan: Plan, meta_params: Tree, lives: Life, past: Experience) -> C
     last = jax.tree.map(lambda x: x[:, -1], past)  # [N, T, E, ...]
 
     def spread(outputs: Tree) -> Array:
-        kl = plan.lifetime.policy.distribution.divergence(last.distribution, outputs)
-        return jnp.mean(jax.vmap(weighted_mean)(kl, last.weight))
+        return jnp.mean(jax.vmap(lambda now, seen: divergence_of(plan.lifetime.policy, now, seen))(outputs, last))
 
     def product(direction: Tree) -> Tree:
         (turned,) = along(direction)
         _, pressed = jax.jvp(jax.grad(spread), (outputs,), (turned,))
-        return plan.reduce(back(pressed)[0])
+        return plan.devices.mean(back(pressed)[0])
 
     return product
 
@@ -100,7 +98,7 @@ def _measure(plan: Plan, lives: Life, past: Experience) -> Callable[[Tree], tupl
 
     def measure(meta_params: Tree) -> tuple[Array, Array]:
         both = map_tasks(lambda *life: one(meta_params, *life), plan.chunk, past, *lives)
-        return plan.reduce(jax.tree.map(jnp.mean, both))
+        return plan.devices.mean(jax.tree.map(jnp.mean, both))
 
     return measure
 

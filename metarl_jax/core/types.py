@@ -57,6 +57,8 @@ class Experience(NamedTuple):
     weight: Array  # [T, E] 1 where the step counts, 0 after the quota of episodes
     next_observation: Array  # [T, E, O] the true one, before any reset
     memory: Tree  # [E, ...] at the first timestep
+    earned: Tree = ()  # [E] reward of the running episode before the first timestep
+    onward: Tree = ()  # [E] value of the timestep that follows: of the next episode's first, where one has just ended
     distribution: Tree = ()  # [T, E, ...] that the actions were drawn from
     expected_reward: Tree = ()  # [T, E] what the actions pay on average, where the environment says so
     advantage: Tree = None  # [T, E] once a loss's `credit` has filled it in

@@ -151,8 +151,8 @@ class CartPole(Episodic):
     def extrapolates(self, task: CartPoleTask) -> Array:
         return is_outside(task._asdict(), TRAINING[self.physics])
 
-    def check_task(self, task: Any) -> CartPoleTask:
-        checked: CartPoleTask = super().check_task(task)
+    def checked(self, task: Any) -> CartPoleTask:
+        checked: CartPoleTask = super().checked(task)
         if jnp.abs(checked.direction) != 1.0:
             raise ValueError(f"task number 'direction' of cartpole is {checked.direction}; it must be 1 or -1")
         if checked.mixing is not None and not np.allclose(checked.mixing.T @ checked.mixing, np.eye(2), atol=1e-4):

@@ -116,8 +116,8 @@ class Catch(Environment):
     def extrapolates(self, task: CatchTask) -> Array:
         return jnp.abs(task.wind) >= BREEZE
 
-    def check_task(self, task: Any) -> CatchTask:
-        checked: CatchTask = super().check_task(task)
+    def checked(self, task: Any) -> CatchTask:
+        checked: CatchTask = super().checked(task)
         if checked.controls == 0:
             raise ValueError("task number 'controls' of catch is 0; it must be 1 or -1")
         return checked

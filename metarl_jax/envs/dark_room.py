@@ -90,8 +90,8 @@ class DarkRoom(Room):
     def extrapolates(self, task: DarkRoomTask) -> Array:
         return task.radius != self.reach
 
-    def check_task(self, task: Any) -> DarkRoomTask:
-        checked: DarkRoomTask = super().check_task(task)
+    def checked(self, task: Any) -> DarkRoomTask:
+        checked: DarkRoomTask = super().checked(task)
         if jnp.max(jnp.abs(checked.goal)) > checked.radius:
             rule = f"row and column must lie within its radius, {checked.radius}, of the centre"
             raise ValueError(f"task number 'goal' of dark_room is {checked.goal.tolist()}; {rule}")

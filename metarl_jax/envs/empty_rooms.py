@@ -88,8 +88,8 @@ class EmptyRooms(Grid):
     def extrapolates(self, task: EmptyRoomsTask) -> Array:
         return jnp.all(task.goal > self.room)
 
-    def check_task(self, task: Any) -> EmptyRoomsTask:
-        checked: EmptyRoomsTask = super().check_task(task)
+    def checked(self, task: Any) -> EmptyRoomsTask:
+        checked: EmptyRoomsTask = super().checked(task)
         goal = tuple(checked.goal.tolist())
         if goal == (0, 0) or not self.free[goal]:
             raise ValueError(f"task number 'goal' of empty_rooms is {list(goal)}; it must be free and not the start")

@@ -113,8 +113,8 @@ class GridNavi(Grid):
     def extrapolates(self, task: GridNaviTask) -> Array:
         return task.side != self.side
 
-    def check_task(self, task: Any) -> GridNaviTask:
-        checked: GridNaviTask = super().check_task(task)
+    def checked(self, task: Any) -> GridNaviTask:
+        checked: GridNaviTask = super().checked(task)
         farthest, side = int(jnp.max(checked.goal)), int(checked.side)
         if not CORNER <= farthest < side:
             rule = f"row or column must be at least {CORNER}, and both below the side, {side}"

@@ -90,8 +90,8 @@ class KeyToDoor(Room):
     def extrapolates(self, task: KeyToDoorTask) -> Array:
         return task.radius != self.radius
 
-    def check_task(self, task: Any) -> KeyToDoorTask:
-        checked: KeyToDoorTask = super().check_task(task)
+    def checked(self, task: Any) -> KeyToDoorTask:
+        checked: KeyToDoorTask = super().checked(task)
         for name, place in (("key", checked.key), ("door", checked.door)):
             if jnp.max(jnp.abs(place)) > checked.radius:
                 rule = f"row and column must lie within its radius, {checked.radius}, of the centre"

@@ -122,8 +122,8 @@ class Maze(Episodic):
     def extrapolates(self, task: MazeTask) -> Array:
         return task.size > self.size
 
-    def check_task(self, task: Any) -> MazeTask:
-        checked: MazeTask = super().check_task(task)
+    def checked(self, task: Any) -> MazeTask:
+        checked: MazeTask = super().checked(task)
         n = int(checked.size)
         right, down = np.asarray(checked.right), np.asarray(checked.down)
         for field, passages, inside in (("right", right, right[:n, : n - 1]), ("down", down, down[: n - 1, :n])):

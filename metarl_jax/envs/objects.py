@@ -129,8 +129,8 @@ class Objects(Episodic):
     def extrapolates(self, task: ObjectsTask) -> Array:
         return jnp.any(jnp.abs(task.pay) > 1.0)
 
-    def check_task(self, task: Any) -> ObjectsTask:
-        checked: ObjectsTask = super().check_task(task)
+    def checked(self, task: Any) -> ObjectsTask:
+        checked: ObjectsTask = super().checked(task)
         if len({*checked.place.tolist(), self.centre}) <= len(self.kinds):
             rule = f"cells must differ from each other and from the centre, {self.centre}"
             raise ValueError(f"task number 'place' of objects is {checked.place.tolist()}; its {rule}")

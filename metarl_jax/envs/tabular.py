@@ -98,8 +98,8 @@ class RandomMDP(Episodic):
     def extrapolates(self, task: TabularTask) -> Array:
         return jnp.any(task.transition == 0.0)
 
-    def check_task(self, task: Any) -> TabularTask:
-        checked: TabularTask = super().check_task(task)
+    def checked(self, task: Any) -> TabularTask:
+        checked: TabularTask = super().checked(task)
         total = jnp.sum(checked.transition, axis=-1)
         if not jnp.allclose(total, 1.0, atol=1e-4):
             worst = float(total.ravel()[jnp.argmax(jnp.abs(total - 1.0))])

@@ -124,8 +124,8 @@ class TwoStep(Environment):
     def extrapolates(self, task: TwoStepTask) -> Array:
         return jnp.max(task.first) < 0.5 * (PAPER.common + HARDER.common)
 
-    def check_task(self, task: Any) -> TwoStepTask:
-        checked: TwoStepTask = super().check_task(task)
+    def checked(self, task: Any) -> TwoStepTask:
+        checked: TwoStepTask = super().checked(task)
         if checked.reward[0] < checked.reward[1]:
             raise ValueError("task number 'reward' of two_step must name the odds of the good planet first")
         return checked

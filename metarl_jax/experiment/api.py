@@ -2,16 +2,18 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
 
 import jax
 import numpy as np
 
-from metarl_jax.core.types import Agent, Split
+from metarl_jax.core.environment import nearest
+from metarl_jax.core.types import Split
 from metarl_jax.experiment import devices, results, run_folder, training
+from metarl_jax.experiment.acting import ActingAgent
 from metarl_jax.experiment.config import RunConfig, require, resolve
 from metarl_jax.experiment.errors import UsageError
-from metarl_jax.experiment.evaluation import Evaluation, adapt_agent, evaluate_learner
+from metarl_jax.experiment.evaluation import Evaluation, check_adapts, check_tasks, evaluate_learner, one_life
 from metarl_jax.experiment.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ class Result:
 class Adapted(NamedTuple):
     """A learner after a life in one task; K + 1 reports, the first of the newborn agent."""
 
-    agent: Agent
+    agent: ActingAgent
+    """Acts on, with `act` and `observe`: with the parameters it adapted to, and with the memory of the last trial."""
     returns: np.ndarray  # [K+1, episodes]
     lengths: np.ndarray  # [K+1, episodes] steps
     terminated: np.ndarray  # [K+1, episodes] 1 where the task ended the episode, 0 where the clock did
@@ -94,6 +97,7 @@ def train(
 def run(config: RunConfig, *, out: str | Path | None = None, quiet: bool = False) -> Result:
     """`train` with a configuration in hand."""
     devices.prepare()
+    check_tasks(config)
     return _finish(run_folder.create(config, out), config, quiet)
 
 
@@ -137,11 +141,26 @@ def load(path: str | Path) -> Result:
 def build(config: RunConfig | str, environment: str | None = None, /, **options: Any) -> "MetaLearner":
     """The pure meta-learner of a configuration, or of an algorithm and an environment by name with options.
 
-    Its `init(key)` and `step(state, key)` can be jitted, vmapped over seeds and scanned.
+    Its `init(key)` and `step(state, key)` can be jitted, vmapped over seeds and scanned. Float options of the algorithm
+    may be arrays, of a program too: `jax.vmap` over them trains a grid in one.
+
+    Raises:
+        UsageError: a name, type or value is wrong, or an option that is no float of the algorithm is an array.
     """
-    if isinstance(config, str):
-        config = resolve(config, environment or "", **options)
-    return config.learner()
+    devices.prepare()
+    if not isinstance(config, str):
+        return config.learner()
+    arrays: dict[str, Any] = {name: value for name, value in options.items() if isinstance(value, jax.Array)}
+    resolved = resolve(config, environment or "", **{name: x for name, x in options.items() if name not in arrays})
+    for name in arrays:
+        hints = get_type_hints(type(resolved.algorithm))
+        rule = f"static: only float options of {config} may be arrays{nearest(name, hints)}"
+        require(hints.get(name) is float, name, "an array", rule)
+    try:
+        algorithm = dataclasses.replace(resolved.annealed(), **arrays)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return algorithm.build(resolved.environment)
 
 
 def adapt(
@@ -150,7 +169,8 @@ def adapt(
     """Let a trained learner live in one task of yours, a dict of task numbers or a `Task`.
 
     It adapts `adaptations` times, as often as in training unless given, and before and after each it plays
-    `episodes` episodes, a trial of the environment unless given, that it does not learn from.
+    `episodes` episodes, a trial of the environment unless given, that its parameters do not learn from. One that learns
+    in its memory never adapts otherwise: it learns in the trial. The agent that comes back goes on from there.
 
     Raises:
         UsageError: the task lacks a number or has an illegal one, or a count is out of range.
@@ -161,14 +181,16 @@ def adapt(
         checked = environment.check_task(task)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    lifetime = result.config.algorithm.lifetime(environment)
+    lifetime = result.config.lifetime()
     turns = lifetime.adaptations if adaptations is None else adaptations
     quota = environment.trial_episodes if episodes is None else episodes
     require(turns >= 0, "adaptations", turns, "0 or more")
+    check_adapts(result.config, turns)
     require(quota >= 1, "episodes", quota, "at least 1")
-    live = jax.jit(lambda phi, task, key: adapt_agent(lifetime, phi, task, key, turns, quota))
-    agent, curve = live(result.meta_params, checked, jax.random.key(seed))
-    return Adapted(agent, *(np.asarray(field) for field in curve))
+    key = jax.random.key(seed)
+    agent, scene, curve = one_life(lifetime, turns, quota)(result.meta_params, checked, key)
+    acting = ActingAgent(lifetime, agent, scene, checked, jax.random.fold_in(key, 1))
+    return Adapted(acting, *(np.asarray(field) for field in curve))
 
 
 def _finish(folder: RunFolder, config: RunConfig, quiet: bool) -> Result:

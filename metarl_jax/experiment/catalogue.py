@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from metarl_jax.algorithms import ALGORITHMS, VARIANTS, family
+from metarl_jax.algorithms import ALGORITHMS, VARIANTS
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.types import SPLITS
 from metarl_jax.envs import ADAPTED, ENVIRONMENTS
@@ -23,11 +23,16 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
 
 
 def _variant(name: str) -> dict[str, Any]:
-    kind, options = family(name)
+    kind, options = VARIANTS[name], dict(VARIANTS[name].stands_for)
     flags = [
         f"--{option.replace('_', '-')}" + ("" if value is True else f" {value}") for option, value in options.items()
     ]
-    return {"name": name, "summary": " ".join([kind.name, *flags]), "algorithm": kind.name, "options": options}
+    return {
+        "name": name,
+        "summary": " ".join([str(kind.variant_of), *flags]),
+        "algorithm": kind.variant_of,
+        "options": options,
+    }
 
 
 def _described(kinds: Mapping[str, type[Environment]]) -> list[dict[str, Any]]:

@@ -44,7 +44,7 @@ def save(folder: Path, step: int, state: Any, keep: int) -> Path:
         final.rename(_free_name(folder / f"damaged-{step:08d}"))
     draft.rename(final)
     sync(folder)
-    for old in [path for path in found(folder) if path.name <= final.name][:-keep]:
+    for old in [path for path in found(folder) if _step(path) <= step][:-keep]:
         shutil.rmtree(old)
     return final
 
@@ -86,8 +86,8 @@ def load(path: Path, like: Any) -> tuple[int, Any]:
 
 
 def found(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, oldest first."""
-    return sorted(folder.glob("step-*"))
+    """The checkpoints in a folder, oldest first: by their number, which outgrows the zeros before it."""
+    return sorted((path for path in folder.glob("step-*") if path.name[5:].isdecimal()), key=_step)
 
 
 def sync(path: Path) -> None:
@@ -201,6 +201,10 @@ def _sync_tree(path: Path) -> None:
     for inner in path.rglob("*"):
         sync(inner)
     sync(path)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def _free_name(path: Path) -> Path:

@@ -74,9 +74,11 @@ def _train(arguments: list[str]) -> int:
     if not arguments or arguments[0].startswith("-"):
         print(f"usage: metarl train ALGORITHM ENVIRONMENT [--help | FLAGS]\n\n{_names()}", end="")
         return 0 if arguments in (["-h"], ["--help"]) else 2
-    config.algorithm_family(arguments[0])
+    config.algorithm_class(arguments[0])
     if len(arguments) < 2 or arguments[1].startswith("-"):
-        raise UsageError(f"train {arguments[0]} lacks its environment; choose one of {', '.join(config.ENVIRONMENTS)}")
+        raise UsageError(
+            f"train {arguments[0]} lacks its environment; choose one of {', '.join(config.envs.ENVIRONMENTS)}"
+        )
     algorithm, environment, *flags = arguments
     program = f"metarl train {algorithm} {environment}"
     start = config.defaults(algorithm, environment, peek(PresetFlag, flags, program).preset)

@@ -11,14 +11,17 @@ from typing import Any, Literal
 
 from jax.sharding import Mesh
 
-from metarl_jax.algorithms import ALGORITHMS, VARIANTS, family
+from metarl_jax import algorithms, envs
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.environment import Environment, nearest
+from metarl_jax.core.lifetime import Lifetime
 from metarl_jax.core.meta import MetaLearner
-from metarl_jax.envs import ADAPTED, ENVIRONMENTS, everything
+from metarl_jax.core.once import once
 from metarl_jax.experiment import devices
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.presets import PRESETS, preset
+
+MOST_STEPS = 2**31  # meta-steps are counted in int32, by JAX and by optax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +51,9 @@ class RunOptions:
         """
         for name in ("meta_steps", "log_every", "checkpoint_every", "keep"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(
+            self.meta_steps < MOST_STEPS, "meta_steps", self.meta_steps, f"below {MOST_STEPS}, which int32 can count"
+        )
         require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2**32 - 1")
         require(self.evaluation_tasks >= 0, "evaluation_tasks", self.evaluation_tasks, "0 (none) or more")
         minutes = self.checkpoint_minutes
@@ -79,8 +85,16 @@ class RunConfig:
 
     def learner(self, mesh: Mesh | None = None) -> MetaLearner:
         """The pure meta-learner of this run; what is annealed over the whole run learns here how long that is."""
+        return self.annealed().build(self.environment, mesh)
+
+    def annealed(self) -> Algorithm:
+        """The algorithm, told how long what it anneals takes."""
         length = self.run.meta_steps if self.algorithm.anneal < 0 else self.algorithm.anneal
-        return dataclasses.replace(self.algorithm, anneal=length).build(self.environment, mesh)
+        return dataclasses.replace(self.algorithm, anneal=length)
+
+    def lifetime(self) -> Lifetime:
+        """The life that agents lead, the same object at every call: what is compiled for it is compiled once."""
+        return lifetime_of(self.algorithm, self.environment)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data from which `from_json` makes an equal configuration."""
@@ -100,7 +114,7 @@ class RunConfig:
         """
         algorithm, environment = dict(data["algorithm"]), dict(data["environment"])
         return cls(
-            algorithm=construct(algorithm_family(algorithm.pop("name"))[0], algorithm),
+            algorithm=construct(algorithm_class(algorithm.pop("name")), algorithm),
             environment=construct(environment_class(environment.pop("name")), environment),
             preset=data["preset"],
             run=construct(RunOptions, data["run"]),
@@ -109,6 +123,12 @@ class RunConfig:
     def digest(self) -> str:
         """SHA-256 of the configuration, in hexadecimal."""
         return digest(self.to_json())
+
+
+@once
+def lifetime_of(algorithm: Algorithm, environment: Environment) -> Lifetime:
+    """The life that an agent of this algorithm leads in this environment."""
+    return algorithm.lifetime(environment)
 
 
 def digest(data: dict[str, Any]) -> str:
@@ -137,7 +157,7 @@ def resolve(
     mine, theirs = _split(rest, type(start.algorithm))
     known = [*field_names(start.run), *field_names(start.algorithm), *field_names(start.environment), "preset", "out"]
     for name in theirs:
-        choose(f"option of {algorithm} on {environment}", name, known, listed=field_names(start.environment))
+        choose(f"option of {algorithm} on {environment}", name, known)
     return RunConfig(
         algorithm=_change(start.algorithm, mine),
         environment=_change(start.environment, theirs | (env or {})),
@@ -152,27 +172,27 @@ def defaults(algorithm: str, environment: str, name: str) -> RunConfig:
     Raises:
         UsageError: a name is unknown or the pair makes no sense.
     """
-    (algorithm_type, variant), environment_type = algorithm_family(algorithm), environment_class(environment)
-    chosen = preset(choose("preset", name, PRESETS), algorithm_type.name, environment)
+    algorithm_type, environment_type = algorithm_class(algorithm), environment_class(environment)
+    chosen = preset(choose("preset", name, PRESETS), algorithm_type.variant_of or algorithm, environment)
     return RunConfig(
-        algorithm=construct(algorithm_type, _applicable(chosen.algorithm, algorithm_type) | variant),
+        algorithm=construct(algorithm_type, _applicable(chosen.algorithm, algorithm_type)),
         environment=construct(environment_type, _applicable(chosen.environment, environment_type)),
         preset=name,
         run=construct(RunOptions, chosen.run),
     )
 
 
-def algorithm_family(name: str) -> tuple[type[Algorithm], dict[str, Any]]:
-    """The algorithm called `name` and the options that the name stands for, or a UsageError with the nearest one."""
-    return family(choose("algorithm", name, [*ALGORITHMS, *VARIANTS]))
+def algorithm_class(name: str) -> type[Algorithm]:
+    """The algorithm called `name`, or a UsageError with the nearest one."""
+    return algorithms.everything()[choose("algorithm", name, algorithms.everything())]
 
 
 def environment_class(name: str) -> type[Environment]:
     """The environment called `name`, or a UsageError with the nearest one."""
-    choose("environment", name, everything(), listed=ENVIRONMENTS)
-    if name in ADAPTED:
+    choose("environment", name, envs.everything(), listed=envs.ENVIRONMENTS)
+    if name in envs.ADAPTED:
         devices.prepare()  # gymnax computes as soon as one of its environments is built
-    return everything()[name]
+    return envs.everything()[name]
 
 
 def choose(kind: str, name: str, choices: Iterable[str], listed: Iterable[str] | None = None) -> str:

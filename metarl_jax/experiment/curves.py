@@ -1,6 +1,5 @@
 """Adaptation curves on held-out tasks: of a trained learner, and of one that starts from scratch."""
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -8,9 +7,11 @@ import numpy as np
 
 from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.core.environment import Environment
-from metarl_jax.core.evaluation import Curve, evaluate
+from metarl_jax.core.evaluation import Curve, evaluate, random_curve
 from metarl_jax.core.lifetime import Lifetime
-from metarl_jax.core.types import Array, Key, Tree
+from metarl_jax.core.once import once
+from metarl_jax.core.types import Array, Key, Split, Tree
+from metarl_jax.experiment.config import lifetime_of
 
 SCRATCH = "policy_gradient"
 Schedule = tuple[int, int]  # reports after the first, and adaptations between two of them
@@ -31,7 +32,7 @@ def adaptation_curve(
     return on_host(_compiled(lifetime, schedule, episodes, expected)(meta_params, tasks, key, greedy))
 
 
-@functools.lru_cache(maxsize=8)
+@once
 def _compiled(lifetime: Lifetime, schedule: Schedule, episodes: int | None, expected: bool) -> Callable[..., Curve]:
     """One program for sampled and greedy reports."""
     reports, stride = schedule
@@ -51,13 +52,29 @@ def scratch_curve(environment: Environment, lifetime: Lifetime, tasks: Tree, key
     Beside a learner that adapts, it adapts as often and to rollouts of the same size. Beside one that learns in its
     memory, it adapts after each episode of the trial: episode e is then its return after e - 1 of them.
     """
-    scratch = ALGORITHMS[SCRATCH]().lifetime(environment)
+    scratch = lifetime_of(ALGORITHMS[SCRATCH](), environment)
     if lifetime.adaptations:
         same = {name: getattr(lifetime, name) for name in ("envs", "steps", "quota", "fresh")}
         return adaptation_curve(scratch._replace(**same), {}, tasks, key, schedule)
     by_episode = scratch._replace(envs=lifetime.envs, steps=environment.horizon, quota=1)
     curve = adaptation_curve(by_episode, {}, tasks, key, (environment.trial_episodes - 1, 1), episodes=1)
     return jax.tree.map(lambda field: np.swapaxes(field, 1, 2), curve)
+
+
+def blind_curve(environment: Environment, tasks: Tree, key: Key) -> Curve:
+    """The curve of an agent that acts at random, NumPy arrays [N, 1, episodes]."""
+    return on_host(_blind(environment)(tasks, key))
+
+
+@once
+def _blind(environment: Environment) -> Callable[[Tree, Key], Curve]:
+    return jax.jit(lambda tasks, key: random_curve(environment, tasks, key))
+
+
+@once
+def sampler(environment: Environment, split: Split) -> Callable[[Array], Tree]:
+    """Tasks [N, ...] of a split, from keys [N]."""
+    return jax.jit(jax.vmap(lambda key: environment.sample_task(key, split)))
 
 
 def on_host(curve: Curve) -> Curve:

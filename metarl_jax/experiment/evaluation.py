@@ -1,17 +1,20 @@
 """Held-out evaluation: what a trained learner gets in tasks it has never seen, beside references."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
 
-from metarl_jax.core.environment import Environment, check_split
-from metarl_jax.core.evaluation import Curve, adapt_once, random_curve, trial
-from metarl_jax.core.lifetime import Lifetime, begin_lifetime
-from metarl_jax.core.statistics import bootstrap_interval, iqm
+from metarl_jax.core.environment import Environment, check_split, check_split_has_tasks
+from metarl_jax.core.evaluation import Curve, adapt_once, trial
+from metarl_jax.core.lifetime import Lifetime, LifetimeState, begin_lifetime
+from metarl_jax.core.once import once
+from metarl_jax.core.rollout import Scene
+from metarl_jax.core.statistics import confidence_interval, iqm, mean, share
 from metarl_jax.core.types import Agent, Array, Key, Split, Tree
 from metarl_jax.experiment.config import RunConfig, require
-from metarl_jax.experiment.curves import SCRATCH, adaptation_curve, on_host, scratch_curve
+from metarl_jax.experiment.curves import SCRATCH, adaptation_curve, blind_curve, sampler, scratch_curve
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.results import Table
 from metarl_jax.oracles import reference
@@ -55,10 +58,10 @@ def evaluate_learner(
     name, environment = config.algorithm.name, config.environment
     task_key, *keys = jax.random.split(jax.random.key(seed), 5)
     sampled = sample_tasks(environment, split, tasks, task_key)
-    lifetime, schedule = config.algorithm.lifetime(environment), config.algorithm.schedule
+    lifetime, schedule = config.lifetime(), config.algorithm.schedule
     if adaptations is not None:
         require(adaptations >= 0, "adaptations", adaptations, "0 or more")
-        require(not lifetime.learner.shared, "adaptations", adaptations, f"left out: the agents of {name} never adapt")
+        check_adapts(config, adaptations)
         schedule = adaptations, 1
     curves = {  # one key: the same lives, reported in two ways
         name: adaptation_curve(lifetime, meta_params, sampled, keys[0], schedule),
@@ -66,7 +69,7 @@ def evaluate_learner(
     }
     if name != SCRATCH:
         curves[SCRATCH] = scratch_curve(environment, lifetime, sampled, keys[1], schedule)
-    curves["random"] = on_host(jax.jit(lambda tasks, key: random_curve(environment, tasks, key))(sampled, keys[2]))
+    curves["random"] = blind_curve(environment, sampled, keys[2])
     known = reference(environment)
     bound = None if known is None else np.asarray(known(keys[3], sampled))  # [N, episodes]
     table = Table(f"{name}-{environment.name}-{split}", seeds=[config.run.seed], tasks=tasks)
@@ -79,9 +82,17 @@ def evaluate_learner(
 
 
 def sample_tasks(environment: Environment, split: Split, count: int, key: Key) -> Tree:
-    """The tasks [N, ...] of an evaluation; fewer are the first of more."""
+    """The tasks [N, ...] of an evaluation; fewer are the first of more.
+
+    Raises:
+        UsageError: there are none of this split.
+    """
+    try:
+        check_split_has_tasks(environment, split)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(np.arange(count))
-    return jax.jit(jax.vmap(lambda key: environment.sample_task(key, split)))(keys)
+    return sampler(environment, split)(keys)
 
 
 def add_curve(table: Table, method: str, curve: Curve, stride: int = 1, bound: np.ndarray | None = None) -> None:
@@ -95,26 +106,42 @@ def add_curve(table: Table, method: str, curve: Curve, stride: int = 1, bound: n
         _add_returns(table, method, "step", curve.returns.mean(axis=2), range(0, reports * stride, stride))
     numbers = range(1, episodes + 1)
     _add_returns(table, method, "episode", curve.returns[:, -1], numbers, bound)
-    for kind, values in (("steps", curve.lengths[:, -1]), ("terminated", curve.terminated[:, -1])):
+    others = (("steps", curve.lengths[:, -1], mean), ("terminated", curve.terminated[:, -1], share))
+    for kind, values, statistic in others:
         for number, column in zip(numbers, values.T, strict=True):
-            table.add(method, f"episode={number},{kind}", column.mean(), bootstrap_interval(column))
+            interval = confidence_interval(column, statistic=statistic)
+            table.add(method, f"episode={number},{kind}", column.mean(), interval)
 
 
-def adapt_agent(
-    lifetime: Lifetime, meta_params: Tree, task: Tree, key: Key, adaptations: int, episodes: int
-) -> tuple[Agent, Curve]:
-    """One life in one task: the agent at its end, and its curve [K+1, episodes] before and after each adaptation."""
-    birth_key, first_key, life_key = jax.random.split(key, 3)
-    state = begin_lifetime(lifetime, meta_params, task, birth_key)
+Life = tuple[Agent, Scene, Curve]
 
-    def turn(state: Any, key: Key) -> tuple[Any, Curve]:
-        adapt_key, report_key = jax.random.split(key)
-        _, state = adapt_once(lifetime, meta_params, state, adapt_key)
-        return state, trial(lifetime, state, report_key, episodes, 1, False)
 
-    first = trial(lifetime, state, first_key, episodes, 1, False)
-    state, later = jax.lax.scan(turn, state, jax.random.split(life_key, adaptations))
-    return state.agent, jax.tree.map(lambda x, xs: jax.numpy.concatenate([x[None], xs]), first, later)
+@once
+def one_life(lifetime: Lifetime, adaptations: int, episodes: int) -> Callable[[Tree, Tree, Key], Life]:
+    """The program (φ, task, key) -> agent, scene and curve [K+1, episodes] of one life in one task.
+
+    The curve has a trial before and after each adaptation; the scene is where the last one ended, memory and all.
+    """
+
+    @jax.jit
+    def live(meta_params: Tree, task: Tree, key: Key) -> Life:
+        birth_key, first_key, life_key = jax.random.split(key, 3)
+        state = begin_lifetime(lifetime, meta_params, task, birth_key)
+
+        def report(state: LifetimeState, key: Key) -> tuple[Scene, Curve]:
+            return trial(lifetime, state, key, episodes, 1, False, hold=True)
+
+        def turn(carry: tuple[LifetimeState, Scene], key: Key) -> tuple[tuple[LifetimeState, Scene], Curve]:
+            adapt_key, report_key = jax.random.split(key)
+            _, state = adapt_once(lifetime, meta_params, carry[0], adapt_key)
+            scene, curve = report(state, report_key)
+            return (state, scene), curve
+
+        scene, first = report(state, first_key)
+        (state, scene), later = jax.lax.scan(turn, (state, scene), jax.random.split(life_key, adaptations))
+        return state.agent, scene, jax.tree.map(lambda x, xs: jax.numpy.concatenate([x[None], xs]), first, later)
+
+    return live
 
 
 def _add_returns(
@@ -129,9 +156,26 @@ def _add_returns(
     for index, number in enumerate(numbers):
         column = np.asarray(values)[:, index]
         best = None if bound is None else bound[:, index].mean()
-        table.add(method, f"{kind}={number}", column.mean(), bootstrap_interval(column), bound=best, note=note)
-        middle = bootstrap_interval(column, statistic=iqm)
+        table.add(method, f"{kind}={number}", column.mean(), confidence_interval(column), bound=best, note=note)
+        middle = confidence_interval(column, statistic=iqm)
         table.add(method, f"{kind}={number},iqm", float(iqm(column)), middle, note=note)
+
+
+def check_adapts(config: RunConfig, adaptations: int) -> None:
+    """Raise a UsageError where agents are to adapt that learn in their memory alone."""
+    never = config.lifetime().learner.shared
+    rule = f"0, or left out: the agents of {config.algorithm.name} learn in their memory, over the episodes of a trial"
+    require(not (never and adaptations), "adaptations", adaptations, rule)
+
+
+def check_tasks(config: RunConfig) -> None:
+    """Raise a UsageError unless there are tasks to train on, and to evaluate on if the run ends with an evaluation."""
+    splits: tuple[Split, ...] = ("train", "test") if config.run.evaluation_tasks else ("train",)
+    try:
+        for split in splits:
+            check_split_has_tasks(config.environment, split)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def check_request(split: str, tasks: int, seed: int) -> None:

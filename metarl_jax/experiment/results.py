@@ -4,9 +4,11 @@ import dataclasses
 import datetime
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metarl_jax.core.statistics import seed_interval
 from metarl_jax.experiment import devices
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.run_folder import write_whole
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 Interval = tuple[float, float]
+PROVENANCE = ("seeds", "tasks", "env_steps", "wall_seconds", "versions", "device", "date")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,15 +27,22 @@ class Row:
     row: str
     column: str
     value: float | None
-    interval: Interval | None = None  # 95 %, over tasks
+    interval: Interval | None = None  # 95 %, over tasks; of their means over seeds where there are several
     published: float | None = None
     bound: float | None = None  # what the best possible agent gets
     note: str | None = None
+    by_seed: list[float] | None = None  # the mean of each seed, where there are several
+    made: dict[str, Any] | None = None  # where it comes from, as far as that differs from what the table says
+
+    @property
+    def seed_interval(self) -> Interval | None:
+        """95 %, over seeds; None unless there are several."""
+        return seed_interval(self.by_seed) if self.by_seed is not None and len(self.by_seed) > 1 else None
 
 
 @dataclasses.dataclass
 class Table:
-    """The cells of one table and where they come from."""
+    """The cells of one table and where they come from, unless a cell says otherwise."""
 
     table: str
     seeds: list[int]
@@ -54,11 +64,28 @@ class Table:
         published: float | None = None,
         bound: float | None = None,
         note: str | None = None,
+        by_seed: Iterable[float] | None = None,
+        made: dict[str, Any] | None = None,
     ) -> None:
-        """Add a cell; numbers of NumPy and JAX are welcome, and what is not finite becomes null."""
+        """Add a cell; numbers of NumPy and JAX are welcome, and what is not finite becomes null.
+
+        Args:
+            row: The method.
+            column: What is measured.
+            value: The number.
+            interval: Of the value, 95 %, over tasks.
+            published: The same number in the literature.
+            bound: What the best possible agent gets.
+            note: Anything else.
+            by_seed: The mean of each seed; kept where there are several.
+            made: Fields of PROVENANCE; those that the table says too are left out.
+        """
         ends = (_finite(interval[0]), _finite(interval[1])) if interval is not None else (None, None)
         whole = (ends[0], ends[1]) if ends[0] is not None and ends[1] is not None else None
-        self.rows.append(Row(row, column, _finite(value), whole, _finite(published), _finite(bound), note))
+        means = [float(x) for x in by_seed] if by_seed is not None else []
+        seeds = means if len(means) > 1 else None
+        own = {name: x for name, x in (made or {}).items() if x != getattr(self, name)} or None
+        self.rows.append(Row(row, column, _finite(value), whole, _finite(published), _finite(bound), note, seeds, own))
 
     def cell(self, row: str, column: str) -> Row:
         """The cell of a method in a column.
@@ -71,9 +98,23 @@ class Table:
                 return candidate
         raise KeyError(f"{self.table} has no cell {row!r}, {column!r}")
 
+    def provenance(self, row: Row) -> dict[str, Any]:
+        """Where a cell comes from: the fields of PROVENANCE."""
+        return {name: getattr(self, name) for name in PROVENANCE} | (row.made or {})
+
+    def adopted(self, row: Row, home: "Table") -> Row:
+        """A cell of another table as a cell of this one, still from where it came."""
+        made = {name: x for name, x in home.provenance(row).items() if x != getattr(self, name)}
+        return dataclasses.replace(row, made=made or None)
+
     def to_json(self) -> str:
-        """The table as JSON; null stands where there is nothing."""
-        return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False)
+        """The table as JSON; null stands where there is nothing, but what few cells have is left out of the others."""
+        data = dataclasses.asdict(self)
+        for row in data["rows"]:
+            for name in ("by_seed", "made"):
+                if row[name] is None:
+                    del row[name]
+        return json.dumps(data, indent=1, allow_nan=False)
 
     def write(self, path: str | Path) -> Path:
         """Write the JSON, making the folders on the way."""
@@ -88,7 +129,9 @@ class Table:
 
         methods, columns, _ = self._pivot()
         cells = {(row.row, row.column): _short_cell(row) for row in self.rows}
-        drawn = RichTable(title=self.table, caption=f"{self.tasks} tasks, half a 95 % interval behind ±")
+        counts = sorted({self.provenance(row)["tasks"] for row in self.rows} or {self.tasks})
+        tasks = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+        drawn = RichTable(title=self.table, caption=f"{tasks} tasks, half a 95 % interval behind ±")
         for name in ("", *methods):
             drawn.add_column(name, justify="right", no_wrap=not name, overflow="fold")
         for column in columns:
@@ -138,7 +181,9 @@ def _cell(row: Row) -> str:
         return row.note or ""
     words = [_number(row.value)]
     if row.interval is not None:
-        words.append(f"[{_number(row.interval[0])}, {_number(row.interval[1])}]")
+        words.append(_ends(row.interval))
+    if row.seed_interval is not None:
+        words.append(f"(seeds {_ends(row.seed_interval)})")
     if row.published is not None:
         words.append(f"(published {_number(row.published)})")
     if row.bound is not None:
@@ -149,9 +194,18 @@ def _cell(row: Row) -> str:
 def _short_cell(row: Row) -> str:
     if row.value is None:
         return ""
-    half = (row.interval[1] - row.interval[0]) / 2 if row.interval is not None else 0.0
-    return _number(row.value) + (f" ±{half:.2g}" if half else "")
+    half, between = _half(row.interval), _half(row.seed_interval)
+    over_tasks, over_seeds = (f" ±{_number(x, 2)}" if x else "" for x in (half, between))
+    return _number(row.value) + over_tasks + (f" (seeds{over_seeds})" if over_seeds else "")
 
 
-def _number(value: float) -> str:
-    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+def _half(interval: Interval | None) -> float:
+    return (interval[1] - interval[0]) / 2 if interval is not None else 0.0
+
+
+def _ends(interval: Interval) -> str:
+    return f"[{_number(interval[0])}, {_number(interval[1])}]"
+
+
+def _number(value: float, digits: int = 4) -> str:
+    return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"

@@ -6,10 +6,12 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metarl_jax import algorithms, envs
+from metarl_jax.core.environment import nearest
 from metarl_jax.experiment import devices
 from metarl_jax.experiment.checkpoint import sync
 from metarl_jax.experiment.config import RunConfig, digest
@@ -109,6 +111,7 @@ def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
     if not folder.description.is_file():
         raise UsageError(f"{path} is no run: it has no {folder.description.name}; `metarl train` makes one")
     written = _written_config(folder.description)
+    _check_known(folder.path, written)
     try:
         config = RunConfig.from_json(written)
     except (UsageError, LookupError) as error:
@@ -129,6 +132,16 @@ def _written_config(path: Path) -> dict[str, Any]:
     if digest(written) != seal:
         raise edited
     return dict(written)
+
+
+def _check_known(path: Path, written: dict[str, Any]) -> None:
+    """Raise a UsageError where a run's algorithm or environment is none of those that are registered."""
+    registered: dict[str, Iterable[str]] = {"algorithm": algorithms.everything(), "environment": envs.everything()}
+    for part, known in registered.items():
+        name = written.get(part, {}).get("name")
+        if isinstance(name, str) and name not in known:
+            remedy = f"if it is yours, first import the module that enters it in {part.upper()}S[{name!r}]"
+            raise UsageError(f"{path} has the {part} {name!r}, which is not known here{nearest(name, known)}; {remedy}")
 
 
 def _options(config: dict[str, Any]) -> list[tuple[str, str, Any]]:

@@ -12,6 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.core.environment import Environment
+from metarl_jax.core.once import once
 from metarl_jax.experiment import checkpoint, devices, run_folder
 from metarl_jax.experiment.config import RunConfig, RunOptions
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged
@@ -19,7 +22,7 @@ from metarl_jax.experiment.interruption import Interruption, listening
 from metarl_jax.experiment.progress import Report, reporter
 from metarl_jax.experiment.run_folder import Line, RunFolder, append_metrics, cut_metrics, locked, open_run
 
-Chunk = Callable[[Any, int, int], tuple[Any, dict[str, jax.Array], jax.Array]]
+Chunk = Callable[[Any, jax.Array, int, int], tuple[Any, dict[str, jax.Array], jax.Array]]
 
 
 class Keys(NamedTuple):
@@ -35,14 +38,29 @@ def run_keys(seed: int) -> Keys:
     return Keys(jax.random.fold_in(key, 0), jax.random.fold_in(key, 1))
 
 
-def compile_chunk(learner: Any, root: jax.Array, size: int, mesh: jax.sharding.Mesh | None) -> Chunk:
-    """The jitted function (state, first, count) -> state, infos [size], finite: `count` <= `size` meta-steps.
+class Programs(NamedTuple):
+    """What a run compiles; runs that differ in nothing but their seed and length share it."""
 
-    The count is an argument of one program, so that a shorter last chunk compiles nothing and rounds alike. The
-    state is donated.
+    learner: Any
+    init: Callable[[jax.Array], Any]
+    chunk: Chunk
+
+
+@once
+def programs(algorithm: Algorithm, environment: Environment, size: int, mesh: jax.sharding.Mesh | None) -> Programs:
+    """The meta-learner, its jitted birth, and its chunk of `size` meta-steps."""
+    learner = algorithm.build(environment, mesh)
+    return Programs(learner, jax.jit(learner.init), compile_chunk(learner, size, mesh))
+
+
+def compile_chunk(learner: Any, size: int, mesh: jax.sharding.Mesh | None) -> Chunk:
+    """The jitted function (state, root, first, count) -> state, infos [size], finite: `count` <= `size` meta-steps.
+
+    Root key and count are arguments of one program, so that another seed and a shorter last chunk compile nothing, and
+    round alike. The state is donated.
     """
 
-    def chunk(state: Any, first: jax.Array, count: jax.Array) -> tuple[Any, Any, jax.Array]:
+    def chunk(state: Any, root: jax.Array, first: jax.Array, count: jax.Array) -> tuple[Any, Any, jax.Array]:
         def turn(index: jax.Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
             state, infos = carry
             state, info = learner.step(state, jax.random.fold_in(root, first + index))
@@ -57,7 +75,7 @@ def compile_chunk(learner: Any, root: jax.Array, size: int, mesh: jax.sharding.M
         return jax.jit(chunk, donate_argnums=0)
     # Without fixed shardings the second chunk would see another layout than the first, and compile again.
     whole = replicated(mesh)
-    return jax.jit(chunk, donate_argnums=0, in_shardings=(whole, whole, whole), out_shardings=whole)
+    return jax.jit(chunk, donate_argnums=0, in_shardings=(whole,) * 4, out_shardings=whole)
 
 
 def is_finite(state: Any) -> jax.Array:
@@ -82,12 +100,11 @@ def advance(folder: RunFolder, config: RunConfig, quiet: bool = False) -> None:
     """
     with locked(folder), listening() as interruption:
         mesh = devices.task_mesh(config.algorithm.tasks, config.algorithm.relives().minibatches)
-        learner = config.learner(mesh)
+        learner, init, chunk = programs(config.annealed(), config.environment, config.run.log_every, mesh)
         keys = run_keys(config.run.seed)
-        step, state = restore(folder, learner, keys) or (0, jax.jit(learner.init)(keys.birth))
+        step, state = restore(folder, learner, keys) or (0, init(keys.birth))
         if mesh is not None:
             state = jax.device_put(state, replicated(mesh))
-        chunk = compile_chunk(learner, keys.root, config.run.log_every, mesh)
         if open_run(folder.path)[1] != config:  # a longer run than planned; known to be usable from here on
             run_folder.describe(folder, config)
         if step < config.run.meta_steps:
@@ -95,7 +112,7 @@ def advance(folder: RunFolder, config: RunConfig, quiet: bool = False) -> None:
         lines = cut_metrics(folder, step)
         clock = Clock(lines[-1]["wall_seconds"] if lines else 0.0)
         with reporter(step, config.run.meta_steps, quiet) as report:
-            fixed = Fixed(folder, config.run, learner.env_steps, chunk, clock, interruption, report)
+            fixed = Fixed(folder, config.run, learner.env_steps, chunk, keys.root, clock, interruption, report)
             _loop(fixed, step, state)
 
 
@@ -128,6 +145,7 @@ class Fixed(NamedTuple):
     options: RunOptions
     env_steps: int  # of one meta-step
     chunk: Chunk
+    root: jax.Array  # the key that meta-steps draw theirs from
     clock: Clock
     interruption: Interruption
     report: Report
@@ -137,9 +155,9 @@ def _loop(fixed: Fixed, step: int, state: Any) -> None:
     folder, options = fixed.folder, fixed.options
     while step < options.meta_steps:
         count = min(options.log_every - step % options.log_every, options.meta_steps - step)
-        state, infos, finite = fixed.chunk(state, step, count)
+        state, infos, finite = fixed.chunk(state, fixed.root, step, count)
         step += count
-        line = _line(fixed, step, jax.device_get(infos), count)
+        line = _line(fixed, step, jax.device_get(infos), count, bool(finite))
         append_metrics(folder, line)
         fixed.report(line)
         if not finite:
@@ -161,9 +179,14 @@ def _due(fixed: Fixed, step: int, count: int) -> bool:
     return passed or step == options.meta_steps or (minutes is not None and fixed.clock.minutes_unsaved() >= minutes)
 
 
-def _line(fixed: Fixed, step: int, infos: dict[str, Any], count: int) -> Line:
-    """The metrics of a chunk: means over its meta-steps."""
-    means = {name: float(np.mean(values[:count], dtype=np.float64)) for name, values in infos.items()}
+def _line(fixed: Fixed, step: int, infos: dict[str, Any], count: int, finite: bool) -> Line:
+    """The metrics of a chunk: means over its meta-steps; of returns, over those in which an episode ended."""
+
+    def mean(name: str, values: np.ndarray) -> float:
+        counted = values[~np.isnan(values)] if finite and name.startswith("return") else values
+        return float(np.mean(counted, dtype=np.float64)) if counted.size else np.nan
+
+    means = {name: mean(name, values[:count]) for name, values in infos.items()}
     spent = {"env_steps": step * fixed.env_steps, "wall_seconds": fixed.clock.seconds()}
     return {"meta_step": step, **spent, **means}
 

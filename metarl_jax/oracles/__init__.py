@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from metarl_jax.core.environment import Environment
+from metarl_jax.core.once import once
 from metarl_jax.core.types import Array, Key, Tree
 from metarl_jax.envs import (
     Assistant,
@@ -81,6 +82,7 @@ REFERENCES: dict[type[Environment], Callable[[Any, Key, Any], Array]] = {
 }
 
 
+@once
 def reference(environment: Environment) -> Callable[[Key, Tree], Array] | None:
     """Returns `reference_returns(key, tasks) -> [N, episodes]`, or None where no reference agent is known.
 

@@ -137,8 +137,8 @@ class Adapted(Episodic):
     def extrapolates(self, task: Tree) -> Array:
         return jnp.any(jnp.stack([law.left_by(getattr(task, law.field)) for law in all_laws(self)]))
 
-    def check_task(self, task: Any) -> Tree:
-        checked = super().check_task(task)
+    def checked(self, task: Any) -> Tree:
+        checked = super().checked(task)
         if self.permuted and set(np.asarray(checked.controls).tolist()) != set(range(len(checked.controls))):
             raise ValueError(f"task number {CONTROLS!r} of {self.name} must hold every action once")
         if self.family.places in self.limits:
@@ -171,8 +171,10 @@ class Adapted(Episodic):
         space = self.action_space
         if isinstance(space, Box):
             return jnp.clip(action, spaces(self).low, spaces(self).high)
-        if not isinstance(action, jax.core.Tracer) and not np.all((action >= 0) & (np.asarray(action) < space.n)):
-            raise ValueError(f"action {action} of {self.name} is none of 0 ... {space.n - 1}")
+        if not isinstance(action, jax.core.Tracer):
+            known = np.asarray(action)  # also a constant of a program, which JAX would compare within it
+            if not np.all((known >= 0) & (known < space.n)):
+                raise ValueError(f"action {known} of {self.name} is none of 0 ... {space.n - 1}")
         action = jnp.clip(jnp.asarray(action, jnp.int32), 0, space.n - 1)
         return task.controls[action] if self.permuted else action
 

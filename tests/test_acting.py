@@ -1,0 +1,78 @@
+"""What `adapt` gives back acts on, with what it has learned."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from probes import Line, Nothing, Secret
+
+import metarl_jax
+from metarl_jax.core.memories import gru
+from metarl_jax.core.policy import memory_policy
+from metarl_jax.core.rollout import opening, rollout
+from metarl_jax.envs import ENVIRONMENTS
+from metarl_jax.experiment.errors import UsageError
+
+LEARNERS: dict[str, dict[str, Any]] = {
+    "rl2": {"tasks": 64, "width": 8, "meta_lr": 1e-2, "entropy": 0.0},
+    "maml": {"tasks": 8, "envs": 8, "hidden": (), "inner_lr": 3.0, "meta_lr": 1e-2},
+}
+SHORT: dict[str, Any] = {"meta_steps": 150, "log_every": 75, "evaluation_tasks": 0, "quiet": True}
+
+
+@pytest.fixture(scope="module", params=LEARNERS)
+def result(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    ENVIRONMENTS[Secret.name] = Secret
+    out = tmp_path_factory.mktemp("secret") / "run"
+    yield metarl_jax.train(request.param, Secret.name, out=out, **LEARNERS[request.param], **SHORT)
+    del ENVIRONMENTS[Secret.name]
+
+
+def test_an_adapted_agent_knows_what_it_found_out(result: Any) -> None:
+    """One of two actions pays. After one look, which a trial has, the agent takes it; be it its memory that adapts."""
+    for seed in range(8):
+        good = seed % 2
+        agent = metarl_jax.adapt(result, {"good": good}, episodes=1, seed=seed).agent
+        assert agent.act(np.ones(1), greedy=True) == good
+
+
+def test_a_memory_goes_on_learning(result: Any) -> None:
+    """Of the two tasks it was in one, and is told by rewards that it is now in the other."""
+    if result.config.algorithm.name != "rl2":
+        assert metarl_jax.adapt(result, {"good": 1}, episodes=1).agent.memory == ()
+        return
+    agent = metarl_jax.adapt(result, {"good": 1}, episodes=1).agent
+    before = jax.device_get(agent.memory)
+    agent.act(np.ones(1))
+    agent.observe(0.0, terminated=True)
+    agent.act(np.ones(1))
+    assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (before, agent.memory)), strict=True))
+
+
+def test_what_does_not_fit_is_refused(result: Any) -> None:
+    agent = metarl_jax.adapt(result, {"good": 1}).agent
+    with pytest.raises(
+        UsageError, match=r"observation is of shape \(2,\); it must be of shape \(1,\), as secret shows it"
+    ):
+        agent.act(np.ones(2))
+    if result.config.algorithm.name == "rl2":
+        with pytest.raises(UsageError, match="adaptations is 2; it must be 0, or left out: the agents of rl2 learn in"):
+            metarl_jax.adapt(result, {"good": 1}, adaptations=2)
+
+
+def test_a_scene_that_is_held_is_that_at_the_end_of_its_quota() -> None:
+    """Episodes of 4 steps, two of them: after 8 steps nothing moves, in the memory nor elsewhere."""
+    line = Line("arrival", goal=4)
+    policy = memory_policy(line, lambda inputs: gru(inputs, 3))
+    params = policy.init(jax.random.key(0))
+    params["actor"]["head"]["bias"] = jnp.array([0.0, 50.0])  # always go
+    for envs in (1, 2):
+        scene = opening(line, policy, Nothing(jnp.float32(1.0)), jax.random.key(1), envs)
+        held, exact = (
+            rollout(line, policy, params, Nothing(jnp.float32(1.0)), scene, jax.random.key(2), steps, 2, hold=True)[0]
+            for steps in (13, 8)
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), held, exact)
+        np.testing.assert_array_equal(held.episodes, 2)
