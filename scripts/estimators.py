@@ -39,7 +39,7 @@ from metarl_jax.core.objective import final, with_hindsight
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.returns import episode_time
 from metarl_jax.core.rollout import opening, rollout
-from metarl_jax.core.statistics import bootstrap_interval
+from metarl_jax.core.statistics import confidence_interval
 from metarl_jax.core.types import Array, Experience, Key, Step, Tree
 from metarl_jax.envs.tabular import RandomMDP, State, TabularTask
 from metarl_jax.experiment.config import defaults
@@ -522,7 +522,7 @@ def compare_baselines(table: Table, environment: str, envs: int, repeats: int, t
         row = f"{baseline or 'none'}{',normalised' * normalise}"
         for column in Remainder._fields:
             values = np.array([getattr(one[index], column) for one in measured])
-            table.add(row, f"{environment},{column},n={envs}", np.mean(values), bootstrap_interval(values))
+            table.add(row, f"{environment},{column},n={envs}", np.mean(values), confidence_interval(values))
 
 
 def price_baselines(table: Table, attempts: int = 15) -> None:
@@ -559,9 +559,9 @@ def fill(table: Table, count: int, measured: dict[tuple[str, str], Accuracy]) ->
     for (row, mode), found in measured.items():
         prefix = "" if mode == "sampled" else f"{mode},"
         for column, values in (("cosine", found.cosine), ("error", found.error), ("variance", found.variance)):
-            table.add(row, f"{prefix}{column},n={count}", np.mean(values), bootstrap_interval(values))
+            table.add(row, f"{prefix}{column},n={count}", np.mean(values), confidence_interval(values))
         if mode == "jacobian" and count == PLENTY:
-            low, high = bootstrap_interval(found.bias)
+            low, high = confidence_interval(found.bias)
             table.add(row, "bias", length(np.mean(found.bias)), (length(low), length(high)))
             table.add(row, "bias,noise", length(np.mean(found.noise)))
 

@@ -389,7 +389,8 @@ def main() -> None:
         half = 1.96 * found.error
         interval = (found.value - half, found.value + half) if found.tasks else None
         note = "; ".join(filter(None, [entry.note, f"{found.tasks} tasks" if found.tasks else "exact"]))
-        table.add(entry.row, entry.column, found.value, interval, published=entry.known, note=note)
+        made = {"tasks": found.tasks} if found.tasks else None
+        table.add(entry.row, entry.column, found.value, interval, published=entry.known, note=note, made=made)
         merge(table, arguments.out).write(arguments.out)  # at once: one that fails takes no other with it
     if off:
         raise SystemExit(f"{off} of the values are not what they should be")

@@ -36,7 +36,7 @@ def makes_sense(variant: str, actions: str, estimator: str) -> bool:
 
 CASES = [
     *itertools.product(VARIANTS, ACTIONS, ["backprop"]),
-    *itertools.product(["maml", "meta_gradient", "rl2"], ACTIONS, ["evolution"]),
+    *itertools.product(["maml", "meta_gradient", "rl2"], ["vectors"], ["evolution"]),
 ]
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import compiled
 from test_laws import ENVIRONMENT, SMALL, close
 
 import metarl_jax
@@ -147,6 +148,7 @@ def test_build_takes_arrays_for_the_float_options_of_the_algorithm() -> None:
     found = grid(jnp.array([1e-3, 0.1]), jnp.array([1.0, 0.5]))
     other = jax.jit(lambda: moved(meta_lr=0.1, spread=0.5))()
     close(jax.tree.map(lambda x: x[1], found), other, rtol=1e-3, atol=1e-5)
+    assert compiled(lambda: grid(jnp.array([1e-2, 0.2]), jnp.array([0.7, 0.5]))) == 0
     with pytest.raises(UsageError, match="tasks is an array; it must be static"):
         metarl_jax.build("maml", "navigation", tasks=jnp.int32(4))
     with pytest.raises(UsageError, match="'meta_lr'"):

@@ -29,8 +29,8 @@ class MetaGradient(Algorithm):
     φ = {gamma, lambda} through a sigmoid and {entropy, rate} through an exponential. The agent is born as a random
     network and adapts by θ ← θ − rate ∇θ L_φ(θ) on a stream of experience; the outer loss judges the updated agent
     on what comes next, with fixed γ' and λ' (eq. 5-7 of the paper, with the exact product in place of its
-    approximation). Its advantages bootstrap on the one critic that the agent has, which learns under the inner discount:
-    where the two discounts are apart, the outer loss has the bias that Bonnet et al. 2022 describe.
+    approximation). Its advantages bootstrap on the one critic that the agent has, which learns under the inner
+    discount: where the two discounts are apart, the outer loss has the bias that Bonnet et al. 2022 describe.
 
     Args:
         tunes: which hyper-parameters are meta-learned; the others stay at their first value.

@@ -81,9 +81,6 @@ def confidence_interval(
     return _mean_interval(values, np.zeros(values.size) if strata is None else strata, level)
 
 
-bootstrap_interval = confidence_interval  # its name in scripts/estimators.py
-
-
 def seed_interval(means: np.ndarray | list[float], level: float = 0.95) -> tuple[float, float]:
     """Student's interval of the mean over seeds, from the mean of each; NaN for a single seed."""
     means = np.asarray(means, np.float64)
