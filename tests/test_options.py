@@ -44,9 +44,10 @@ def after_a_step(name: str, **options: Any) -> Any:
 
 
 def extremes(name: str) -> list[tuple[str, float]]:
-    """Each option at the least it may be, and at its default."""
+    """Each option at the least it may be, and at its default; a temperature next to 0 would follow rounding."""
     base, learned = small(name), LEARNED_LOGS.get(name, ())
-    least = [(option, RANGES[option][0]) for option in floats(name) if option not in learned]
+    lows = {option: RANGES[option][0] for option in floats(name)} | {"temperature": 0.01}
+    least = [(option, lows[option]) for option in floats(name) if option not in learned]
     return least + [(option, getattr(base, option)) for option in floats(name)]
 
 
