@@ -11,9 +11,9 @@ import jax
 import numpy as np
 
 import metarl_jax
-from metarl_jax.core.evaluation import Curve, random_curve
+from metarl_jax.core.evaluation import Curve
 from metarl_jax.core.statistics import confidence_interval, stratified_mean
-from metarl_jax.experiment.curves import adaptation_curve, on_host, scratch_curve
+from metarl_jax.experiment.curves import adaptation_curve, blind_curve, scratch_curve
 from metarl_jax.experiment.evaluation import sample_tasks
 from metarl_jax.experiment.results import Table, read
 from metarl_jax.experiment.run_folder import RunFolder, trained_on
@@ -114,8 +114,8 @@ class Runs:
     ) -> None:
         """Add the rows of agents that act at random and of those that know the task."""
         tasks = self.tasks(count)
-        blind = jax.jit(lambda tasks, key: random_curve(self.environment, tasks, key))
-        add_cells(table, "random", f"{column},{kind}", measure(on_host(blind(tasks, jax.random.key(8))))[None])
+        blind = blind_curve(self.environment, tasks, jax.random.key(8))
+        add_cells(table, "random", f"{column},{kind}", measure(blind)[None])
         known = reference(self.environment)
         if known is not None:
             values = np.asarray(known(jax.random.key(9), tasks), np.float64)

@@ -199,3 +199,25 @@ def test_dice_adapts_without_a_baseline(baseline: str) -> None:
     seen, _ = drawn(states=3)
     credited = make("maml", estimator="dice", baseline=baseline)._inner_loss(mlp_policy(environment, (4,))).credit(seen)
     np.testing.assert_array_equal(credited.advantage, credited.target)
+
+
+def test_where_nothing_is_won_or_lost_nothing_is_learned() -> None:
+    """Mazes whose exit nobody finds: all returns are as predicted, and what rounding leaves is not blown up to 1."""
+    environment = make("maze", size=3, steps=12, episodes=1)
+    lifetime = make_algorithm("maml", hidden=(4,), envs=4).lifetime(environment)
+    params = lifetime.policy.init(jax.random.key(0))
+    credited = jax.jit(reinforce(lifetime.policy, gamma=0.99).credited)
+
+    @jax.jit
+    def act(key: Any) -> Experience:
+        task = environment.draw_task(key, "train")
+        scene = opening(environment, lifetime.policy, task, key, 4)
+        return rollout(environment, lifetime.policy, params, task, scene, key, 12, 1)[1]
+
+    largest = {True: [], False: []}  # by whether anyone got out
+    for key in jax.random.split(jax.random.key(1), 20):
+        seen = act(key)
+        largest[bool(np.any(seen.terminated))].append(float(np.max(np.abs(credited(seen).advantage))))
+    assert min(map(len, largest.values())) > 2
+    assert max(largest[False]) < 0.02
+    assert min(largest[True]) > 1.0

@@ -48,7 +48,7 @@ class MetaGradient(Algorithm):
     name: ClassVar[str] = "meta_gradient"
     summary: ClassVar[str] = "an actor-critic that tunes its own discount, traces, exploration and step size"
 
-    adam_eps: ClassVar[float] = 1e-9  # where rewards are rare the meta-gradient of the entropy bonus is 1e-7
+    adam_eps: ClassVar[float] = 1e-9  # meta-gradients of the entropy bonus and the discount can be tiny
 
     tunes: tuple[Tuned, ...] = TUNED
     adaptations: int = 2

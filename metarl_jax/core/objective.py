@@ -10,7 +10,7 @@ import optax
 from metarl_jax.core.lifetime import JudgeAgent
 from metarl_jax.core.losses import Loss, log_ratio, weighted_mean
 from metarl_jax.core.policy import Policy
-from metarl_jax.core.rollout import replay
+from metarl_jax.core.rollout import replay, select
 from metarl_jax.core.types import Agent, Array, Experience, Tree
 
 
@@ -97,11 +97,7 @@ def divergence(policy: Policy, agent: Agent, seen: Experience) -> Array:
 
 def divergence_of(policy: Policy, distribution: Tree, seen: Experience) -> Array:
     """The same from the agent's distribution parameters [T, E, ...]; where a step does not count it could overflow."""
-
-    def counted(now: Array, then: Array) -> Array:
-        return jnp.where(seen.weight.reshape(seen.weight.shape + (1,) * (now.ndim - 2)) > 0, now, then)
-
-    now = jax.tree.map(counted, distribution, seen.distribution)
+    now = select(seen.weight > 0, distribution, seen.distribution)
     return weighted_mean(policy.distribution.divergence(seen.distribution, now), seen.weight)
 
 

@@ -64,7 +64,7 @@ def linear_baseline(experience: Experience, target: Array, ridge: float = 1e-5) 
 
     The time-dependent linear baseline of Duan et al. 2016 (arXiv:1604.06778, §4.1), refitted to the data of one
     task; t counts hundreds of steps. The normal equations are solved on standardised features, and once more for what
-    the first solution leaves: where all returns are as predicted, float32 would leave 1e-4 of them.
+    the first solution leaves, which in float32 is more than rounding where all returns are as predicted.
 
     Every return has a share in its own prediction, and the advantage loses it: the expected policy gradient shrinks.
     `leave_one_out_baseline` has no such bias.

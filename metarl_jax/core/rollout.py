@@ -88,8 +88,8 @@ def rollout(
         if quota != 1:
             after = _restart(environment, policy, reset_key, task, done, step, after)
         if hold:
-            memory = _where(squeeze(counts), after.memory, scene.memory)
-            after = _where(counts, after._replace(memory=()), scene._replace(memory=()))._replace(memory=memory)
+            memory = select(squeeze(counts), after.memory, scene.memory)
+            after = select(counts, after._replace(memory=()), scene._replace(memory=()))._replace(memory=memory)
         return after, (record, expand(policy.trail(memory)))
 
     start = scene._replace(memory=squeeze(scene.memory))
@@ -172,12 +172,12 @@ def _restart(
 ) -> Scene:
     """Begin a new episode of the same task wherever one has ended; memory stays, its owner decides at `first`."""
     observation, state = jax.vmap(environment.reset, (0, None))(jax.random.split(key, done.shape[0]), task)
-    timestep = after.timestep._replace(observation=_where(done, observation, step.observation), first=done)
-    return after._replace(timestep=timestep, state=_where(done, state, step.state))
+    timestep = after.timestep._replace(observation=select(done, observation, step.observation), first=done)
+    return after._replace(timestep=timestep, state=select(done, state, step.state))
 
 
-def _where(mask: Array, chosen: Any, other: Any) -> Any:
-    """Leaf by leaf, the one or the other by a mask over the leading axes."""
+def select(mask: Array, chosen: Any, other: Any) -> Any:
+    """Leaf by leaf, one tree or the other by a mask over their leading axes."""
 
     def pick(one: Array, other: Array) -> Array:
         return jnp.where(mask.reshape(mask.shape + (1,) * (other.ndim - mask.ndim)), one, other)

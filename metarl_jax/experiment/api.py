@@ -152,8 +152,8 @@ def build(config: RunConfig | str, environment: str | None = None, /, **options:
         return config.learner()
     arrays: dict[str, Any] = {name: value for name, value in options.items() if isinstance(value, jax.Array)}
     resolved = resolve(config, environment or "", **{name: x for name, x in options.items() if name not in arrays})
+    hints = get_type_hints(type(resolved.algorithm))
     for name in arrays:
-        hints = get_type_hints(type(resolved.algorithm))
         rule = f"static: only float options of {config} may be arrays{nearest(name, hints)}"
         require(hints.get(name) is float, name, "an array", rule)
     try:
