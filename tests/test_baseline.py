@@ -13,7 +13,9 @@ from metarl_jax.algorithms import make
 from metarl_jax.core.losses import BASELINES, reinforce
 from metarl_jax.core.policy import mlp_policy
 from metarl_jax.core.returns import episode_time, leave_one_out_baseline, linear_baseline
+from metarl_jax.core.rollout import opening, rollout
 from metarl_jax.core.types import Array, Experience, Timestep
+from metarl_jax.envs import make as make_environment
 from metarl_jax.envs.tabular import RandomMDP
 
 STEPS, ENVS, RIDGE = 30, 4, 0.1
@@ -203,8 +205,8 @@ def test_dice_adapts_without_a_baseline(baseline: str) -> None:
 
 def test_where_nothing_is_won_or_lost_nothing_is_learned() -> None:
     """Mazes whose exit nobody finds: all returns are as predicted, and what rounding leaves is not blown up to 1."""
-    environment = make("maze", size=3, steps=12, episodes=1)
-    lifetime = make_algorithm("maml", hidden=(4,), envs=4).lifetime(environment)
+    environment = make_environment("maze", size=3, steps=12, episodes=1)
+    lifetime = make("maml", hidden=(4,), envs=4).lifetime(environment)
     params = lifetime.policy.init(jax.random.key(0))
     credited = jax.jit(reinforce(lifetime.policy, gamma=0.99).credited)
 
@@ -214,7 +216,7 @@ def test_where_nothing_is_won_or_lost_nothing_is_learned() -> None:
         scene = opening(environment, lifetime.policy, task, key, 4)
         return rollout(environment, lifetime.policy, params, task, scene, key, 12, 1)[1]
 
-    largest = {True: [], False: []}  # by whether anyone got out
+    largest: dict[bool, list[float]] = {True: [], False: []}  # by whether anyone got out
     for key in jax.random.split(jax.random.key(1), 20):
         seen = act(key)
         largest[bool(np.any(seen.terminated))].append(float(np.max(np.abs(credited(seen).advantage))))
