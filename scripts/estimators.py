@@ -32,14 +32,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metarl_jax.algorithms.maml import gradient_learner
-from metarl_jax.core.hindsight import credit_hindsight
+from metarl_jax.algorithms.hindsight import credit_hindsight
 from metarl_jax.core.lifetime import JudgeAgent, Lifetime, begin_lifetime, run_lifetime
 from metarl_jax.core.losses import BASELINES, Baseline, Loss, actor_critic, reinforce
 from metarl_jax.core.objective import final, with_hindsight
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.returns import episode_time
 from metarl_jax.core.rollout import opening, rollout
-from metarl_jax.core.statistics import confidence_interval
+from metarl_jax.experiment.statistics import confidence_interval
 from metarl_jax.core.types import Array, Experience, Key, Step, Tree
 from metarl_jax.envs.tabular import RandomMDP, State, TabularTask
 from metarl_jax.experiment.config import defaults

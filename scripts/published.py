@@ -12,7 +12,7 @@ import numpy as np
 
 import metarl_jax
 from metarl_jax.core.evaluation import Curve
-from metarl_jax.core.statistics import confidence_interval, stratified_mean
+from metarl_jax.experiment.statistics import confidence_interval, stratified_mean
 from metarl_jax.experiment.curves import adaptation_curve, blind_curve, scratch_curve
 from metarl_jax.experiment.evaluation import sample_tasks
 from metarl_jax.experiment.results import Table, read

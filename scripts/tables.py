@@ -11,7 +11,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from metarl_jax.core.statistics import seed_interval
+from metarl_jax.experiment.statistics import seed_interval
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -15,7 +15,7 @@ from metarl_jax.algorithms import VARIANTS, make
 from metarl_jax.algorithms.maml import ESTIMATORS, MAML, gradient_learner
 from metarl_jax.core import backprop as backprop_module
 from metarl_jax.core.backprop import Plan, credited_lives, live
-from metarl_jax.core.hindsight import credit_hindsight
+from metarl_jax.algorithms.hindsight import credit_hindsight
 from metarl_jax.core.lifetime import Lifetime, begin_lifetime, run_lifetime
 from metarl_jax.core.losses import reinforce
 from metarl_jax.core.meta import beginning, turn_of

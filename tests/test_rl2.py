@@ -10,7 +10,7 @@ import pytest
 from metarl_jax.algorithms import make
 from metarl_jax.core.evaluation import evaluate
 from metarl_jax.core.objective import final, growing
-from metarl_jax.core.privileged import with_task_in_view
+from metarl_jax.algorithms.privileged import with_task_in_view
 from metarl_jax.core.rollout import opening, replay, rollout
 from metarl_jax.core.types import Experience, Timestep
 from metarl_jax.envs import ENVIRONMENTS

@@ -9,7 +9,7 @@ import pytest
 
 from metarl_jax.algorithms import make
 from metarl_jax.core.backprop import Companion, backprop
-from metarl_jax.core.belief import Trials, inference, inferred
+from metarl_jax.algorithms.belief import Trials, inference, inferred
 from metarl_jax.core.memories import gru
 from metarl_jax.core.policy import perception
 from metarl_jax.core.rollout import opening, rollout

@@ -11,7 +11,7 @@ from metarl_jax.algorithms.policy_gradient import PolicyGradient
 from metarl_jax.algorithms.q_learning import QLearning
 from metarl_jax.algorithms.rl2 import RL2
 from metarl_jax.algorithms.varibad import VariBAD
-from metarl_jax.core.environment import check_choice, nearest
+from metarl_jax.core.checks import check_choice, nearest
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     algorithm.name: algorithm
@@ -27,8 +27,11 @@ def make(name: str, **options: Any) -> Algorithm:
     """
     check_choice("algorithm", name, everything())
     kind = everything()[name]
-    known = [field.name for field in dataclasses.fields(kind)]
+    known = [field.name for field in dataclasses.fields(kind) if field.init]
     for option in options:
+        if option in kind.stands_for:
+            fixed = f"{option}={kind.stands_for[option]}"
+            raise ValueError(f"{name} has no option {option!r}: it is the name of {kind.variant_of} with {fixed}")
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}{nearest(option, known)}")
     return kind(**options)

@@ -5,32 +5,46 @@ from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.algorithms.base import (
+    Adapting,
+    Amount,
+    Count,
+    Improved,
+    Recipe,
+    Share,
+    Size,
+    Widths,
+    improved,
+    rollout_steps,
+)
 from metarl_jax.core.environment import Discrete, Environment
-from metarl_jax.core.learner import Learner, inner_gradient, inner_optimiser
-from metarl_jax.core.lifetime import Lifetime
+from metarl_jax.core.evolution import negative_return
+from metarl_jax.core.learner import gradient_learner, inner_optimiser
+from metarl_jax.core.life import World
 from metarl_jax.core.losses import Baseline, Loss, actor_critic, per_step, reinforce
 from metarl_jax.core.networks import Network, mlp
-from metarl_jax.core.policy import Policy, mlp_policy
-from metarl_jax.core.rollout import revalue
-from metarl_jax.core.types import Agent, Array, Experience, Key, Tree
+from metarl_jax.core.policy import mlp_policy
+from metarl_jax.core.types import Array, Experience, Tree
+from metarl_jax.core.window import Window, fitting_chunk
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class IntrinsicReward(Algorithm):
+class IntrinsicReward(Improved, Adapting):
     """Learn a reward network r_φ(s, a, s') that teaches a newborn agent faster than the task's own reward does.
 
     The agent is born as a random network and adapts by θ ← θ − lr ∇θ L(θ; r + r_φ), an actor-critic loss. The outer
     loss is that of REINFORCE on the extrinsic reward alone: the agent's critic values r + r_φ, and advantages made with
-    it would reward what the learned reward likes. Without a critic its returns end with the window: what comes later
-    counts only through the windows that follow, where agents live on.
+    it would reward what the learned reward likes. Without a critic its returns end with the rollout: what comes later
+    counts only through the windows that follow.
 
     Args:
         reward_scale: factor of r_φ; 0 is the control that learns from the extrinsic reward alone.
         inner_lr: step size of an adaptation.
         inner_optimiser: what turns inner gradients into steps.
+        lambda_: trace decay of the agent's advantages.
+        entropy: weight of the agent's entropy bonus.
+        value_weight: weight of the error of the agent's critic.
         baseline: what the outer loss subtracts from an environment's returns: a linear regression on all environments
             (fitted), or on the others alone (leave_one_out), which leaves the expected gradient unchanged.
         lifespan: meta-steps before an agent is reborn in another task.
@@ -40,37 +54,49 @@ class IntrinsicReward(Algorithm):
     name: ClassVar[str] = "intrinsic_reward"
     summary: ClassVar[str] = "a reward network that teaches a newborn agent faster than the task's reward"
 
-    adaptations: int = 4
-    steps: int = 32
-    tasks: int = 32
-    meta_lr: float = 3e-3
-    reward_scale: float = 1.0
-    inner_lr: float = 0.3
+    adaptations: Size = 4
+    steps: Size = 32
+    tasks: Count = 32
+    meta_lr: Amount = 3e-3
+    reward_scale: Amount = 1.0
+    inner_lr: Amount = 0.3
     inner_optimiser: Literal["sgd", "adam"] = "sgd"
-    lambda_: float = 0.95
-    entropy: float = 0.01
-    value_weight: float = 0.5
+    lambda_: Share = 0.95
+    entropy: Amount = 0.01
+    value_weight: Amount = 0.5
     baseline: Baseline = "fitted"
-    lifespan: int = 5
-    hidden: tuple[int, ...] = (64, 64)
+    lifespan: Count = 5
+    hidden: Widths = (64, 64)
 
-    @property
-    def lives(self) -> int:
-        return self.lifespan
-
-    @property
-    def schedule(self) -> tuple[int, int]:
-        return 10, max(1, self.lifespan * self.adaptations // 10)
-
-    def lifetime(self, environment: Environment) -> Lifetime:
-        steps, _ = self.rollout_steps(environment)
+    def recipe(self, environment: Environment) -> Recipe:
+        steps, _ = rollout_steps(self, environment)
         policy = mlp_policy(environment, self.hidden, critic=True)
         reward = reward_network(environment, self.hidden)
-        learner = rewarded_learner(policy, reward, self, steps)
-        return Lifetime(environment, policy, learner, self.adaptations, self.envs, steps, fresh=False)
 
-    def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
-        return reinforce(lifetime.policy, gamma=self.gamma, baseline=self.baseline)
+        def inner_loss(reward_params: Tree) -> Loss:
+            shaped = lambda seen: seen.reward + self.reward_scale * reward.apply(reward_params, seen)  # noqa: E731
+            return actor_critic(
+                policy,
+                gamma=self.gamma,
+                lambda_=self.lambda_,
+                value_weight=self.value_weight,
+                entropy=self.entropy,
+                reward=per_step(self.gamma, steps, shaped),
+            )
+
+        learner = gradient_learner(
+            policy,
+            meta_init=lambda key: {"reward": reward.init(key)},
+            birth=lambda meta_params, key: policy.init(key),
+            loss=inner_loss,
+            reads=lambda meta_params: meta_params["reward"],
+            optimiser=inner_optimiser(self.inner_optimiser, self.inner_lr),
+        )
+        world = World(environment, policy, learner, self.envs, steps, fresh=False)
+        window = Window(world, self.adaptations, self.lifespan == 1, chunk=self.chunk or fitting_chunk(world))
+        outer_loss = reinforce(policy, gamma=self.gamma, baseline=self.baseline)
+        fitness = negative_return(world, self.gamma)
+        return improved(self, window, lambda remaining: outer_loss, fitness, lifespan=self.lifespan)
 
 
 def reward_network(environment: Environment, hidden: tuple[int, ...]) -> Network:
@@ -85,34 +111,3 @@ def reward_network(environment: Environment, hidden: tuple[int, ...]) -> Network
         return jnp.tanh(network.apply(params, features)[..., 0])
 
     return Network(network.init, apply)
-
-
-def rewarded_learner(policy: Policy, reward: Network, options: IntrinsicReward, steps: int) -> Learner:
-    """Birth as a random network, adaptation by one optimiser step on the actor-critic loss of r + r_φ."""
-    optimiser = inner_optimiser(options.inner_optimiser, options.inner_lr)
-
-    def birth(meta_params: Tree, key: Key) -> Agent:
-        params = policy.init(key)
-        return Agent(params, optimiser.init(params))
-
-    def inner_loss(params: Tree, others: tuple[Tree, Tree], seen: Experience) -> Array:
-        reward_params, target_params = others
-        reward_of = lambda seen: seen.reward + options.reward_scale * reward.apply(reward_params, seen)  # noqa: E731
-        loss = actor_critic(
-            policy,
-            gamma=options.gamma,
-            lambda_=options.lambda_,
-            value_weight=options.value_weight,
-            entropy=options.entropy,
-            reward=per_step(options.gamma, steps, reward_of),
-        )
-        return loss(params, revalue(policy, target_params, seen))
-
-    gradient = inner_gradient(inner_loss)
-
-    def adapt(meta_params: Tree, agent: Agent, seen: Experience, key: Key) -> Agent:
-        slope = gradient(agent.params, (meta_params["reward"], agent.params), seen)
-        updates, state = optimiser.update(slope, agent.state, agent.params)
-        return Agent(optax.apply_updates(agent.params, updates), state)
-
-    return Learner(lambda key: {"reward": reward.init(key)}, birth, adapt)

@@ -6,59 +6,50 @@ the literature are their combinations, at the end of this file.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+import optax
 
-from metarl_jax.algorithms.base import Algorithm, is_off
-from metarl_jax.core.backprop import Epochs
+from metarl_jax.algorithms.base import (
+    Adapting,
+    Amount,
+    Count,
+    MetaLearned,
+    Population,
+    Recipe,
+    Share,
+    Widths,
+    adam,
+    rollout_steps,
+)
+from metarl_jax.algorithms.hindsight import credit_hindsight, with_hindsight
+from metarl_jax.core.backprop import Passes, backprop, penalised, record, relive
+from metarl_jax.core.checks import Between, is_off
 from metarl_jax.core.environment import Environment
-from metarl_jax.core.learner import Learner, inner_gradient, merge, partition
-from metarl_jax.core.lifetime import Lifetime
+from metarl_jax.core.estimator import ESTIMATORS, Estimator
+from metarl_jax.core.evolution import evolution, negative_return
+from metarl_jax.core.learner import Learner, gradient_learner, partition
+from metarl_jax.core.life import World
 from metarl_jax.core.losses import Baseline, Loss, actor_critic, reinforce
-from metarl_jax.core.meta import MetaLearner
-from metarl_jax.core.objective import Objective, pull, with_hindsight
+from metarl_jax.core.objective import OBJECTIVES, Objective, Schedule, pull
 from metarl_jax.core.policy import Policy, mlp_policy
-from metarl_jax.core.rollout import revalue
 from metarl_jax.core.trust_region import trust_region
-from metarl_jax.core.types import Agent, Array, Experience, Key, Tree
+from metarl_jax.core.types import Array, Key, Tree
+from metarl_jax.core.update import Update, chain
+from metarl_jax.core.window import Window, fitting_chunk
 
 ADAPTED: dict[str, Callable[[str], bool]] = {
     "all": lambda path: True,
     "head": lambda path: "head" in path,
     "context": lambda path: "context" in path,
 }
-
-
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
-class Estimator(NamedTuple):
-    """How the meta-gradient treats an adaptation; docs/estimators.md says which to choose."""
-
-    curvature: float | None = 0.0  # of the inner surrogate, see core/losses.py
-    baseline: bool = True  # taken off the returns that the inner surrogate weighs
-    hindsight: bool = False  # the actions before an adaptation are credited with what it made of them
-
-
-ESTIMATORS = {
-    "lvc": Estimator(),
-    "naive": Estimator(curvature=None),
-    "e_maml": Estimator(curvature=None, hindsight=True),
-    "dice": Estimator(curvature=1.0, baseline=False),
-    "control_variates": Estimator(curvature=1.0),
-    "loaded_dice": Estimator(),  # curvature = credit_decay
-    "first_order": Estimator(),
-    "truncated": Estimator(),
-    "reptile": Estimator(),
-    "evolution": Estimator(),
-}
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MAML(Algorithm):
+class MAML(MetaLearned, Population, Adapting):
     """Learn initial parameters from which a few policy-gradient steps go far.
 
     φ = {params, rates}; an agent is born with θ = φ.params and adapts by θ ← θ − inner_lr · rates ⊙ ∇θ L(θ), where the
@@ -114,31 +105,31 @@ class MAML(Algorithm):
         "truncated",
         "reptile",
         "evolution",
-    ] = "lvc"  # type: ignore[assignment]  # more ways than other algorithms have
+    ] = "lvc"
     outer: Literal["gradient", "ppo", "trust_region"] = "gradient"
-    inner_lr: float = 0.1
-    inner_decay: float = 1.0
+    inner_lr: Amount = 0.1
+    inner_decay: Amount = 1.0
     inner_loss: Literal["reinforce", "actor_critic", "ppo"] = "reinforce"
     baseline: Baseline = "fitted"
     normalise: bool = True
     outer_normalise: bool = True
-    sweeps: int = 1
+    sweeps: Count = 1
     learned_rates: bool = False
     adapts: Literal["all", "head", "context"] = "all"
-    context: int = 8
-    credit_decay: float = 0.9
-    depth: int = 1
+    context: Count = 8
+    credit_decay: Share = 0.9
+    depth: Count = 1
     remat: bool = False
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: Widths = (64, 64)
     activation: Literal["tanh", "relu"] = "tanh"
-    spread: float = 1.0
-    lambda_: float = 0.95
-    entropy: float = 0.0
-    epochs: int = 5
-    minibatches: int = 1
-    clip: float = 0.3
-    divergence: float = 0.01
-    damping: float = 1e-5
+    spread: Annotated[float, Between(1e-6)] = 1.0
+    lambda_: Share = 0.95
+    entropy: Amount = 0.0
+    epochs: Count = 5
+    minibatches: Count = 1
+    clip: Amount = 0.3
+    divergence: Annotated[float, Between(1e-12)] = 0.01
+    damping: Amount = 1e-5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -161,22 +152,23 @@ class MAML(Algorithm):
             return "without adaptations it has nothing to go by: choose adaptations=1 or more"
         if estimator == "truncated" and self.depth >= self.adaptations:
             return f"depth={self.depth} of {self.adaptations} adaptations cuts nothing: choose more adaptations, or lvc"
-        if self.inner_loss == "ppo" and (self._curvature is None or not is_off(self._curvature)):
+        if self.inner_loss == "ppo" and (not is_off(estimator_of(self).curvature)):
             return "ppo has a surrogate of its own, with the curvature of lvc: choose lvc or another inner_loss"
         return None
 
     def refuses(self, environment: Environment) -> str | None:
         centred = self.normalise or self.outer_normalise or self.inner_loss == "reinforce"
-        if centred and self.envs * self.rollout_steps(environment)[0] == 1:
+        if centred and self.envs * rollout_steps(self, environment)[0] == 1:
             remedy = "choose more envs, or normalise and outer_normalise off and inner_loss=actor_critic"
             return f"a rollout is one step, whose advantage over its own mean is 0; {remedy}"
         return super().refuses(environment)
 
     @property
-    def _curvature(self) -> float | None:
-        return self.credit_decay if self.estimator == "loaded_dice" else ESTIMATORS[self.estimator].curvature
+    def passes(self) -> Passes:
+        """How often a meta-step relives its lives."""
+        return Passes(self.epochs, self.minibatches) if self.outer == "ppo" else Passes()
 
-    def lifetime(self, environment: Environment) -> Lifetime:
+    def recipe(self, environment: Environment) -> Recipe:
         policy = mlp_policy(
             environment,
             self.hidden,
@@ -185,117 +177,98 @@ class MAML(Algorithm):
             activation=ACTIVATIONS[self.activation],
             spread=self.spread,
         )
-        steps, quota = self.rollout_steps(environment)
-        learner = gradient_learner(
-            policy,
-            self._inner_loss(policy),
-            self.inner_lr,
-            ADAPTED[self.adapts],
-            self.learned_rates,
-            first_order=self.estimator == "first_order",
-            decay=self.inner_decay,
-            sweeps=self.sweeps,
-        )
-        depth = self.depth if self.estimator == "truncated" else None
-        return Lifetime(
-            environment, policy, learner, self.adaptations, self.envs, steps, quota, remat=self.remat, depth=depth
-        )
-
-    def _inner_loss(self, policy: Policy) -> Loss:
-        baseline, clip = ESTIMATORS[self.estimator].baseline, self.clip if self.inner_loss == "ppo" else None
-        how: dict[str, Any] = {
-            "baseline": baseline,
-            "curvature": self._curvature,
-            "clip": clip,
-            "normalise": self.normalise,
-        }
-        return self._policy_loss(policy, **how)
-
-    def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
-        clip = self.clip if self.outer == "ppo" else None
-        how: dict[str, Any] = {"entropy": self.entropy * entropy_share, "clip": clip, "normalise": self.outer_normalise}
-        return self._policy_loss(lifetime.policy, **how)
-
-    def _policy_loss(self, policy: Policy, *, baseline: bool = True, entropy: Array | float = 0.0, **how: Any) -> Loss:
-        if self.inner_loss == "reinforce":
-            which = self.baseline if baseline else False
-            return reinforce(policy, gamma=self.gamma, baseline=which, entropy=entropy, **how)
-        return actor_critic(policy, gamma=self.gamma, lambda_=self.lambda_, entropy=entropy, **how)
-
-    def judged(self, lifetime: Lifetime, remaining: Array) -> Objective:
-        if self.estimator == "reptile":
-            return pull(self.loss(lifetime, remaining))
-        objective = super().judged(lifetime, remaining)
-        return with_hindsight(objective, lifetime.policy) if ESTIMATORS[self.estimator].hindsight else objective
-
-    @property
-    def passes(self) -> Epochs:
-        return Epochs(self.epochs, self.minibatches) if self.outer == "ppo" else Epochs()
-
-    @property
-    def target(self) -> float | None:
-        return self.divergence if self.outer == "ppo" else None
-
-    def outer_loop(self, lifetime: Lifetime, chunk: int | None, mesh: Mesh | None) -> MetaLearner:
-        if self.outer != "trust_region":
-            return super().outer_loop(lifetime, chunk, mesh)
-        return trust_region(
-            lifetime,
-            lambda step: self.judged(lifetime, self.remaining(step)),
-            self.tasks,
-            size=self.divergence,
-            damping=self.damping,
-            chunk=chunk,
-            mesh=mesh,
-        )
+        world = World(environment, policy, maml_learner(self, policy), self.envs, *rollout_steps(self, environment))
+        chunk = self.chunk or fitting_chunk(world)
+        window = Window(world, self.adaptations, estimator=estimator_of(self), chunk=chunk)
+        objective = objective_of(self, world)
+        return Recipe(window, objective, update_of(self, window, objective))
 
 
-def gradient_learner(
-    policy: Policy,
-    loss: Loss,
-    inner_lr: Array | float,
-    adapts: Callable[[str], bool] = ADAPTED["all"],
-    learned_rates: bool = False,
-    *,
-    first_order: bool = False,
-    decay: Array | float = 1.0,
-    sweeps: int = 1,
-) -> Learner:
-    """Birth at φ.params, adaptation by gradient descent on the parameters that `adapts` chooses.
+def estimator_of(options: MAML) -> Estimator:
+    """How the options differentiate an adaptation; reptile and evolution do not."""
+    chosen = ESTIMATORS.get(options.estimator, Estimator())._replace(remat=options.remat)
+    if options.estimator == "loaded_dice":
+        return chosen._replace(curvature=options.credit_decay)
+    return chosen._replace(depth=options.depth) if options.estimator == "truncated" else chosen
 
-    The agent's state is what it multiplies its step sizes by, `decay` to the number of adaptations so far.
-    """
+
+def maml_learner(options: MAML, policy: Policy) -> Learner:
+    """Birth at φ.params, adaptation by gradient descent on the parameters that adapt."""
+    adapts, how = ADAPTED[options.adapts], estimator_of(options)
+    clip = options.clip if options.inner_loss == "ppo" else None
+    loss = policy_loss(options, policy, how.baseline, curvature=how.curvature, clip=clip, normalise=options.normalise)
 
     def meta_init(key: Key) -> Tree:
         params = policy.init(key)
         rates = jax.tree.map(jnp.ones_like, partition(params, adapts)[0])
-        return {"params": params, "rates": rates} if learned_rates else {"params": params}
+        return {"params": params, "rates": rates} if options.learned_rates else {"params": params}
 
-    def inner_loss(fast: Tree, others: tuple[Tree, Tree], seen: Experience) -> Array:
-        slow, target_params = others  # the targets' parameters apart: a semi-gradient within, a full one without
-        return loss.surrogate(merge(fast, slow), loss.credited(revalue(policy, target_params, seen)))
+    def scale(meta_params: Tree, updates: Tree) -> Tree:
+        rates = meta_params.get("rates")
+        return updates if rates is None else jax.tree.map(jnp.multiply, rates, updates)
 
-    gradient = inner_gradient(inner_loss, first_order)
+    return gradient_learner(
+        policy,
+        meta_init,
+        lambda meta_params, key: meta_params["params"],
+        lambda read: loss,
+        decaying_sgd(options.inner_lr, options.inner_decay, options.sweeps),
+        scale=scale,
+        adapts=adapts,
+        sweeps=options.sweeps,
+    )
 
-    def adapt(meta_params: Tree, agent: Agent, seen: Experience, key: Key) -> Agent:
-        fast, slow = partition(agent.params, adapts)
-        rates = meta_params["rates"] if learned_rates else jax.tree.map(lambda _: 1.0, fast)
-        pace = inner_lr * agent.state
 
-        def sweep(fast: Tree, _: None) -> tuple[Tree, None]:
-            slope = gradient(fast, (slow, agent.params), seen)
-            return jax.tree.map(lambda p, rate, g: p - pace * rate * g, fast, rates, slope), None
+def decaying_sgd(lr: Array | float, decay: Array | float, sweeps: int) -> optax.GradientTransformation:
+    """Plain gradient steps, `sweeps` an adaptation, of which each multiplies the next one's step size by `decay`."""
+    if isinstance(decay, int | float) and decay == 1:
+        return optax.sgd(lr)
+    return optax.sgd(lambda count: lr * decay ** (count // sweeps))
 
-        fast = sweep(fast, None)[0] if sweeps == 1 else jax.lax.scan(sweep, fast, None, length=sweeps)[0]
-        return Agent(merge(fast, slow), decay * agent.state)
 
-    return Learner(meta_init, lambda meta_params, key: Agent(meta_params["params"], jnp.ones(())), adapt)
+def policy_loss(options: MAML, policy: Policy, baseline: bool = True, **how: Any) -> Loss:
+    """The policy loss that the options name."""
+    if options.inner_loss == "reinforce":
+        return reinforce(policy, gamma=options.gamma, baseline=options.baseline if baseline else False, **how)
+    how = {"entropy": 0.0, **how}
+    return actor_critic(policy, gamma=options.gamma, lambda_=options.lambda_, **how)
+
+
+def objective_of(options: MAML, world: World) -> Schedule:
+    """What lives are judged by, after so many meta-steps."""
+    clip = options.clip if options.outer == "ppo" else None
+    reduce = pull if options.estimator == "reptile" else OBJECTIVES[options.objective]
+
+    def objective(step: Array) -> Objective:
+        if options.estimator == "evolution":
+            return reduce(negative_return(world, options.gamma))
+        entropy = options.entropy * options.remaining(step)
+        aim = reduce(policy_loss(options, world.policy, entropy=entropy, clip=clip, normalise=options.outer_normalise))
+        return with_hindsight(aim, world.policy) if estimator_of(options).hindsight else aim
+
+    return objective
+
+
+def update_of(options: MAML, window: Window, objective: Schedule) -> Update:
+    """How φ moves."""
+    if options.estimator == "evolution":
+        return evolution(window, objective, adam(options), pairs=options.pairs, sigma=options.sigma)
+    recorded = record(window, objective, credit_hindsight if window.estimator.hindsight else None)
+    if options.outer == "ppo":
+        return chain(recorded, penalised(window, objective, adam(options), options.passes, options.divergence))
+    if options.outer == "trust_region":
+        region = trust_region(window, objective, size=options.divergence, damping=options.damping)
+        return chain(recorded, region)
+    if window.estimator.hindsight:
+        return chain(recorded, relive(window, objective, adam(options)))
+    return backprop(window, objective, adam(options))
 
 
 def variant(name: str, **stands_for: Any) -> type[MAML]:
-    """MAML under a name of its own, which stands for some of its options and is refused with others."""
-    hints = get_type_hints(MAML)
-    members = [(option, hints[option], dataclasses.field(default=value)) for option, value in stands_for.items()]
+    """MAML under a name of its own, which stands for some of its options; these it has no longer."""
+    hints = get_type_hints(MAML, include_extras=True)
+    fixed = {option: dataclasses.field(default=value, init=False) for option, value in stands_for.items()}
+    members = [(option, hints[option], field) for option, field in fixed.items()]
     called = {"name": name, "variant_of": MAML.name, "stands_for": stands_for, "__doc__": MAML.__doc__}
     return dataclasses.make_dataclass(name, members, bases=(MAML,), namespace=called, frozen=True, kw_only=True)
 

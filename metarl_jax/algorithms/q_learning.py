@@ -6,19 +6,34 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.algorithms.base import Algorithm, is_off, needs_discrete
+from metarl_jax.algorithms.base import (
+    Adapting,
+    Amount,
+    Count,
+    Improved,
+    Positive,
+    Recipe,
+    Size,
+    Widths,
+    improved,
+    needs_discrete,
+    rollout_steps,
+)
+from metarl_jax.core.checks import is_off
 from metarl_jax.core.distributions import distribution_of
 from metarl_jax.core.environment import Environment
+from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import Learner, inner_gradient
-from metarl_jax.core.lifetime import Lifetime
-from metarl_jax.core.losses import Baseline, Loss, reinforce, weighted_mean
+from metarl_jax.core.life import World
+from metarl_jax.core.losses import Baseline, reinforce, weighted_mean
 from metarl_jax.core.networks import Network, mlp
 from metarl_jax.core.policy import Policy
 from metarl_jax.core.types import Agent, Array, Experience, Key, Output, Timestep, Tree
+from metarl_jax.core.window import Window, fitting_chunk
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class QLearning(Algorithm):
+class QLearning(Improved, Adapting):
     """Learn where a Q-function should start, how far it should step and how greedily it should act.
 
     φ = {params, log_temperature, log_rate}; θ = the Q-function and its temperature. The policy is Boltzmann's,
@@ -38,12 +53,12 @@ class QLearning(Algorithm):
     name: ClassVar[str] = "q_learning"
     summary: ClassVar[str] = "temporal-difference learning whose start, step size and exploration are learned"
 
-    adaptations: int = 3
-    inner_lr: float = 0.1
-    temperature: float = 0.3
-    sweeps: int = 4
+    adaptations: Size = 3
+    inner_lr: Amount = 0.1
+    temperature: Positive = 0.3
+    sweeps: Count = 4
     baseline: Baseline = "fitted"
-    hidden: tuple[int, ...] = (64,)
+    hidden: Widths = (64,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,16 +68,16 @@ class QLearning(Algorithm):
     def refuses(self, environment: Environment) -> str | None:
         return needs_discrete(environment)
 
-    def lifetime(self, environment: Environment) -> Lifetime:
+    def recipe(self, environment: Environment) -> Recipe:
         distribution = distribution_of(environment.action_space)
         network = mlp(environment.observation_space.shape[0], self.hidden, distribution.size, head_scale=0.01)
         policy = boltzmann_policy(environment, network, self.temperature)
         learner = q_learner(policy, network, self.gamma, self.inner_lr, self.sweeps)
-        steps, quota = self.rollout_steps(environment)
-        return Lifetime(environment, policy, learner, self.adaptations, self.envs, steps, quota)
-
-    def loss(self, lifetime: Lifetime, entropy_share: Array) -> Loss:
-        return reinforce(lifetime.policy, gamma=self.gamma, baseline=self.baseline)
+        steps, quota = rollout_steps(self, environment)
+        world = World(environment, policy, learner, self.envs, steps, quota)
+        window = Window(world, self.adaptations, chunk=self.chunk or fitting_chunk(world))
+        outer_loss = reinforce(policy, gamma=self.gamma, baseline=self.baseline)
+        return improved(self, window, lambda remaining: outer_loss, negative_return(world, self.gamma))
 
 
 def boltzmann_policy(environment: Environment, network: Network, temperature: Array | float) -> Policy:

@@ -6,25 +6,31 @@ from typing import ClassVar, Literal
 import jax
 import optax
 
-from metarl_jax.algorithms.rl2 import RL2
-from metarl_jax.core.backprop import Companion
-from metarl_jax.core.belief import Inference, RewardModel, detached, explaining, inference, inferred
+from metarl_jax.algorithms.base import Amount, Count, Recipe, Size, Widths, adam
+from metarl_jax.algorithms.belief import Inference, RewardModel, detached, explain, inference, inferred
+from metarl_jax.algorithms.privileged import with_task_in_view
+from metarl_jax.algorithms.rl2 import TrialLearner, check_heads, lengthening, trial_loss, trial_memory, trial_world
+from metarl_jax.core.backprop import backprop
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import frozen
-from metarl_jax.core.lifetime import Lifetime
 from metarl_jax.core.memory import Memory
-from metarl_jax.core.policy import perception
-from metarl_jax.core.types import Key, Tree
+from metarl_jax.core.objective import Objective, final
+from metarl_jax.core.policy import Policy, memory_policy, perception
+from metarl_jax.core.types import Array, Key, Tree
+from metarl_jax.core.update import chain
+from metarl_jax.core.window import Window, fitting_chunk
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VariBAD(RL2):
+class VariBAD(TrialLearner):
     """Learn to infer a latent that explains whole trials, and a policy on (observation, mean and variance of it).
 
     φ = the policy, the memory that infers and the decoders. PPO moves the policy alone; memory and decoders follow the
-    ELBO of trials kept from earlier meta-steps, with a step size of their own. See `core/belief.py`.
+    ELBO of trials kept from earlier meta-steps, with a step size of their own. See algorithms/belief.py.
 
     Args:
+        memory: what infers the latent.
+        hidden: widths of the layers between the belief and the heads.
         latent: L, numbers that describe a task.
         decoder: widths of the decoders' layers.
         reward_model: the law of a reward given the latent: normal, or (bernoulli) of whether it is positive.
@@ -42,65 +48,69 @@ class VariBAD(RL2):
     name: ClassVar[str] = "varibad"
     summary: ClassVar[str] = "a policy on a belief about the task, inferred by a memory that learns to explain trials"
 
-    memory: Literal["gru", "lstm", "linear", "attention"] = "gru"  # fewer than RL²
-    hidden: tuple[int, ...] = (64,)
-    latent: int = 5
-    decoder: tuple[int, ...] = (32, 32)
+    memory: Literal["gru", "lstm", "linear", "attention"] = "gru"
+    hidden: Widths = (64,)
+    latent: Count = 5
+    decoder: Widths = (32, 32)
     reward_model: RewardModel = "gaussian"
     pays_at_arrival: bool = False
     decodes_states: bool = False
-    kl_weight: float = 0.1
-    beliefs: int = 16
-    kept: int = 1024
-    trials: int = 64
-    updates: int = 4
-    model_lr: float = 1e-3
+    kl_weight: Amount = 0.1
+    beliefs: Size = 16
+    kept: Count = 1024
+    trials: Count = 64
+    updates: Count = 4
+    model_lr: Amount = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.estimator != "backprop":
-            raise ValueError(f"estimator of varibad is {self.estimator}; its ELBO needs gradients: choose backprop")
-        if self.lifespan > 1:
-            raise ValueError(f"lifespan of varibad is {self.lifespan}; it explains whole trials: choose lifespan=1")
-        if self.separate or self.critic_knows_task:
-            option = "separate" if self.separate else "critic_knows_task"
-            raise ValueError(f"{option} of varibad is True; policy and critic share a belief: leave it off")
+        check_heads(self, self.memory)
         if self.trials > self.kept or self.tasks * self.envs > self.kept:
             least = max(self.trials, self.tasks * self.envs)
             raise ValueError(f"kept of varibad is {self.kept}; it must hold what one meta-step adds and reads: {least}")
 
-    def remember(self, environment: Environment, inputs: int) -> Memory:
-        return detached(inferred(super().remember(environment, inputs), self.latent))
-
-    def lifetime(self, environment: Environment) -> Lifetime:
-        lifetime = super().lifetime(environment)
-        decoders = self._inference(lifetime.environment).init
+    def recipe(self, environment: Environment) -> Recipe:
+        environment = with_task_in_view(environment) if self.knows_task else environment
+        policy, model = self.policy(environment), self.model(environment)
 
         def meta_init(key: Key) -> Tree:
             policy_key, decoder_key = jax.random.split(key)
-            return lifetime.policy.init(policy_key) | {"decoders": decoders(decoder_key)}
+            return policy.init(policy_key) | {"decoders": model.init(decoder_key)}
 
-        return lifetime._replace(learner=frozen(meta_init))
+        world = trial_world(self, environment, policy)._replace(learner=frozen(meta_init))
+        window = Window(world, 0, chunk=self.chunk or fitting_chunk(world))
 
-    def _inference(self, environment: Environment) -> Inference:
-        inputs = perception(environment).size
+        def objective(step: Array) -> Objective:
+            remaining = self.remaining(step)
+            return lengthening(self, world, final(trial_loss(self, world, remaining)), remaining)
+
+        acting = backprop(window, objective, adam(self), self.passes)
+        how = {"kept": self.kept, "trials": self.trials, "updates": self.updates}
+        return Recipe(window, objective, chain(acting, explain(model, optax.adam(self.model_lr), world, **how)))
+
+    def policy(self, environment: Environment, *, forgets: bool = False) -> Policy:
+        """What acts in the world's environment; with its memory erased after each episode if it `forgets`."""
+        return memory_policy(
+            environment,
+            lambda inputs: detached(self.belief(environment, inputs)),
+            self.hidden,
+            forgets=forgets,
+            critic_scale=self.critic_scale,
+        )
+
+    def belief(self, environment: Environment, inputs: int) -> Memory:
+        """The memory that infers the latent."""
+        return inferred(trial_memory(self, self.memory, environment, inputs), self.latent)
+
+    def model(self, environment: Environment) -> Inference:
+        """The decoders that explain trials by the latent, and their ELBO."""
         return inference(
             environment,
-            inferred(super().remember(environment, inputs), self.latent),
+            self.belief(environment, perception(environment).size),
             self.decoder,
             rewards=self.reward_model,
             arrival=self.pays_at_arrival,
             states=self.decodes_states,
             divergence=self.kl_weight,
             beliefs=self.beliefs,
-        )
-
-    def companion(self, lifetime: Lifetime) -> Companion:
-        return explaining(
-            self._inference(lifetime.environment),
-            optax.adam(self.model_lr),
-            lifetime,
-            kept=self.kept,
-            trials=self.trials,
-            updates=self.updates,
         )

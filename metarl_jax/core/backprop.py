@@ -1,4 +1,4 @@
-"""Improve φ by differentiating through lifetimes: in one pass, or live once and relive the record in epochs."""
+"""Improve φ by differentiating through lives: in one pass, or recorded once and relived in epochs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,225 +6,206 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
 from metarl_jax.core.batching import Devices, lane_groups, map_tasks, mean_gradient
-from metarl_jax.core.hindsight import credit_hindsight
-from metarl_jax.core.lifetime import Lifetime, first_rollout, run_lifetime
-from metarl_jax.core.losses import standardised
-from metarl_jax.core.meta import Info, Life, MetaLearner, Outer, Update, beginning, meta_learner, report
+from metarl_jax.core.life import Life
+from metarl_jax.core.losses import Loss, standardised
 from metarl_jax.core.objective import Objective, Schedule, with_penalty
-from metarl_jax.core.types import Array, Experience, Key, Split, Tree
+from metarl_jax.core.types import Array, Key, Record, Tree
+from metarl_jax.core.update import Lives, Now, Update, chain, recorded
+from metarl_jax.core.window import Info, Window, averaged, bound, entered, judged, live, report
 
 FIRST_PENALTY = 5e-4  # first weight η of a penalty
 
 
-class Epochs(NamedTuple):
-    """How often a batch of lifetimes is relived, and in how many parts."""
+class Passes(NamedTuple):
+    """How often a batch of lives is relived, and in how many parts."""
 
     epochs: int = 1
     minibatches: int = 1
 
-
-class Companion(NamedTuple):
-    """What learns from the same lives by an objective of its own, after φ has moved by the first."""
-
-    init: Callable[[Tree], Tree]  # φ -> what it remembers
-    learn: Callable[[Tree, Tree, Experience, Key, Devices], tuple[Tree, Tree, Info]]  # φ, memory, record, key, devices
+    @property
+    def updates(self) -> int:
+        """Steps of the optimiser in a meta-step."""
+        return self.epochs * self.minibatches
 
 
-class Plan(NamedTuple):
-    """What stays the same in a meta-step."""
-
-    lifetime: Lifetime
-    objective: Objective
-    chunk: int | None
-    devices: Devices = Devices()
-    optimiser: optax.GradientTransformation = optax.identity()
-    epochs: Epochs = Epochs()
+Hindsight = Callable[[Loss, Record, Devices], Record]  # credits what came after an adaptation, see algorithms/
 
 
 def backprop(
-    lifetime: Lifetime,
+    window: Window,
+    objective: Schedule | Objective,
+    optimiser: optax.GradientTransformation,
+    passes: Passes = Passes(),  # noqa: B008
+) -> Update:
+    """Step along the meta-gradient ∇φ E_task[ L(f_φ(task)) ] of the window.
+
+    One pass lives and differentiates together. Where lives share their parameters, or for several passes, they are
+    recorded first and then relived, each time with the current φ: PPO over lifetimes. Lives that outlast a meta-step
+    are differentiated back to the start of the window.
+    """
+    schedule = scheduled(objective)
+    if passes == Passes() and not window.world.learner.shared:
+        return in_one_pass(window, schedule, optimiser)
+    return chain(record(window, schedule), relive(window, schedule, optimiser, passes))
+
+
+def scheduled(objective: Schedule | Objective) -> Schedule:
+    """An objective as a function of the meta-steps taken."""
+    return (lambda step: objective) if isinstance(objective, Objective) else objective
+
+
+def in_one_pass(window: Window, objective: Schedule, optimiser: optax.GradientTransformation) -> Update:
+    """Live and differentiate together; newborn agents act alike in all tasks, so that their products are one."""
+
+    def improve(meta_params: Tree, memory: Tree, lives: Lives, now: Now) -> tuple[Tree, Tree, Info, Lives]:
+        aim = objective(now.step)
+        started = jax.vmap(lambda life: entered(window, meta_params, life))(lives.start)
+
+        def value_of(meta_params: Tree, life: Life) -> tuple[Array, Any]:
+            value, lived = judged(window, aim, meta_params, bound(window, meta_params, life))
+            return value, (_kept(window, lived.end), report(lived.seen))
+
+        value, gradient, (end, info) = mean_gradient(value_of, window.chunk, meta_params, started)
+        value, gradient = now.devices.mean((value, gradient))
+        meta_params, memory = stepped(optimiser, gradient, meta_params, memory)
+        info = averaged(info) | {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
+        return meta_params, memory, info, lives._replace(end=end)
+
+    return Update(optimiser.init, improve)
+
+
+def record(window: Window, objective: Schedule, hindsight: Hindsight | None = None) -> Update:
+    """Live, without a derivative, and credit what was lived; φ stays.
+
+    Advantages are standardised over the whole batch where all lives share φ, else over each rollout.
+    """
+
+    def improve(meta_params: Tree, memory: Tree, lives: Lives, now: Now) -> tuple[Tree, Tree, Info, Lives]:
+        aim, shared = objective(now.step), window.world.learner.shared
+
+        def one(life: Life) -> Any:
+            lived = live(window, meta_params, entered(window, meta_params, life))
+            seen = jax.vmap(aim.counts)(lived.seen)
+            return _kept(window, lived.end), Record(seen, jax.vmap(aim.loss.credit)(seen)), report(lived.seen)
+
+        end, past, info = map_tasks(one, window.chunk, lives.start)
+        past = past._replace(seen=past.seen._replace(earned=(), onward=()))  # nobody asks again
+        past = past if hindsight is None else hindsight(aim.loss, past, now.devices)
+        past = _standardised(past, now.devices if shared else None) if aim.loss.normalise else past
+        return meta_params, memory, averaged(info), Lives(lives.start, end, past)
+
+    return Update(lambda meta_params: (), improve)
+
+
+def relive(
+    window: Window,
     objective: Schedule,
     optimiser: optax.GradientTransformation,
-    tasks: int,
-    *,
-    epochs: Epochs = Epochs(),  # noqa: B008
-    target: Array | float | None = None,
-    companion: Companion | None = None,
-    lifespan: int = 1,
-    chunk: int | None = None,
-    split: Split = "train",
-    mesh: Mesh | None = None,
-) -> MetaLearner:
-    """Differentiate through the lifetimes.
+    passes: Passes = Passes(),  # noqa: B008
+) -> Update:
+    """Relive the record in shuffled minibatches of whole lives, epoch by epoch, with a step along each gradient."""
 
-    One epoch lives and differentiates in one pass. More epochs live first and then relive the record, each time
-    with φ as it has become: PPO over lifetimes. With lives that outlast a meta-step the gradient reaches back to the
-    start of the window.
+    def improve(meta_params: Tree, memory: Tree, lives: Lives, now: Now) -> tuple[Tree, Tree, Info, Lives]:
+        aim, past = objective(now.step), recorded(lives)
+        grouped = window.world.learner.shared
 
-    A `target` adds the penalty η E[KL(π_b ‖ π_{θ_k})] of the policies before adaptation. After each meta-step η is
-    halved where the divergence fell short of target / 1.5, doubled where it exceeded 1.5 target (ProMP: Rothfuss et al.
-    2019, arXiv:1810.06784, after Schulman et al. 2017, arXiv:1707.06347, §4). A `companion` learns from the same lives.
+        def step(carry: tuple[Tree, Tree], batch: tuple[Record, Life]) -> tuple[tuple[Tree, Tree], Info]:
+            value, gradient = relived_gradient(window, aim, carry[0], *batch, now.devices)
+            info = {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
+            return stepped(optimiser, gradient, *carry), info
 
-    Raises:
-        ValueError: both a `target` and a `companion`.
+        def epoch(carry: tuple[Tree, Tree], key: Key) -> tuple[tuple[Tree, Tree], Info]:
+            batches = _minibatches(key, passes.minibatches, (past, lives.start), now.devices)
+            return jax.lax.scan(step, carry, jax.vmap(_together)(batches) if grouped else batches)
+
+        keys = jax.random.split(now.key, passes.epochs)
+        (meta_params, memory), info = jax.lax.scan(epoch, (meta_params, memory), keys)
+        return meta_params, memory, averaged(info), lives
+
+    return Update(optimiser.init, improve, windows=0)
+
+
+def penalised(
+    window: Window,
+    objective: Schedule,
+    optimiser: optax.GradientTransformation,
+    passes: Passes,
+    target: Array | float,
+) -> Update:
+    """`relive` with an adaptive penalty η E[KL(π_b ‖ π_{θ_k})] on leaving the policies that acted before adaptation.
+
+    After each meta-step η is halved where the divergence fell short of target / 1.5, and doubled where it exceeded
+    1.5 target (ProMP: Rothfuss et al. 2019, arXiv:1810.06784, after Schulman et al. 2017, arXiv:1707.06347, §4).
     """
-    if target is not None and companion is not None:
-        raise ValueError("backprop is given a target and a companion; it keeps the state of one of them: leave one out")
+    policy = window.world.policy
 
-    def init(meta_params: Tree) -> Tree:
-        memory = optimiser.init(meta_params)
-        if companion is not None:
-            return memory, companion.init(meta_params)
-        return memory if target is None else (memory, jnp.float32(FIRST_PENALTY))
+    def held(weight: Array) -> Update:
+        return relive(window, lambda step: with_penalty(objective(step), policy, weight), optimiser, passes)
 
-    def improve(outer: Outer, lives: Life, key: Key, devices: Devices) -> Any:
-        judged = objective(outer.step)
-        plan = Plan(lifetime, judged, chunk, devices, optimiser, epochs)
-        if companion is not None:
-            return _accompanied(plan, companion, outer, lives, key)
-        if target is not None:
-            return _hold_on(plan, target, outer, lives, key)
-        in_one = epochs == Epochs() and not lifetime.learner.shared and not judged.hindsight
-        return (_one_pass if in_one else _several_epochs)(plan, outer, lives, key)
+    def improve(meta_params: Tree, memory: Tree, lives: Lives, now: Now) -> tuple[Tree, Tree, Info, Lives]:
+        own, weight = memory
+        meta_params, own, info, lives = held(weight).improve(meta_params, own, lives, now)
+        distance = _moved(window, objective(now.step), meta_params, lives, now.devices)
+        weight = jnp.where(distance < target / 1.5, weight / 2, jnp.where(distance > target * 1.5, weight * 2, weight))
+        return meta_params, (own, weight), info | {"divergence": distance, "penalty": weight}, lives
 
-    return meta_learner(lifetime, Update(init, improve), tasks, lifespan=lifespan, split=split, mesh=mesh)
+    return Update(lambda meta_params: (optimiser.init(meta_params), jnp.float32(FIRST_PENALTY)), improve, windows=0)
 
 
-def live(plan: Plan, meta_params: Tree, life: Life, past: Experience | None = None, judged: bool = True) -> Any:
-    """One life, lived or relived: its objective, its end and its record."""
-    state, objective = beginning(plan.lifetime, meta_params, life), plan.objective
-    last, before = (objective.last, objective.before) if judged else (None, None)
-    state, losses, history = run_lifetime(plan.lifetime, last, meta_params, state, life[-1], past, before)
-    return objective.reduce(losses), state, history
+def _moved(window: Window, objective: Objective, meta_params: Tree, lives: Lives, devices: Devices) -> Array:
+    """The mean divergence of the agents of φ, before each adaptation, from those that acted."""
+    nothing = objective._replace(last=lambda meta_params, agent, lived: jnp.zeros(()), before=None)
+    distance = with_penalty(nothing, window.world.policy, jnp.float32(1.0 / max(1, window.turns)))
+
+    def one(past: Record, life: Life) -> Array:
+        return judged(window, distance, meta_params, bound(window, meta_params, life), past)[0]
+
+    return devices.mean(jnp.mean(map_tasks(one, window.chunk, recorded(lives), lives.start)))
 
 
-def credited_lives(plan: Plan, meta_params: Tree, lives: Life) -> tuple[Any, Experience, Info]:
-    """Live, without a derivative: where lives end, their credited record [N, K+1, T, E], and what is logged."""
-    loss = plan.objective.loss
-
-    def record(*life: Any) -> Any:
-        _, after, history = live(plan, meta_params, life, judged=False)
-        return after, jax.vmap(loss.credit)(history), report(history)
-
-    after, past, info = map_tasks(record, plan.chunk, *lives)
-    past = past._replace(earned=(), onward=())  # credited and reported: nobody asks again
-    if plan.objective.hindsight:
-        past = credit_hindsight(loss, past, plan.devices)
-    return after, _standardised(plan, past), info
+def stepped(
+    optimiser: optax.GradientTransformation, gradient: Tree, meta_params: Tree, memory: Tree
+) -> tuple[Tree, Tree]:
+    """φ and the optimiser's memory after one step."""
+    updates, memory = optimiser.update(gradient, memory, meta_params)
+    return optax.apply_updates(meta_params, updates), memory
 
 
-def _standardised(plan: Plan, past: Experience) -> Experience:
-    """Standard advantages: over the whole batch where all lives share φ, else over each record that was adapted to."""
-    if not plan.objective.loss.normalise:
-        return past
-    if plan.lifetime.learner.shared:
-        return standardised(past, plan.devices.mean)
-    return past._replace(advantage=jax.vmap(jax.vmap(standardised))(past).advantage)
+def relived_gradient(
+    window: Window, objective: Objective, meta_params: Tree, past: Record, lives: Life, devices: Devices
+) -> tuple[Array, Tree]:
+    """The objective of recorded lives [N, ...], and its gradient in φ."""
+
+    def value_of(meta_params: Tree, share: Array, past: Record, life: Life) -> tuple[Array, Any]:
+        return share * judged(window, objective, meta_params, bound(window, meta_params, life), past)[0], ()
+
+    shared = window.world.learner.shared
+    chunk = 1 if shared else window.chunk
+    shares = _shares(past, devices) if shared else jnp.ones(past.seen.weight.shape[0])
+    value, gradient, _ = mean_gradient(value_of, chunk, meta_params, shares, past, lives)
+    return devices.mean((value, gradient))
 
 
-def _one_pass(plan: Plan, outer: Outer, lives: Life, key: Key) -> Any:
-    """Live and differentiate together; only the first rollout of newborn agents is made by all tasks at once."""
-    meta_params, memory, step = outer
-
-    def act(*life: Any) -> Experience:
-        return first_rollout(plan.lifetime, beginning(plan.lifetime, meta_params, life), life[-1])[1]
-
-    def objective(meta_params: Tree, past: Experience | None, *life: Any) -> tuple[Array, Any]:
-        value, state, history = live(plan, meta_params, life, past)
-        return value, (state, report(history))
-
-    newborn = lives[2] is None and plan.lifetime.fresh
-    past = jax.vmap(act)(*lives) if newborn else None
-    value, slope, (after, info) = mean_gradient(objective, plan.chunk, meta_params, past, *lives)
-    value, slope = plan.devices.mean((value, slope))
-    updates, memory = plan.optimiser.update(slope, memory, meta_params)
-    info = {**jax.tree.map(jnp.mean, info), "loss": value, "gradient_norm": optax.tree.norm(slope)}
-    return Outer(optax.apply_updates(meta_params, updates), memory, step), after, info
+def _kept(window: Window, end: Life) -> Any:
+    """A life at the end of its window, where it continues."""
+    return () if window.newborn else end
 
 
-def _several_epochs(plan: Plan, outer: Outer, lives: Life, key: Key) -> Any:
-    """Live once, then relive the record in shuffled minibatches of whole lifetimes."""
-    after, past, info = credited_lives(plan, outer.meta_params, lives)
-    outer, progress = _relive(plan, outer, lives, past, key)
-    return outer, after, jax.tree.map(jnp.mean, {**info, **progress})
+def _standardised(past: Record, devices: Devices | None) -> Record:
+    """The record with standard advantages, over all that the devices have or, without them, over each rollout."""
+    if devices is not None:
+        return past._replace(credit=standardised(past.credit, past.seen.weight, devices.mean))
+    credit = jax.vmap(jax.vmap(standardised))(past.credit, past.seen.weight)
+    return past._replace(credit=past.credit._replace(advantage=credit.advantage))
 
 
-def _accompanied(plan: Plan, companion: Companion, outer: Outer, lives: Life, key: Key) -> Any:
-    """`_several_epochs`, and then the companion on the same record."""
-    meta_params, (memory, own), step = outer
-    relive_key, own_key = jax.random.split(key)
-    after, past, info = credited_lives(plan, meta_params, lives)
-    outer, progress = _relive(plan, Outer(meta_params, memory, step), lives, past, relive_key)
-    meta_params, own, more = companion.learn(outer.meta_params, own, past, own_key, plan.devices)
-    outer = Outer(meta_params, (outer.optimiser, own), step)
-    return outer, after, jax.tree.map(jnp.mean, {**info, **progress, **more})
-
-
-def _hold_on(plan: Plan, target: Array | float, outer: Outer, lives: Life, key: Key) -> Any:
-    """`_several_epochs` with a penalty on leaving the policies that acted before each adaptation."""
-    meta_params, (memory, weight), step = outer
-    policy = plan.lifetime.policy
-    after, past, info = credited_lives(plan, meta_params, lives)
-    penalised = plan._replace(objective=with_penalty(plan.objective, policy, weight))
-    outer, progress = _relive(penalised, Outer(meta_params, memory, step), lives, past, key)
-
-    def left(past: Experience, *life: Any) -> Array:
-        """How far the agents of the new φ are from those that acted before each adaptation."""
-        measured = plan._replace(objective=_divergence_alone(plan))
-        return live(measured, outer.meta_params, life, past)[0]
-
-    far = plan.devices.mean(jnp.mean(map_tasks(left, plan.chunk, past, *lives)))
-    weight = jnp.where(far < target / 1.5, weight / 2, jnp.where(far > target * 1.5, weight * 2, weight))
-    info = jax.tree.map(jnp.mean, {**info, **progress, "divergence": far, "penalty": weight})
-    return outer._replace(optimiser=(outer.optimiser, weight)), after, info
-
-
-def _divergence_alone(plan: Plan) -> Objective:
-    """The mean divergence of the agents before each adaptation."""
-    turns = max(1, plan.lifetime.adaptations)
-    nothing = plan.objective._replace(last=lambda meta_params, agent, seen: jnp.zeros(()), before=None)
-    return with_penalty(nothing, plan.lifetime.policy, jnp.float32(1.0 / turns))
-
-
-def relived_slope(plan: Plan, meta_params: Tree, past: Experience, *lives: Any) -> tuple[Array, Tree]:
-    """The objective of lives that are lived again, and its gradient in φ."""
-
-    def objective(meta_params: Tree, share: Array, past: Experience, *life: Any) -> tuple[Array, Any]:
-        return share * live(plan, meta_params, life, past)[0], ()
-
-    chunk = 1 if plan.lifetime.learner.shared else plan.chunk
-    value, slope, _ = mean_gradient(objective, chunk, meta_params, _shares(plan, past), past, *lives)
-    return plan.devices.mean((value, slope))
-
-
-def _relive(plan: Plan, outer: Outer, lives: Life, past: Experience, key: Key) -> tuple[Outer, Info]:
-    """Improve φ minibatch by minibatch, epoch by epoch."""
-
-    def improve(carry: tuple[Tree, Tree], batch: Any) -> tuple[tuple[Tree, Tree], Info]:
-        meta_params, memory = carry
-        value, slope = relived_slope(plan, meta_params, *batch)
-        updates, memory = plan.optimiser.update(slope, memory, meta_params)
-        info = {"loss": value, "gradient_norm": optax.tree.norm(slope)}
-        return (optax.apply_updates(meta_params, updates), memory), info
-
-    def epoch(carry: tuple[Tree, Tree], key: Key) -> tuple[tuple[Tree, Tree], Info]:
-        batches = _minibatches(key, plan, (past, *lives))
-        return jax.lax.scan(improve, carry, jax.vmap(_together)(batches) if plan.lifetime.learner.shared else batches)
-
-    keys = jax.random.split(key, plan.epochs.epochs)
-    (meta_params, memory), progress = jax.lax.scan(epoch, (outer.meta_params, outer.optimiser), keys)
-    return Outer(meta_params, memory, outer.step), progress
-
-
-def _minibatches(key: Key, plan: Plan, batch: Any) -> Any:
+def _minibatches(key: Key, parts: int, batch: Any, devices: Devices) -> Any:
     """Deal the tasks to M minibatches, [N, ...] -> [M, N / M, ...]: of each M in a row one to each, in random order.
 
     A minibatch then holds the same tasks however many devices share them.
     """
-    parts, devices = plan.epochs.minibatches, plan.devices
     rows = jax.tree.leaves(batch)[0].shape[0] // parts  # of this device
     keys = devices.share(jax.random.split(key, rows * devices.count))
     order = jax.vmap(lambda key: jax.random.permutation(key, parts))(keys)  # [N / M, M]
@@ -232,22 +213,20 @@ def _minibatches(key: Key, plan: Plan, batch: Any) -> Any:
     return jax.tree.map(lambda x: x[places], batch)
 
 
-def _shares(plan: Plan, past: Experience) -> Array:
-    """What each life weighs in the mean of all, [N]: lives that share their parameters by the steps that count."""
-    if not plan.lifetime.learner.shared:
-        return jnp.ones(past.weight.shape[0])
-    steps = jnp.sum(past.weight, axis=(1, 2, 3))
-    return steps / jnp.maximum(plan.devices.mean(jnp.mean(steps)), 1e-8)
+def _shares(past: Record, devices: Devices) -> Array:
+    """The weight of each life in the mean of all, [N]: lives that share their parameters count by their steps."""
+    steps = jnp.sum(past.seen.weight, axis=(1, 2, 3))
+    return steps / jnp.maximum(devices.mean(jnp.mean(steps)), 1e-8)
 
 
-def _together(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+def _together(batch: tuple[Record, Life]) -> tuple[Record, Life]:
     """Lives that share their parameters, several as one in more environments: one product where vmap makes small ones.
 
     [N, K+1, T, E, ...] -> [G, K+1, T, (N / G) E, ...]; nothing but the record is relived, so the first task of a group
     stands for all.
     """
-    past, *lives = batch
-    total, envs = past.weight.shape[0], past.weight.shape[-1]
+    past, lives = batch
+    total, envs = past.seen.weight.shape[0], past.seen.weight.shape[-1]
     groups = lane_groups(total, envs)
 
     def fold(axis: int) -> Callable[[Array], Array]:
@@ -257,5 +236,7 @@ def _together(batch: tuple[Any, ...]) -> tuple[Any, ...]:
 
         return move
 
-    folded = jax.tree.map(fold(3), past._replace(memory=()))._replace(memory=jax.tree.map(fold(2), past.memory))
-    return folded, *jax.tree.map(lambda x: x[:: total // groups], lives)
+    seen = jax.tree.map(fold(3), past.seen._replace(memory=()))
+    seen = seen._replace(memory=jax.tree.map(fold(2), past.seen.memory))
+    folded = Record(seen, jax.tree.map(fold(3), past.credit))
+    return folded, jax.tree.map(lambda x: x[:: total // groups], lives)

@@ -1,14 +1,13 @@
 """Environments are pure functions of a task; a task is nothing but numbers."""
 
 import dataclasses
-import difflib
-from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.core.checks import check_choice, check_least, nearest
 from metarl_jax.core.memory import Memory
 from metarl_jax.core.once import once
 from metarl_jax.core.types import SPLITS, Array, Key, Split, Step, Tree
@@ -228,38 +227,6 @@ def _probed(environment: Environment, split: Split) -> tuple[int, int]:
         [np.reshape(leaf, (PROBED, -1)).astype(np.float64) for leaf in jax.tree.leaves(tasks)], axis=1
     )
     return int(np.sum(belong)), len(np.unique(rows, axis=0))
-
-
-def check_choice(what: str, value: Any, choices: Iterable[str]) -> None:
-    """Raise ValueError unless `value` is one of `choices`."""
-    names = list(choices)
-    if value not in names:
-        raise ValueError(f"unknown {what} {value!r}; choose one of {', '.join(names)}{nearest(str(value), names)}")
-
-
-def check_least(what: str, value: Any, least: int) -> None:
-    """Raise ValueError unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{what} is {value!r}; it must be a whole number of at least {least}: choose {what}={least}")
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """A hint that names the choices most like `word`, or nothing.
-
-    First those of which the word, or its initials, is a part: for `lr` and for `learning_rate` that is `meta_lr`. Else
-    the one with the most letters in common.
-    """
-    names = {_bare(name): name for name in choices}
-    asked = _bare(word)
-    parts = {asked, "".join(part[:1] for part in asked.split("_")) if "_" in asked else asked}
-    close = [bare for bare in names if parts & {*bare.split("_")}]
-    close = close or difflib.get_close_matches(asked, names, n=1, cutoff=0.6)
-    return f"; did you mean {' or '.join(repr(names[bare]) for bare in close[:3])}?" if close else ""
-
-
-def _bare(name: str) -> str:
-    """A name without what only command lines and Python need."""
-    return name.strip("-_").replace("-", "_").replace(".", "_").lower()
 
 
 def is_held_out(task: Tree) -> Array:

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from metarl_jax.core.batching import map_tasks
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import frozen
-from metarl_jax.core.lifetime import Lifetime, LifetimeState, begin_lifetime
+from metarl_jax.core.life import Life, World, begin, draws, run
 from metarl_jax.core.policy import random_policy
 from metarl_jax.core.rollout import Scene, opening, rollout
 from metarl_jax.core.types import Array, Experience, Key, Tree
+from metarl_jax.core.window import fitting_chunk
 
 CHUNK = 256  # tasks evaluated side by side: bounds the memory of the record
 
@@ -25,7 +26,7 @@ class Curve(NamedTuple):
 
 
 def evaluate(
-    lifetime: Lifetime,
+    world: World,
     meta_params: Tree,
     tasks: Tree,
     key: Key,
@@ -45,63 +46,42 @@ def evaluate(
     result does not depend on the others. With `expected` a reward is what the action pays on average, where the
     environment says so: the same return on average, with less noise.
     """
-    episodes = episodes or lifetime.environment.trial_episodes
+    episodes = episodes or world.environment.trial_episodes
 
-    def adapt(state: LifetimeState, key: Key) -> tuple[LifetimeState, None]:
-        _, state = adapt_once(lifetime, meta_params, state, key)
-        return state, None
+    def report(life: Life) -> Curve:
+        return trial(world, life, episodes, envs, greedy, expected)[1]
 
-    def report(state: LifetimeState, key: Key) -> Curve:
-        return trial(lifetime, state, key, episodes, envs, greedy, expected)[1]
-
-    def turn(state: LifetimeState, key: Key) -> tuple[LifetimeState, Curve]:
-        adapt_key, report_key = jax.random.split(key)
-        state, _ = jax.lax.scan(adapt, state, jax.random.split(adapt_key, stride))
-        return state, report(state, report_key)
+    def stretch(life: Life, _: None) -> tuple[Life, Curve]:
+        life, _ = run(world, meta_params, life, stride)
+        return life, report(life)
 
     def one(task: Tree, key: Key) -> Curve:
-        birth_key, first_key, life_key = jax.random.split(key, 3)
-        state = begin_lifetime(lifetime, meta_params, task, birth_key)
-        first = report(state, first_key)
-        _, later = jax.lax.scan(turn, state, jax.random.split(life_key, adaptations))
+        life = begin(world, meta_params, task, key)
+        first = report(life)
+        _, later = jax.lax.scan(stretch, life, None, length=adaptations)
         return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, later)
 
     total = jax.tree.leaves(tasks)[0].shape[0]
-    chunk = lifetime.default_chunk() if adaptations or lifetime.learner.shared else None  # the newborn act alike
+    chunk = fitting_chunk(world) if adaptations or world.learner.shared else None  # the newborn act alike
     return map_tasks(one, min(chunk or CHUNK, CHUNK), tasks, jax.random.split(key, total))
 
 
-def adapt_once(
-    lifetime: Lifetime, meta_params: Tree, state: LifetimeState, key: Key
-) -> tuple[Experience, LifetimeState]:
-    """Act for one rollout of the lifetime and adapt to it."""
-    open_key, act_key, adapt_key = jax.random.split(key, 3)
-    environment, policy = lifetime.environment, lifetime.policy
-    scene = opening(environment, policy, state.task, open_key, lifetime.envs) if lifetime.fresh else state.scene
-    scene, seen = rollout(
-        environment, policy, state.agent.params, state.task, scene, act_key, lifetime.steps, lifetime.quota
-    )
-    agent = lifetime.learner.adapt(meta_params, state.agent, seen, adapt_key)
-    return seen, state._replace(agent=agent, scene=scene)
-
-
 def trial(
-    lifetime: Lifetime,
-    state: LifetimeState,
-    key: Key,
+    world: World,
+    life: Life,
     episodes: int,
     envs: int,
     greedy: Array | bool,
     expected: bool = False,
     hold: bool = False,
 ) -> tuple[Scene, Curve]:
-    """A trial of whole episodes with the agent as it is, [episodes], and where it ends if it is to `hold` there."""
-    environment, policy = lifetime.environment, lifetime.policy
-    open_key, act_key = jax.random.split(key)
-    scene = opening(environment, policy, state.task, open_key, envs)
+    """A trial of whole episodes with the agent as it is, [episodes], and its last scene if it is to `hold` there."""
+    environment, policy = world.environment, world.policy
+    open_key, act_key = jax.random.split(draws(life).observe)
+    scene = opening(environment, policy, life.task, open_key, envs)
     steps = episodes * environment.horizon
     how = (steps, episodes, greedy, hold)
-    scene, seen = rollout(environment, policy, state.agent.params, state.task, scene, act_key, *how)
+    scene, seen = rollout(environment, policy, life.agent.params, life.task, scene, act_key, *how)
     if expected and not isinstance(seen.expected_reward, tuple):
         seen = seen._replace(reward=seen.expected_reward)
     return scene, by_episode(seen, episodes)
@@ -123,5 +103,5 @@ def by_episode(experience: Experience, episodes: int) -> Curve:
 def random_curve(environment: Environment, tasks: Tree, key: Key, episodes: int | None = None) -> Curve:
     """The curve of an agent that acts at random, [N, 1, episodes]."""
     policy = random_policy(environment)
-    lifetime = Lifetime(environment, policy, frozen(policy.init), adaptations=0, envs=1, steps=1)
-    return evaluate(lifetime, {}, tasks, key, adaptations=0, episodes=episodes)
+    world = World(environment, policy, frozen(policy.init), envs=1, steps=1)
+    return evaluate(world, {}, tasks, key, adaptations=0, episodes=episodes)

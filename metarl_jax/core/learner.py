@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.core.types import Agent, Array, Experience, Key, Tree
+from metarl_jax.core.losses import Loss
+from metarl_jax.core.policy import Policy
+from metarl_jax.core.rollout import revalue
+from metarl_jax.core.types import Agent, Array, Credit, Experience, Key, Tree
 
 
 class Learner(NamedTuple):
@@ -26,10 +29,15 @@ def frozen(meta_init: Callable[[Key], Tree]) -> Learner:
     )
 
 
+def still(learner: Learner) -> Learner:
+    """The same learner, whose agents stay as they were born."""
+    return learner._replace(adapt=lambda meta_params, agent, seen, key: agent)
+
+
 InnerLoss = Callable[[Tree, Tree, Any], Array]  # θ, everything else that is differentiable, data
 
 
-def inner_gradient(loss: InnerLoss, first_order: bool = False) -> InnerLoss:
+def inner_gradient(loss: InnerLoss) -> InnerLoss:
     """The function (θ, φ, data) -> ∇θ loss, with its own derivative: forward over reverse.
 
     For a cotangent v one Jacobian-vector product of the joint gradient along θ gives both products at once,
@@ -37,14 +45,11 @@ def inner_gradient(loss: InnerLoss, first_order: bool = False) -> InnerLoss:
         ∂/∂ε ∇_{θ,φ} loss(θ + ε v, φ) |_{ε=0} = (∇²_θθ loss · v,  ∇_φ (∇_θ loss · v)),
 
     by the symmetry of second derivatives. It equals reverse over reverse, needs less memory and is faster. Data gets
-    no derivative. `first_order` treats ∇θ loss as a constant (arXiv:1703.03400, §5.2).
+    no derivative.
 
     Semi-gradients: pass the target's own parameters inside φ. They are constants of the inner gradient, as they must
     be, yet the outer one reaches them.
     """
-    if first_order:
-        return lambda params, meta_params, data: jax.lax.stop_gradient(jax.grad(loss)(params, meta_params, data))
-
     joint = jax.grad(loss, argnums=(0, 1))
 
     @jax.custom_vjp
@@ -60,6 +65,60 @@ def inner_gradient(loss: InnerLoss, first_order: bool = False) -> InnerLoss:
 
     gradient.defvjp(forward, backward)
     return gradient
+
+
+def gradient_learner(
+    policy: Policy,
+    meta_init: Callable[[Key], Tree],
+    birth: Callable[[Tree, Key], Tree],
+    loss: Callable[[Tree], Loss],
+    optimiser: optax.GradientTransformation,
+    *,
+    reads: Callable[[Tree], Tree] = lambda meta_params: (),
+    scale: Callable[[Tree, Tree], Tree] = lambda meta_params, updates: updates,
+    adapts: Callable[[str], bool] = lambda path: True,
+    sweeps: int = 1,
+) -> Learner:
+    """The learner that follows the gradient of a policy loss, θ ← θ + u(∇θ L_φ(θ)).
+
+    Args:
+        policy: whose parameters θ are.
+        meta_init: key -> φ.
+        birth: φ, key -> the parameters of a newborn agent.
+        loss: the loss L_φ, given what it reads of φ.
+        optimiser: the rule u, twice differentiable: see `inner_optimiser`.
+        reads: φ -> what the loss reads of it.
+        scale: φ, updates -> updates, where φ holds step sizes.
+        adapts: chooses the parameters that adapt, by their path; all unless given.
+        sweeps: gradient steps of an adaptation, all on one rollout and one credit.
+    """
+
+    def inner_loss(fast: Tree, others: tuple[Tree, Tree, Credit], seen: Experience) -> Array:
+        slow, read, credit = others
+        return loss(read).surrogate(merge(fast, slow), seen, credit)
+
+    gradient = inner_gradient(inner_loss)
+
+    def newborn(meta_params: Tree, key: Key) -> Agent:
+        params = birth(meta_params, key)
+        return Agent(params, optimiser.init(partition(params, adapts)[0]))
+
+    def adapt(meta_params: Tree, agent: Agent, seen: Experience, key: Key) -> Agent:
+        fast, slow = partition(agent.params, adapts)
+        read = reads(meta_params)
+        # A semi-gradient within: the critic's targets are constants there, yet the meta-gradient reaches them.
+        credit = loss(read).credited(revalue(policy, agent.params, seen))
+
+        def sweep(carry: tuple[Tree, Tree], _: None) -> tuple[tuple[Tree, Tree], None]:
+            fast, state = carry
+            updates, state = optimiser.update(gradient(fast, (slow, read, credit), seen), state, fast)
+            return (optax.apply_updates(fast, scale(meta_params, updates)), state), None
+
+        carry = (fast, agent.state)
+        fast, state = sweep(carry, None)[0] if sweeps == 1 else jax.lax.scan(sweep, carry, None, length=sweeps)[0]
+        return Agent(merge(fast, slow), state)
+
+    return Learner(meta_init, newborn, adapt)
 
 
 def inner_optimiser(name: Literal["sgd", "adam"], lr: Array | float) -> optax.GradientTransformation:

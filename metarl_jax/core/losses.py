@@ -19,12 +19,13 @@ taken off them DiCE with control variates of both orders (Mao et al. 2019; Liu e
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+import chex
 import jax.numpy as jnp
 
 from metarl_jax.core.policy import Policy
 from metarl_jax.core.returns import boundaries, discounted_returns, gae, leave_one_out_baseline, linear_baseline
 from metarl_jax.core.rollout import replay
-from metarl_jax.core.types import Array, Experience, Output, Tree
+from metarl_jax.core.types import Array, Credit, Experience, Output, Tree
 
 Scalar = Array | float
 Baseline = Literal["fitted", "leave_one_out"]
@@ -35,18 +36,17 @@ RESOLUTION = 1e-3  # share of the returns below which an advantage is no more th
 class Loss(NamedTuple):
     """A loss of an agent's parameters on what was experienced; minimised."""
 
-    credit: Callable[[Experience], Experience]  # fills in advantage and target
-    surrogate: Callable[[Tree, Experience], Array]  # of a credited experience
+    credit: Callable[[Experience], Credit]
+    surrogate: Callable[[Tree, Experience, Credit], Array]
     normalise: bool = False  # standardise advantages, over whatever is credited together
 
     def __call__(self, params: Tree, experience: Experience) -> Array:
-        credited = experience if experience.advantage is not None else self.credited(experience)
-        return self.surrogate(params, credited)
+        return self.surrogate(params, experience, self.credited(experience))
 
-    def credited(self, experience: Experience) -> Experience:
-        """Credit one task's experience, standardised over itself."""
-        credited = self.credit(experience)
-        return standardised(credited) if self.normalise else credited
+    def credited(self, experience: Experience) -> Credit:
+        """The credit of one task's experience, standardised over itself."""
+        credit = self.credit(experience)
+        return standardised(credit, experience.weight) if self.normalise else credit
 
 
 def weighted_mean(x: Array, weight: Array, mean: Callable[[Array], Array] = lambda x: x) -> Array:
@@ -57,23 +57,23 @@ def weighted_mean(x: Array, weight: Array, mean: Callable[[Array], Array] = lamb
     return jnp.sum(x * weight) / jnp.maximum(mean(jnp.sum(weight)), 1.0)
 
 
-def standardised(credited: Experience, mean: Callable[[Array], Array] = lambda x: x) -> Experience:
-    """The record with advantages of mean 0 and deviation 1 over the steps that count; `mean` averages over devices."""
-    middle, deviation = moments(credited, mean)
-    return credited._replace(advantage=(credited.advantage - middle) / deviation)
+def standardised(credit: Credit, weight: Array, mean: Callable[[Array], Array] = lambda x: x) -> Credit:
+    """The credit with advantages of mean 0 and deviation 1 over the steps that count; `mean` averages over devices."""
+    middle, deviation = moments(credit, weight, mean)
+    return credit._replace(advantage=(credit.advantage - middle) / deviation)
 
 
-def moments(credited: Experience, mean: Callable[[Array], Array] = lambda x: x) -> tuple[Array, Array]:
-    """The mean of the advantages over the steps that count, and what they are divided by: their deviation.
+def moments(credit: Credit, weight: Array, mean: Callable[[Array], Array] = lambda x: x) -> tuple[Array, Array]:
+    """The mean of the advantages over the steps that count, and the deviation that they are divided by.
 
-    It is no less than `RESOLUTION` of what the returns amount to. Where all returns are as predicted, advantages are
-    what rounding left over, and would otherwise count as much as any.
+    The deviation is at least `RESOLUTION` of the size of the returns. Where all returns are as predicted, advantages
+    are rounding errors and would otherwise count as much as any.
     """
-    weight = credited.weight
+    chex.assert_equal_shape([credit.advantage, credit.target, weight])
     share = jnp.maximum(mean(jnp.mean(weight)), 1e-8)
-    middle = mean(jnp.mean(credited.advantage * weight)) / share
-    variance = mean(jnp.mean((credited.advantage - middle) ** 2 * weight)) / share
-    least = RESOLUTION**2 * mean(jnp.mean(credited.target**2 * weight)) / share
+    middle = mean(jnp.mean(credit.advantage * weight)) / share
+    variance = mean(jnp.mean((credit.advantage - middle) ** 2 * weight)) / share
+    least = RESOLUTION**2 * mean(jnp.mean(credit.target**2 * weight)) / share
     return middle, jnp.sqrt(variance + least + 1e-12)  # inside the root: differentiable where all is equal
 
 
@@ -96,14 +96,13 @@ def reinforce(
     first factor, see the head of this file; `clip` clips it as in `ppo`.
     """
 
-    def credit(experience: Experience) -> Experience:
+    def credit(experience: Experience) -> Credit:
         returns = discounted_returns(experience.reward, gamma * boundaries(experience).trace)
-        advantage = returns - BASELINES[baseline](experience, returns) if baseline else returns
-        return experience._replace(advantage=advantage, target=returns)
+        return Credit(returns - BASELINES[baseline](experience, returns) if baseline else returns, returns)
 
-    def surrogate(params: Tree, experience: Experience) -> Array:
+    def surrogate(params: Tree, experience: Experience, credit: Credit) -> Array:
         output = replay(policy, params, experience)
-        term = _policy_term(policy, output, experience, curvature, clip)
+        term = _policy_term(policy, output, experience, credit, curvature, clip)
         return term - entropy * _entropy(policy, output, experience)
 
     return Loss(credit, surrogate, normalise)
@@ -130,10 +129,11 @@ def actor_critic(
     factor, see the head of this file, and `clip` clips it as in `ppo`.
     """
 
-    def surrogate(params: Tree, experience: Experience) -> Array:
+    def surrogate(params: Tree, experience: Experience, credit: Credit) -> Array:
         output = replay(policy, params, experience)
-        regularisers = _regularisers(policy, output, experience, value_weight, entropy)
-        return _policy_term(policy, output, experience, curvature, clip) + regularisers
+        error = 0.5 * weighted_mean((output.value - credit.target) ** 2, experience.weight)
+        regularisers = value_weight * error - entropy * _entropy(policy, output, experience)
+        return _policy_term(policy, output, experience, credit, curvature, clip) + regularisers
 
     return Loss(_advantage_credit(gamma, lambda_, trial, reward), surrogate, normalise)
 
@@ -164,16 +164,15 @@ def _advantage_credit(
     lambda_: Scalar,
     trial: bool,
     reward: Callable[[Experience], Array] | None = None,
-) -> Callable[[Experience], Experience]:
-    def credit(experience: Experience) -> Experience:
+) -> Callable[[Experience], Credit]:
+    def credit(experience: Experience) -> Credit:
         rewards = experience.reward if reward is None else reward(experience)
         edges = boundaries(experience, trial)
         following = experience.next_value
         if trial:  # what follows the end of an episode is the next one
             following = jnp.concatenate([experience.value[1:], experience.onward[None]])
         advantage = gae(rewards, experience.value, following, edges, gamma, lambda_)
-        target = experience.value + advantage
-        return experience._replace(advantage=advantage, target=target)
+        return Credit(advantage, experience.value + advantage)
 
     return credit
 
@@ -185,14 +184,20 @@ def log_ratio(policy: Policy, output: Output, experience: Experience) -> Array:
 
 
 def _policy_term(
-    policy: Policy, output: Output, experience: Experience, curvature: Scalar | None, clip: Scalar | None
+    policy: Policy,
+    output: Output,
+    experience: Experience,
+    credit: Credit,
+    curvature: Scalar | None,
+    clip: Scalar | None,
 ) -> Array:
     """−E[ score · A ], or the lower of that and the same with the score within 1 ± clip."""
     moved = log_ratio(policy, output, experience)
-    gain = _score(moved, experience.timestep.first, curvature) * experience.advantage
+    chex.assert_equal_shape([moved, credit.advantage, experience.weight])
+    gain = _score(moved, experience.timestep.first, curvature) * credit.advantage
     if clip is not None:
         clipped = jnp.clip(jnp.exp(moved), 1 - clip, 1 + clip)
-        gain = jnp.minimum(gain, clipped * experience.advantage)
+        gain = jnp.minimum(gain, clipped * credit.advantage)
     return -weighted_mean(gain, experience.weight)
 
 
@@ -214,10 +219,3 @@ def _so_far(x: Array, first: Array, decay: Scalar) -> Array:
 
 def _entropy(policy: Policy, output: Output, experience: Experience) -> Array:
     return weighted_mean(policy.distribution.entropy(output.distribution), experience.weight)
-
-
-def _regularisers(
-    policy: Policy, output: Output, experience: Experience, value_weight: Scalar, entropy: Scalar
-) -> Array:
-    error = 0.5 * weighted_mean((output.value - experience.target) ** 2, experience.weight)
-    return value_weight * error - entropy * _entropy(policy, output, experience)

@@ -1,4 +1,4 @@
-"""What a lifetime is judged by: losses [K+1] -> scalar, and which loss each of them is."""
+"""What a window of a life is judged by: losses of its agents before and after they adapt, and their reduction."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,21 +7,31 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.core.lifetime import JudgeAgent
-from metarl_jax.core.losses import Loss, log_ratio, weighted_mean
+from metarl_jax.core.losses import Loss, weighted_mean
 from metarl_jax.core.policy import Policy
 from metarl_jax.core.rollout import replay, select
-from metarl_jax.core.types import Agent, Array, Experience, Tree
+from metarl_jax.core.types import Agent, Array, Experience, Record, Tree
+
+AgentLoss = Callable[[Tree, Agent, Record], Array]  # φ, agent, what it saw and what that was worth -> loss
 
 
 class Objective(NamedTuple):
-    """The losses of a lifetime and their reduction; minimised."""
+    """The losses of a window and their reduction; minimised."""
 
     loss: Loss  # of a policy; credits what was lived before it is relived
-    last: JudgeAgent  # of the agent after its last adaptation
-    before: JudgeAgent | None = None  # of the agent before each adaptation
-    reduce: Callable[[Array], Array] = jnp.sum  # where there is no `before` its losses are 0
-    hindsight: bool = False  # `before` reads what came after
+    last: AgentLoss  # of the agent after its last adaptation
+    before: AgentLoss | None = None  # of the agent before each adaptation
+    reduce: Callable[[Array], Array] = jnp.sum  # of all these losses
+    counts: Callable[[Experience], Experience] = lambda seen: seen  # weighs the steps that count
+
+    def __call__(self, meta_params: Tree, agents: Agent, agent: Agent, lived: Record) -> Array:
+        """The objective of the `agents` [K] before each adaptation and of the last `agent`, on their record [K+1]."""
+        losses = self.last(meta_params, agent, jax.tree.map(lambda x: x[-1], lived))[None]
+        if self.before is not None:
+            earlier = jax.tree.map(lambda x: x[:-1], lived)
+            before = jax.vmap(self.before, (None, 0, 0))(meta_params, agents, earlier)
+            losses = jnp.concatenate([before, losses])
+        return self.reduce(losses)
 
 
 Schedule = Callable[[Array], Objective]  # meta-steps taken -> what lives are judged by
@@ -40,36 +50,15 @@ def mean(loss: Loss) -> Objective:
 OBJECTIVES = {"final": final, "mean": mean}
 
 
-def with_hindsight(objective: Objective, policy: Policy) -> Objective:
-    """Credit the actions before an adaptation with what it made of them (E-MAML: Al-Shedivat 2018, Stadie 2018).
-
-    A lifetime's expected return depends on φ also through what its agents look at before they adapt:
-
-        ∇φ E[ R_K ] = E[ ∂R_K/∂φ + R_K Σ_{k<K} Σ_{t,e} ∇ log π_{θ_k}(a|s) ]
-
-    The sum is over all E trajectories that are adapted to, not their mean.
-    """
-
-    def credit(meta_params: Tree, agent: Agent, seen: Experience) -> Array:
-        moved = log_ratio(policy, replay(policy, agent.params, seen), seen)
-        return -jnp.sum(jnp.exp(moved) * seen.hindsight * seen.weight)
-
-    return _joined(objective, credit)._replace(hindsight=True)
-
-
 def with_penalty(objective: Objective, policy: Policy, weight: Array) -> Objective:
     """Hold on to the policies that acted before each adaptation: + η E[KL(π_b ‖ π_{θ_k})] (ProMP, arXiv:1810.06784)."""
-
-    def penalty(meta_params: Tree, agent: Agent, seen: Experience) -> Array:
-        return weight * divergence(policy, agent, seen)
-
-    return _joined(objective, penalty)
+    return joined(objective, lambda meta_params, agent, lived: weight * divergence(policy, agent, lived.seen))
 
 
 def pull(loss: Loss) -> Objective:
     """Draw φ towards the parameters that it was adapted to, ½ ‖φ − θ_K‖² (Reptile: arXiv:1803.02999, algorithm 1)."""
 
-    def distance(meta_params: Tree, agent: Agent, seen: Experience) -> Array:
+    def distance(meta_params: Tree, agent: Agent, lived: Record) -> Array:
         there = jax.lax.stop_gradient(agent.params)
         return 0.5 * optax.tree.norm(optax.tree.sub(meta_params["params"], there), squared=True)
 
@@ -78,16 +67,13 @@ def pull(loss: Loss) -> Objective:
 
 def growing(objective: Objective, steps: int, progress: Array) -> Objective:
     """Let only the first steps of a rollout count: a tenth of them at first, all `steps` when `progress` reaches 1."""
-    loss = objective.loss
     count = jnp.ceil(steps * jnp.clip(progress, 0.1, 1.0))
 
-    def credit(seen: Experience) -> Experience:
+    def shorten(seen: Experience) -> Experience:
         clock = jnp.arange(steps)[:, None]
-        weight = seen.weight * (clock < count)
-        return loss.credit(seen._replace(weight=weight, final=seen.final | (clock == count - 1)))
+        return seen._replace(weight=seen.weight * (clock < count), final=seen.final | (clock == count - 1))
 
-    shortened = loss._replace(credit=credit)
-    return objective._replace(loss=shortened, last=_of_agent(shortened))
+    return objective._replace(counts=shorten)
 
 
 def divergence(policy: Policy, agent: Agent, seen: Experience) -> Array:
@@ -101,16 +87,16 @@ def divergence_of(policy: Policy, distribution: Tree, seen: Experience) -> Array
     return weighted_mean(policy.distribution.divergence(seen.distribution, now), seen.weight)
 
 
-def _of_agent(loss: Loss) -> JudgeAgent:
-    return lambda meta_params, agent, seen: loss(agent.params, seen)
-
-
-def _joined(objective: Objective, more: JudgeAgent) -> Objective:
+def joined(objective: Objective, more: AgentLoss) -> Objective:
     """The objective with one more loss of the agent before each adaptation."""
     before = objective.before
 
-    def both(meta_params: Tree, agent: Agent, seen: Experience) -> Array:
-        first = 0.0 if before is None else before(meta_params, agent, seen)
-        return first + more(meta_params, agent, seen)
+    def both(meta_params: Tree, agent: Agent, lived: Record) -> Array:
+        first = 0.0 if before is None else before(meta_params, agent, lived)
+        return first + more(meta_params, agent, lived)
 
     return objective._replace(before=both)
+
+
+def _of_agent(loss: Loss) -> AgentLoss:
+    return lambda meta_params, agent, lived: loss.surrogate(agent.params, lived.seen, lived.credit)

@@ -29,7 +29,6 @@ class Policy(NamedTuple):
     distribution: Distribution
     critic: bool  # whether `value` means anything
     has_memory: bool = False
-    forgets: bool = True  # memory restarts with each episode; otherwise it lasts the whole trial
     trail: Callable[[Tree], Tree] = lambda memory: ()  # memory -> what is recorded of it after a step
     at: Callable[[Tree, Tree, Array], Tree] = lambda start, trail, time: ()  # start, trail [T, E, ...], [E] -> memory
 
@@ -181,7 +180,6 @@ def memory_policy(
         distribution,
         critic=True,
         has_memory=width > 0,
-        forgets=forgets,
         trail=memory.trail,
         at=memory.at,
     )

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -30,6 +31,7 @@ def boundaries(experience: Experience, trial: bool = False) -> Boundaries:
 
 def discounted_returns(reward: Array, discount: Array, last: Array | None = None) -> Array:
     """Reward to go, G_t = r_t + d_t G_{t+1}; `last` [...] follows the final step (0 unless given)."""
+    chex.assert_equal_shape([reward, discount])
 
     def accumulate(future: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
         reward, discount = now
@@ -49,6 +51,7 @@ def gae(
 
     b is `bootstrap` (0 where the task ended), c is `trace` (0 at every boundary).
     """
+    chex.assert_equal_shape([reward, value, next_value, edges.bootstrap, edges.trace])
     delta = reward + gamma * edges.bootstrap * next_value - value
     return discounted_returns(delta, gamma * lambda_ * edges.trace)
 
@@ -69,6 +72,7 @@ def linear_baseline(experience: Experience, target: Array, ridge: float = 1e-5) 
     Every return has a share in its own prediction, and the advantage loses it: the expected policy gradient shrinks.
     `leave_one_out_baseline` has no such bias.
     """
+    chex.assert_rank([target, experience.weight], 2)
     features = _standard_features(experience)
     features = jnp.concatenate([features, jnp.ones_like(features[..., :1])], axis=-1)  # [T, E, F]
     count = jnp.maximum(jnp.sum(experience.weight), 1.0)
@@ -95,6 +99,7 @@ def leave_one_out_baseline(experience: Experience, target: Array, ridge: float =
     the constant; the variance in the whole record, which depends on the environment left out, counts only where theirs
     is next to 0.
     """
+    chex.assert_rank([target, experience.weight], 2)
     features, weight = _standard_features(experience), experience.weight
     rows = jnp.concatenate([jnp.ones_like(features[..., :1]), features, target[..., None]], axis=-1)  # [T, E, F + 1]
     own = jnp.einsum("tei,tej->eij", weight[..., None] * rows, rows)

@@ -1,104 +1,109 @@
 """Improve φ by the natural gradient within a trust region of the adapted policies (Schulman et al. 2015, TRPO)."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.scipy.sparse.linalg import cg
-from jax.sharding import Mesh
 
-from metarl_jax.core.backprop import Plan, credited_lives, live, relived_slope
+from metarl_jax.core.backprop import relived_gradient
 from metarl_jax.core.batching import Devices, map_tasks
-from metarl_jax.core.lifetime import Lifetime, run_lifetime
-from metarl_jax.core.meta import Info, Life, MetaLearner, Outer, Update, beginning, meta_learner, turn_of
-from metarl_jax.core.objective import Schedule, divergence, divergence_of
+from metarl_jax.core.life import Life
+from metarl_jax.core.objective import Objective, Schedule, divergence, divergence_of
 from metarl_jax.core.rollout import replay
-from metarl_jax.core.types import Array, Experience, Key, Split, Tree
+from metarl_jax.core.types import Array, Record, Tree
+from metarl_jax.core.update import Lives, Now, Update, recorded
+from metarl_jax.core.window import Info, Window, bound, judged, live, turn_of
 
-SHRINK = 0.8  # what a step that was refused is multiplied by
+SHRINK = 0.8  # factor of a step that was refused
 
 
 def trust_region(
-    lifetime: Lifetime,
+    window: Window,
     objective: Schedule,
-    tasks: int,
     *,
     size: Array | float = 0.01,
     products: int = 10,
-    damping: float = 1e-5,
+    damping: Array | float = 1e-5,
     tries: int = 15,
-    chunk: int | None = None,
-    split: Split = "train",
-    mesh: Mesh | None = None,
-) -> MetaLearner:
+) -> Update:
     """Step along x = (H + damping)⁻¹ ∇φ L as far as the adapted policies may move (MAML's own outer loop).
 
         φ ← φ − sᵢ √(2 size / xᵀ H x) x,    H = ∇²φ E_task[ KL(π_b ‖ π_{θ_K(φ)}) ] at the acting φ,   sᵢ = .8ⁱ
 
     with the first i < tries at which the loss has fallen and the divergence is at most `size`; φ stays where there is
-    none. x takes `products` products with H by conjugate gradients. At the acting φ the divergence has no slope in the
-    policy's outputs y, so its Hessian is exactly H = Jᵀ (∇²_y KL) J with J = ∂y/∂φ, through the adaptations.
+    none. x takes `products` products with H by conjugate gradients. At the acting φ the divergence has no gradient in
+    the policy's outputs y, so its Hessian is exactly H = Jᵀ (∇²_y KL) J with J = ∂y/∂φ, through the adaptations.
 
-    With `lifetime.remat` J is made anew for every product; otherwise it is kept, memory grows with the tasks.
+    The lives have to be recorded before. With `remat` J is recomputed for every product; otherwise it is kept, and
+    memory grows with the tasks.
     """
 
-    def improve(outer: Outer, lives: Life, key: Key, devices: Devices) -> tuple[Outer, Any, Info]:
-        plan = Plan(lifetime, objective(outer.step), chunk=chunk, devices=devices)
-        after, past, info = credited_lives(plan, outer.meta_params, lives)
-        measure = _measure(plan, lives, past)
-        value, slope = relived_slope(plan, outer.meta_params, past, *lives)
-        product = curvature(plan, outer.meta_params, lives, past)
-        step, _ = cg(lambda v: optax.tree.add_scale(product(v), damping, v), slope, maxiter=products, tol=1e-10)
-        bend = jnp.maximum(optax.tree.vdot(step, product(step)), 1e-20)
-        step = optax.tree.scale(jnp.sqrt(2 * size / bend), step)
-        meta_params, share, far = _backtrack(measure, outer.meta_params, step, value, size, tries)
-        info = {**jax.tree.map(jnp.mean, info), "loss": value, "gradient_norm": optax.tree.norm(slope)}
-        return Outer(meta_params, (), outer.step), after, {**info, "divergence": far, "step_share": share}
+    def improve(meta_params: Tree, memory: Tree, lives: Lives, now: Now) -> tuple[Tree, Tree, Info, Lives]:
+        aim, past = objective(now.step), recorded(lives)
+        measure = _measure(window, aim, lives.start, past, now.devices)
+        value, gradient = relived_gradient(window, aim, meta_params, past, lives.start, now.devices)
+        hvp = curvature(window, meta_params, lives.start, past, now.devices)
+        step, _ = cg(lambda v: optax.tree.add_scale(hvp(v), damping, v), gradient, maxiter=products, tol=1e-10)
+        squared = jnp.maximum(optax.tree.vdot(step, hvp(step)), 1e-20)
+        step = optax.tree.scale(jnp.sqrt(2 * size / squared), step)
+        meta_params, share, distance = _backtrack(measure, meta_params, step, value, size, tries)
+        info = {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
+        return meta_params, memory, info | {"divergence": distance, "step_share": share}, lives
 
-    return meta_learner(lifetime, Update(lambda meta_params: (), improve), tasks, split=split, mesh=mesh)
+    return Update(lambda meta_params: (), improve, windows=0)
 
 
-def curvature(plan: Plan, meta_params: Tree, lives: Life, past: Experience) -> Callable[[Tree], Tree]:
-    """The product v -> H v with the Hessian of the mean divergence from the adapted policies that acted.
+def curvature(
+    window: Window,
+    meta_params: Tree,
+    lives: Life,
+    past: Record,
+    devices: Devices = Devices(),  # noqa: B008
+) -> Callable[[Tree], Tree]:
+    """The Hessian-vector product v -> H v of the mean divergence from the adapted policies that acted.
 
-    The slope of the lives' outputs is linearised once: its transpose is what reverse mode gives, and the transpose of
-    that takes directions in φ to directions of the outputs.
+    The lives' outputs are linearised once in φ: reverse mode gives the product with Jᵀ, and its transpose the product
+    with J.
     """
+    policy = window.world.policy
 
-    def act(meta_params: Tree, past: Experience, *life: Any) -> Tree:
+    def act(meta_params: Tree, past: Record, life: Life) -> Tree:
         """The distribution parameters [T, E, ...] after the last adaptation, as a function of φ."""
-        state = beginning(plan.lifetime, meta_params, life)
-        state, _, _ = run_lifetime(plan.lifetime, None, meta_params, state, life[-1], past)
-        return replay(plan.lifetime.policy, state.agent.params, turn_of(past, -1)).distribution
+        end = live(window, meta_params, bound(window, meta_params, life), past.seen).end
+        return replay(policy, end.agent.params, turn_of(past.seen, -1)).distribution
 
-    act = jax.checkpoint(act) if plan.lifetime.remat else act
-    outputs, back = jax.vjp(lambda φ: map_tasks(lambda *life: act(φ, *life), plan.chunk, past, *lives), meta_params)
-    along = jax.linear_transpose(lambda u: back(u)[0], outputs)
-    last = jax.tree.map(lambda x: x[:, -1], past)  # [N, T, E, ...]
+    act = jax.checkpoint(act) if window.estimator.remat else act
+    outputs, transposed = jax.vjp(
+        lambda φ: map_tasks(lambda past, life: act(φ, past, life), window.chunk, past, lives), meta_params
+    )
+    forward = jax.linear_transpose(lambda u: transposed(u)[0], outputs)
+    last = jax.tree.map(lambda x: x[:, -1], past.seen)  # [N, T, E, ...]
 
-    def spread(outputs: Tree) -> Array:
-        return jnp.mean(jax.vmap(lambda now, seen: divergence_of(plan.lifetime.policy, now, seen))(outputs, last))
+    def mean_divergence(outputs: Tree) -> Array:
+        return jnp.mean(jax.vmap(lambda now, seen: divergence_of(policy, now, seen))(outputs, last))
 
     def product(direction: Tree) -> Tree:
-        (turned,) = along(direction)
-        _, pressed = jax.jvp(jax.grad(spread), (outputs,), (turned,))
-        return plan.devices.mean(back(pressed)[0])
+        (tangent,) = forward(direction)
+        _, cotangent = jax.jvp(jax.grad(mean_divergence), (outputs,), (tangent,))
+        return devices.mean(transposed(cotangent)[0])
 
     return product
 
 
-def _measure(plan: Plan, lives: Life, past: Experience) -> Callable[[Tree], tuple[Array, Array]]:
-    """φ -> the loss of the record, and how far the adapted policies are from those that acted."""
+def _measure(
+    window: Window, objective: Objective, lives: Life, past: Record, devices: Devices
+) -> Callable[[Tree], tuple[Array, Array]]:
+    """φ -> the loss of the record, and the divergence of the adapted policies from those that acted."""
 
-    def one(meta_params: Tree, past: Experience, *life: Any) -> tuple[Array, Array]:
-        value, state, _ = live(plan, meta_params, life, past)
-        return value, divergence(plan.lifetime.policy, state.agent, turn_of(past, -1))
+    def one(meta_params: Tree, past: Record, life: Life) -> tuple[Array, Array]:
+        value, lived = judged(window, objective, meta_params, bound(window, meta_params, life), past)
+        return value, divergence(window.world.policy, lived.end.agent, turn_of(past.seen, -1))
 
     def measure(meta_params: Tree) -> tuple[Array, Array]:
-        both = map_tasks(lambda *life: one(meta_params, *life), plan.chunk, past, *lives)
-        return plan.devices.mean(jax.tree.map(jnp.mean, both))
+        both = map_tasks(lambda past, life: one(meta_params, past, life), window.chunk, past, lives)
+        return devices.mean(jax.tree.map(jnp.mean, both))
 
     return measure
 
@@ -111,12 +116,12 @@ def _backtrack(
     size: Array | float,
     tries: int,
 ) -> tuple[Tree, Array, Array]:
-    """Shorten the step until it is accepted: φ, the share of the step that was taken, and how far it led."""
+    """Shorten the step until it is accepted: φ, the share of the step that was taken, and the divergence there."""
 
     def tried(share: Array) -> tuple[Tree, Array, Array]:
         there = optax.tree.add_scale(meta_params, -share, step)
-        loss, far = measure(there)
-        return there, far, (loss < value) & (far <= size)
+        loss, distance = measure(there)
+        return there, distance, (loss < value) & (distance <= size)
 
     def refused(carry: tuple[Array, Tree, Array, Array, Array]) -> Array:
         count, *_, accepted = carry
@@ -124,10 +129,10 @@ def _backtrack(
 
     def shorten(carry: tuple[Array, Tree, Array, Array, Array]) -> tuple[Array, Tree, Array, Array, Array]:
         share = SHRINK ** carry[0].astype(value.dtype)
-        there, far, accepted = tried(share)
-        return carry[0] + 1, there, share, far, accepted
+        there, distance, accepted = tried(share)
+        return carry[0] + 1, there, share, distance, accepted
 
     start = (jnp.int32(0), meta_params, jnp.zeros_like(value), jnp.zeros_like(value), jnp.bool_(False))
-    _, there, share, far, accepted = jax.lax.while_loop(refused, shorten, start)
+    _, there, share, distance, accepted = jax.lax.while_loop(refused, shorten, start)
     taken = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), there, meta_params)
-    return taken, jnp.where(accepted, share, 0.0), jnp.where(accepted, far, 0.0)
+    return taken, jnp.where(accepted, share, 0.0), jnp.where(accepted, distance, 0.0)

@@ -39,7 +39,6 @@ class Output(NamedTuple):
 
     distribution: Tree  # parameters of the action distribution
     value: Array  # [...] estimate of the return from here; zero without a critic
-    extra: Tree = ()
 
 
 class Experience(NamedTuple):
@@ -61,9 +60,21 @@ class Experience(NamedTuple):
     onward: Tree = ()  # [E] value of the timestep that follows: of the next episode's first, where one has just ended
     distribution: Tree = ()  # [T, E, ...] that the actions were drawn from
     expected_reward: Tree = ()  # [T, E] what the actions pay on average, where the environment says so
-    advantage: Tree = None  # [T, E] once a loss's `credit` has filled it in
-    target: Tree = None  # [T, E] what the value is regressed on
-    hindsight: Tree = None  # [T, E] what came after the adaptation to this record was worth
+
+
+class Credit(NamedTuple):
+    """What the actions of a record are worth, according to a loss; data, never differentiated."""
+
+    advantage: Array  # [T, E]
+    target: Array  # [T, E] what the value is regressed on
+    hindsight: Tree = ()  # [T, E] the gain from adapting to this record, see algorithms/hindsight.py
+
+
+class Record(NamedTuple):
+    """What was lived, with its credit: what a relived life is differentiated on."""
+
+    seen: Experience  # [T, E, ...]
+    credit: Credit  # [T, E]
 
 
 class Agent(NamedTuple):

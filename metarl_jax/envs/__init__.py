@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any
 
-from metarl_jax.core.environment import Environment, nearest
+from metarl_jax.core.checks import nearest
+from metarl_jax.core.environment import Environment
 from metarl_jax.envs.adapter import ADAPTED, from_gymnax, to_gymnasium, to_gymnax
 from metarl_jax.envs.assistant import Assistant
 from metarl_jax.envs.bandit import Bandit

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.environment import Box, Discrete, Environment, check_choice, check_least
+from metarl_jax.core.checks import check_choice, check_least
+from metarl_jax.core.environment import Box, Discrete, Environment
 from metarl_jax.core.memory import Memory, recursive
 from metarl_jax.core.types import Array, Key, Split, Step
 

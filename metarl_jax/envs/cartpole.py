@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.environment import Box, Discrete, Episodic, check_choice
+from metarl_jax.core.checks import check_choice
+from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.ranges import Range, Ranges, draw_inside, draw_outside, is_outside
 

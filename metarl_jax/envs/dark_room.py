@@ -5,7 +5,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from metarl_jax.core.environment import HELD_OUT_SHARE, check_least
+from metarl_jax.core.checks import check_least
+from metarl_jax.core.environment import HELD_OUT_SHARE
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.grid import pick
 from metarl_jax.envs.room import Room, cells, move

@@ -6,7 +6,8 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.environment import Box, Discrete, Environment, check_least
+from metarl_jax.core.checks import check_least
+from metarl_jax.core.environment import Box, Discrete, Environment
 from metarl_jax.core.types import Array, Key, Split, Step
 
 EXTRA = 20  # chains of the extrapolation split are up to this much longer

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.environment import check_least
+from metarl_jax.core.checks import check_least
 from metarl_jax.core.memory import Memory, recursive
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.grid import MOVES, Grid, Place, pick, see, walk

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.environment import Box, Discrete, Episodic, check_choice, check_least
+from metarl_jax.core.checks import check_choice, check_least
+from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.grid import MOVES, cell, see, walk
 

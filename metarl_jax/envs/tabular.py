@@ -7,7 +7,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.environment import Box, Discrete, Episodic, check_least
+from metarl_jax.core.checks import check_least
+from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 
 BRANCHES = 2  # how many states can follow a state and an action in the extrapolation split

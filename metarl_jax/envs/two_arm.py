@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.environment import Discrete, check_choice
+from metarl_jax.core.checks import check_choice
+from metarl_jax.core.environment import Discrete
 from metarl_jax.core.types import Array, Key, Split
 from metarl_jax.envs.bandit import BanditTask, SlotMachines
 

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.environment import Box, Discrete, Environment, check_least
+from metarl_jax.core.checks import check_least
+from metarl_jax.core.environment import Box, Discrete, Environment
 from metarl_jax.core.types import Array, Key, Split, Step
 
 PLANETS = 2

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.lifetime import Lifetime
+from metarl_jax.core.life import World
 from metarl_jax.core.once import once
 from metarl_jax.core.rollout import Scene
 from metarl_jax.core.types import Agent, Array, Key, Timestep, Tree
@@ -24,13 +24,13 @@ class ActingAgent:
     Episodes follow one another in the one task that it has adapted to; an agent with memory goes on learning in it.
     """
 
-    def __init__(self, lifetime: Lifetime, agent: Agent, scene: Scene, task: Tree, key: Key) -> None:
+    def __init__(self, world: World, agent: Agent, scene: Scene, task: Tree, key: Key) -> None:
         self.params, self.state = agent
         self.memory = scene.memory
-        self._lifetime, self._key, self._acts = lifetime, key, 0
+        self._world, self._key, self._acts = world, key, 0
         self._timestep = scene.timestep._replace(first=jnp.ones_like(scene.timestep.first))
-        self._size = lifetime.environment.observation_space.shape[0]
-        inform = getattr(lifetime.environment, "informed", lambda observation, task: observation)
+        self._size = world.environment.observation_space.shape[0]
+        inform = getattr(world.environment, "informed", lambda observation, task: observation)
         self._told = inform(jnp.zeros(0), task)  # the numbers of the task, where the policy was trained to see them
 
     def act(self, observation: Any, *, greedy: bool = False) -> np.ndarray:
@@ -41,14 +41,14 @@ class ActingAgent:
         """
         timestep = self._timestep._replace(observation=self._perceived(observation)[None])
         key = jax.random.fold_in(self._key, self._acts)
-        self.memory, action = _step(self._lifetime)(self.params, self.memory, timestep, key, greedy)
+        self.memory, action = _step(self._world)(self.params, self.memory, timestep, key, greedy)
         self._timestep, self._acts = timestep._replace(previous_action=action), self._acts + 1
         return np.asarray(action)[0]
 
     def _perceived(self, observation: Any) -> Array:
         """The observation as the policy reads it."""
         shown = (self._size - self._told.size,)
-        rule = f"of shape {shown}, as {self._lifetime.environment.name} shows it"
+        rule = f"of shape {shown}, as {self._world.environment.name} shows it"
         require(np.shape(observation) == shown, "observation", f"of shape {np.shape(observation)}", rule)
         return jnp.concatenate([jnp.asarray(observation, jnp.float32), self._told])
 
@@ -60,9 +60,9 @@ class ActingAgent:
 
 
 @once
-def _step(lifetime: Lifetime) -> Callable[..., tuple[Tree, Array]]:
+def _step(world: World) -> Callable[..., tuple[Tree, Array]]:
     """The program (θ, memory, timestep, key, greedy) -> memory, action of one environment."""
-    policy = lifetime.policy
+    policy = world.policy
 
     @jax.jit
     def step(params: Tree, memory: Tree, timestep: Timestep, key: Key, greedy: Array) -> tuple[Tree, Array]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
 import jax
 import numpy as np
 
-from metarl_jax.core.environment import nearest
+from metarl_jax.core.checks import nearest
 from metarl_jax.core.types import Split
 from metarl_jax.experiment import devices, results, run_folder, training
 from metarl_jax.experiment.acting import ActingAgent
@@ -181,15 +181,15 @@ def adapt(
         checked = environment.check_task(task)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    lifetime = result.config.lifetime()
-    turns = lifetime.adaptations if adaptations is None else adaptations
+    world = result.config.world
+    turns = result.config.recipe.window.turns if adaptations is None else adaptations
     quota = environment.trial_episodes if episodes is None else episodes
     require(turns >= 0, "adaptations", turns, "0 or more")
     check_adapts(result.config, turns)
     require(quota >= 1, "episodes", quota, "at least 1")
     key = jax.random.key(seed)
-    agent, scene, curve = one_life(lifetime, turns, quota)(result.meta_params, checked, key)
-    acting = ActingAgent(lifetime, agent, scene, checked, jax.random.fold_in(key, 1))
+    agent, scene, curve = one_life(world, turns, quota)(result.meta_params, checked, key)
+    acting = ActingAgent(world, agent, scene, checked, jax.random.fold_in(key, 1))
     return Adapted(acting, *(np.asarray(field) for field in curve))
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from metarl_jax.core.environment import nearest
+from metarl_jax.core.checks import nearest
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
 from metarl_jax.experiment.flags import parse, peek
 

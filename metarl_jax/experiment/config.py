@@ -12,9 +12,10 @@ from typing import Any, Literal
 from jax.sharding import Mesh
 
 from metarl_jax import algorithms, envs
-from metarl_jax.algorithms.base import Algorithm
-from metarl_jax.core.environment import Environment, nearest
-from metarl_jax.core.lifetime import Lifetime
+from metarl_jax.algorithms.base import Algorithm, MetaLearned, Recipe
+from metarl_jax.core.checks import nearest
+from metarl_jax.core.environment import Environment
+from metarl_jax.core.life import World
 from metarl_jax.core.meta import MetaLearner
 from metarl_jax.core.once import once
 from metarl_jax.experiment import devices
@@ -89,12 +90,19 @@ class RunConfig:
 
     def annealed(self) -> Algorithm:
         """The algorithm, told how long what it anneals takes."""
-        length = self.run.meta_steps if self.algorithm.anneal < 0 else self.algorithm.anneal
-        return dataclasses.replace(self.algorithm, anneal=length)
+        if not isinstance(self.algorithm, MetaLearned) or self.algorithm.anneal >= 0:
+            return self.algorithm
+        return dataclasses.replace(self.algorithm, anneal=self.run.meta_steps)
 
-    def lifetime(self) -> Lifetime:
-        """The life that agents lead, the same object at every call: what is compiled for it is compiled once."""
-        return lifetime_of(self.algorithm, self.environment)
+    @property
+    def recipe(self) -> Recipe:
+        """The algorithm in the environment, the same object at every call: its programs are compiled once."""
+        return recipe_of(self.algorithm, self.environment)
+
+    @property
+    def world(self) -> World:
+        """The world that agents live in."""
+        return self.recipe.window.world
 
     def to_json(self) -> dict[str, Any]:
         """Plain data from which `from_json` makes an equal configuration."""
@@ -126,9 +134,9 @@ class RunConfig:
 
 
 @once
-def lifetime_of(algorithm: Algorithm, environment: Environment) -> Lifetime:
-    """The life that an agent of this algorithm leads in this environment."""
-    return algorithm.lifetime(environment)
+def recipe_of(algorithm: Algorithm, environment: Environment) -> Recipe:
+    """The algorithm in the environment."""
+    return algorithm.recipe(environment)
 
 
 def digest(data: dict[str, Any]) -> str:
@@ -241,8 +249,8 @@ def conform(name: str, value: Any, hint: Any) -> Any:
 
 
 def field_names(part: Any) -> list[str]:
-    """The names of a dataclass's fields."""
-    return [field.name for field in dataclasses.fields(part)]
+    """The names of a dataclass's options; a variant has those that it stands for no longer."""
+    return [field.name for field in dataclasses.fields(part) if field.init]
 
 
 def _conform_optional(name: str, value: Any, arguments: tuple[Any, ...]) -> Any:
@@ -260,7 +268,8 @@ def _conform_optional(name: str, value: Any, arguments: tuple[Any, ...]) -> Any:
 
 def _plain(part: Any) -> dict[str, Any]:
     """The fields of a dataclass as JSON has them: lists for tuples."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(part).items()}
+    values = {name: getattr(part, name) for name in field_names(part)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _called(hint: Any) -> str:

@@ -8,17 +8,17 @@ import numpy as np
 from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evaluation import Curve, evaluate, random_curve
-from metarl_jax.core.lifetime import Lifetime
+from metarl_jax.core.life import World
 from metarl_jax.core.once import once
 from metarl_jax.core.types import Array, Key, Split, Tree
-from metarl_jax.experiment.config import lifetime_of
+from metarl_jax.experiment.config import recipe_of
 
 SCRATCH = "policy_gradient"
 Schedule = tuple[int, int]  # reports after the first, and adaptations between two of them
 
 
 def adaptation_curve(
-    lifetime: Lifetime,
+    world: World,
     meta_params: Tree,
     tasks: Tree,
     key: Key,
@@ -29,34 +29,34 @@ def adaptation_curve(
     expected: bool = False,
 ) -> Curve:
     """What agents get in `tasks` [N, ...] as they adapt: NumPy arrays [N, reports + 1, episodes]; see `evaluate`."""
-    return on_host(_compiled(lifetime, schedule, episodes, expected)(meta_params, tasks, key, greedy))
+    return on_host(_compiled(world, schedule, episodes, expected)(meta_params, tasks, key, greedy))
 
 
 @once
-def _compiled(lifetime: Lifetime, schedule: Schedule, episodes: int | None, expected: bool) -> Callable[..., Curve]:
+def _compiled(world: World, schedule: Schedule, episodes: int | None, expected: bool) -> Callable[..., Curve]:
     """One program for sampled and greedy reports."""
     reports, stride = schedule
 
     @jax.jit
     def run(meta_params: Tree, tasks: Tree, key: Key, greedy: Array) -> Curve:
         return evaluate(
-            lifetime, meta_params, tasks, key, reports, greedy, stride=stride, episodes=episodes, expected=expected
+            world, meta_params, tasks, key, reports, greedy, stride=stride, episodes=episodes, expected=expected
         )
 
     return run
 
 
-def scratch_curve(environment: Environment, lifetime: Lifetime, tasks: Tree, key: Key, schedule: Schedule) -> Curve:
+def scratch_curve(environment: Environment, world: World, tasks: Tree, key: Key, schedule: Schedule) -> Curve:
     """The curve of a fresh network that learns each task by policy gradients, from as much experience.
 
     Beside a learner that adapts, it adapts as often and to rollouts of the same size. Beside one that learns in its
     memory, it adapts after each episode of the trial: episode e is then its return after e - 1 of them.
     """
-    scratch = lifetime_of(ALGORITHMS[SCRATCH](), environment)
-    if lifetime.adaptations:
-        same = {name: getattr(lifetime, name) for name in ("envs", "steps", "quota", "fresh")}
+    scratch = recipe_of(ALGORITHMS[SCRATCH](), environment).window.world
+    if not world.learner.shared:
+        same = {name: getattr(world, name) for name in ("envs", "steps", "quota", "fresh")}
         return adaptation_curve(scratch._replace(**same), {}, tasks, key, schedule)
-    by_episode = scratch._replace(envs=lifetime.envs, steps=environment.horizon, quota=1)
+    by_episode = scratch._replace(envs=world.envs, steps=environment.horizon, quota=1)
     curve = adaptation_curve(by_episode, {}, tasks, key, (environment.trial_episodes - 1, 1), episodes=1)
     return jax.tree.map(lambda field: np.swapaxes(field, 1, 2), curve)
 

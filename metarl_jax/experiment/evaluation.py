@@ -7,16 +7,16 @@ import jax
 import numpy as np
 
 from metarl_jax.core.environment import Environment, check_split, check_split_has_tasks
-from metarl_jax.core.evaluation import Curve, adapt_once, trial
-from metarl_jax.core.lifetime import Lifetime, LifetimeState, begin_lifetime
+from metarl_jax.core.evaluation import Curve, trial
+from metarl_jax.core.life import Life, World, begin, run
 from metarl_jax.core.once import once
 from metarl_jax.core.rollout import Scene
-from metarl_jax.core.statistics import confidence_interval, iqm, mean, share
 from metarl_jax.core.types import Agent, Array, Key, Split, Tree
 from metarl_jax.experiment.config import RunConfig, require
 from metarl_jax.experiment.curves import SCRATCH, adaptation_curve, blind_curve, sampler, scratch_curve
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.results import Table
+from metarl_jax.experiment.statistics import confidence_interval, iqm, mean, share
 from metarl_jax.oracles import reference
 
 if TYPE_CHECKING:
@@ -58,17 +58,17 @@ def evaluate_learner(
     name, environment = config.algorithm.name, config.environment
     task_key, *keys = jax.random.split(jax.random.key(seed), 5)
     sampled = sample_tasks(environment, split, tasks, task_key)
-    lifetime, schedule = config.lifetime(), config.algorithm.schedule
+    world, schedule = config.world, config.recipe.reports
     if adaptations is not None:
         require(adaptations >= 0, "adaptations", adaptations, "0 or more")
         check_adapts(config, adaptations)
         schedule = adaptations, 1
     curves = {  # one key: the same lives, reported in two ways
-        name: adaptation_curve(lifetime, meta_params, sampled, keys[0], schedule),
-        f"{name}-greedy": adaptation_curve(lifetime, meta_params, sampled, keys[0], schedule, greedy=True),
+        name: adaptation_curve(world, meta_params, sampled, keys[0], schedule),
+        f"{name}-greedy": adaptation_curve(world, meta_params, sampled, keys[0], schedule, greedy=True),
     }
     if name != SCRATCH:
-        curves[SCRATCH] = scratch_curve(environment, lifetime, sampled, keys[1], schedule)
+        curves[SCRATCH] = scratch_curve(environment, world, sampled, keys[1], schedule)
     curves["random"] = blind_curve(environment, sampled, keys[2])
     known = reference(environment)
     bound = None if known is None else np.asarray(known(keys[3], sampled))  # [N, episodes]
@@ -113,33 +113,23 @@ def add_curve(table: Table, method: str, curve: Curve, stride: int = 1, bound: n
             table.add(method, f"episode={number},{kind}", column.mean(), interval)
 
 
-Life = tuple[Agent, Scene, Curve]
-
-
 @once
-def one_life(lifetime: Lifetime, adaptations: int, episodes: int) -> Callable[[Tree, Tree, Key], Life]:
+def one_life(world: World, adaptations: int, episodes: int) -> Callable[[Tree, Tree, Key], tuple[Agent, Scene, Curve]]:
     """The program (φ, task, key) -> agent, scene and curve [K+1, episodes] of one life in one task.
 
     The curve has a trial before and after each adaptation; the scene is where the last one ended, memory and all.
     """
 
     @jax.jit
-    def live(meta_params: Tree, task: Tree, key: Key) -> Life:
-        birth_key, first_key, life_key = jax.random.split(key, 3)
-        state = begin_lifetime(lifetime, meta_params, task, birth_key)
+    def live(meta_params: Tree, task: Tree, key: Key) -> tuple[Agent, Scene, Curve]:
+        def report(meta_params: Tree, life: Life) -> tuple[Scene, Curve]:
+            return trial(world, life, episodes, 1, False, hold=True)
 
-        def report(state: LifetimeState, key: Key) -> tuple[Scene, Curve]:
-            return trial(lifetime, state, key, episodes, 1, False, hold=True)
-
-        def turn(carry: tuple[LifetimeState, Scene], key: Key) -> tuple[tuple[LifetimeState, Scene], Curve]:
-            adapt_key, report_key = jax.random.split(key)
-            _, state = adapt_once(lifetime, meta_params, carry[0], adapt_key)
-            scene, curve = report(state, report_key)
-            return (state, scene), curve
-
-        scene, first = report(state, first_key)
-        (state, scene), later = jax.lax.scan(turn, (state, scene), jax.random.split(life_key, adaptations))
-        return state.agent, scene, jax.tree.map(lambda x, xs: jax.numpy.concatenate([x[None], xs]), first, later)
+        life = begin(world, meta_params, task, key)
+        first = report(meta_params, life)
+        life, later = run(world, meta_params, life, adaptations, report)
+        scenes, curve = jax.tree.map(lambda x, xs: jax.numpy.concatenate([x[None], xs]), first, later)
+        return life.agent, jax.tree.map(lambda x: x[-1], scenes), curve
 
     return live
 
@@ -163,7 +153,7 @@ def _add_returns(
 
 def check_adapts(config: RunConfig, adaptations: int) -> None:
     """Raise a UsageError where agents are to adapt that learn in their memory alone."""
-    never = config.lifetime().learner.shared
+    never = config.world.learner.shared
     rule = f"0, or left out: the agents of {config.algorithm.name} learn in their memory, over the episodes of a trial"
     require(not (never and adaptations), "adaptations", adaptations, rule)
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import tyro
 
-from metarl_jax.core.environment import nearest
+from metarl_jax.core.checks import nearest
 from metarl_jax.experiment.errors import UsageError
 
 Flags = TypeVar("Flags")

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metarl_jax.core.statistics import seed_interval
 from metarl_jax.experiment import devices
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.run_folder import write_whole
+from metarl_jax.experiment.statistics import seed_interval
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metarl_jax import algorithms, envs
-from metarl_jax.core.environment import nearest
+from metarl_jax.core.checks import nearest
 from metarl_jax.experiment import devices
 from metarl_jax.experiment.checkpoint import sync
 from metarl_jax.experiment.config import RunConfig, digest

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.core.estimator import Estimator
 from metarl_jax.core.types import Array, Key
 from metarl_jax.envs.tabular import TabularTask
 
@@ -23,31 +24,6 @@ class Process(NamedTuple):
     task: TabularTask
     gamma: Array | float
     start: int = 0
-
-
-class Estimator(NamedTuple):
-    """What decides on an estimator's limit: how it writes the inner loss, and how much of a life it differentiates.
-
-    `curvature` is that of `core.losses`: None for log π, 0 for the ratio, c for Loaded DiCE with that decay.
-    """
-
-    curvature: float | None
-    baseline: bool = True  # whether the state's exact value is taken off the returns
-    depth: int | None = None  # adaptations, from the last, that are differentiated; None for all
-    hindsight: bool = False  # whether the actions before an adaptation are credited with what it made of them
-
-
-ESTIMATORS = {
-    "first_order": Estimator(0.0, depth=0),
-    "naive": Estimator(None),
-    "naive,returns": Estimator(None, baseline=False),
-    "lvc": Estimator(0.0),
-    "loaded_dice": Estimator(0.9),
-    "control_variates": Estimator(1.0),
-    "dice": Estimator(1.0, baseline=False),
-    "truncated": Estimator(1.0, depth=1),
-    "e_maml": Estimator(None, hindsight=True),
-}
 
 
 def draw_process(key: Key, states: int = 20, actions: int = 5, concentration: float = 1e-3) -> TabularTask:
@@ -128,7 +104,7 @@ def hessian_parts(process: Process, theta: Array, decay: Array | float = 1.0, ba
     return HessianParts(like.reshape(own.shape), own, cross + cross.T)
 
 
-def curvature_limit(process: Process, theta: Array, curvature: float | None, baseline: bool = True) -> Array:
+def curvature_limit(process: Process, theta: Array, curvature: Array | float | None, baseline: bool = True) -> Array:
     """What the Hessian of an inner loss, as `core.losses` writes it, is on average: −1 times this, [S A, S A].
 
     Each form weighs C_t with a function of log-ratios whose Hessian is ∇² log π (None), + g gᵀ (0), + the decayed cross

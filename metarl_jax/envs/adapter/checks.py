@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.environment import Discrete, nearest
+from metarl_jax.core.checks import nearest
+from metarl_jax.core.environment import Discrete
 from metarl_jax.envs.adapter.families import POSITIVE
 from metarl_jax.envs.adapter.laws import Law, read
 from metarl_jax.envs.adapter.peer import all_laws, derived, full, in_state, like, peer_of, spaces, state_like

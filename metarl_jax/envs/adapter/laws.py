@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.environment import check_choice
+from metarl_jax.core.checks import check_choice
 from metarl_jax.core.types import Array
 
 KINDS = ("uniform", "log_uniform", "choice", "frozen")

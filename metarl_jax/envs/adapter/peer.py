@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.environment import Box, Discrete, nearest
+from metarl_jax.core.checks import nearest
+from metarl_jax.core.environment import Box, Discrete
 from metarl_jax.core.types import Array, Tree
 from metarl_jax.envs.adapter.families import UNBOUNDED, Family, Params
 from metarl_jax.envs.adapter.laws import Law, read

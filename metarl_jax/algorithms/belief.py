@@ -14,16 +14,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.core.backprop import Companion
+from metarl_jax.core.backprop import stepped
 from metarl_jax.core.batching import Devices
 from metarl_jax.core.environment import Discrete, Environment
-from metarl_jax.core.lifetime import Lifetime, begin_lifetime, first_rollout
+from metarl_jax.core.life import World, begin
 from metarl_jax.core.losses import weighted_mean
 from metarl_jax.core.memory import Memory
-from metarl_jax.core.meta import Info
 from metarl_jax.core.networks import dense, mlp
 from metarl_jax.core.policy import perception
 from metarl_jax.core.types import Array, Experience, Key, Timestep, Tree
+from metarl_jax.core.update import Lives, Now, Update, recorded
+from metarl_jax.core.window import Info, averaged
 
 RewardModel = Literal["gaussian", "bernoulli"]
 
@@ -167,59 +168,63 @@ def _divergences(said: Array) -> Array:
 
 
 class Kept(NamedTuple):
-    """What learning to explain trials remembers."""
+    """The memory of learning to explain trials."""
 
     optimiser: Tree
     trials: Trials  # [B, T, ...] the latest, in a ring
     total: Array  # [] trials seen so far
 
 
-def explaining(
+def explain(
     model: Inference,
     optimiser: optax.GradientTransformation,
-    lifetime: Lifetime,
+    world: World,
     *,
     kept: int,
     trials: int,
     updates: int,
-) -> Companion:
-    """Learn to explain trials: `updates` steps on the ELBO of `trials` drawn from the `kept` latest."""
+) -> Update:
+    """Learn to explain recorded trials: `updates` steps on the ELBO of `trials` drawn from the `kept` latest."""
 
     def init(meta_params: Tree) -> Kept:
         def live(key: Key) -> Trials:
-            state = begin_lifetime(lifetime, meta_params, lifetime.environment.draw_task(key, "train"), key)
-            return _each(first_rollout(lifetime, state, key)[1])
+            seen = begin(world, meta_params, world.environment.draw_task(key, "train"), key).seen
+            return _each(jax.tree.map(lambda x: x[None], seen))
 
         shapes = jax.eval_shape(live, jax.random.key(0))
         blank = jax.tree.map(lambda x: jnp.zeros((kept, *x.shape[1:]), x.dtype), shapes)
         return Kept(optimiser.init(_explained_by(meta_params)), blank, jnp.int32(0))
 
-    def learn(meta_params: Tree, own: Kept, past: Experience, key: Key, devices: Devices) -> tuple[Tree, Kept, Info]:
-        fresh = devices.gathered(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.vmap(_each)(past)))
-        places = (own.total + jnp.arange(fresh.reward.shape[0])) % kept
-        ring = jax.tree.map(lambda old, new: old.at[places].set(new), own.trials, fresh)
-        total = own.total + fresh.reward.shape[0]
+    def improve(meta_params: Tree, own: Kept, lives: Lives, now: Now) -> tuple[Tree, Kept, Info, Lives]:
+        ring, total = _with_latest(own, jax.vmap(_each)(recorded(lives).seen), now.devices)
 
         def update(carry: tuple[Tree, Tree], key: Key) -> tuple[tuple[Tree, Tree], Info]:
             params, memory = carry
             draw_key, time_key, noise_key = jax.random.split(key, 3)
             rows = jax.random.randint(draw_key, (trials,), 0, jnp.minimum(total, kept))
             drawn = jax.tree.map(lambda x: x[rows], ring)
-            batch, keys = devices.share((drawn, jax.random.split(noise_key, trials)))
+            batch, keys = now.devices.share((drawn, jax.random.split(noise_key, trials)))
             batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, E, ...]
 
             def loss(params: Tree) -> tuple[Array, Info]:
-                return model.loss(params["memory"], params["decoders"], batch, time_key, keys, devices)
+                return model.loss(params["memory"], params["decoders"], batch, time_key, keys, now.devices)
 
-            slope, info = devices.mean(jax.grad(loss, has_aux=True)(params))
-            change, memory = optimiser.update(slope, memory, params)
-            return (optax.apply_updates(params, change), memory), info
+            gradient, info = now.devices.mean(jax.grad(loss, has_aux=True)(params))
+            return stepped(optimiser, gradient, params, memory), info
 
         start = (_explained_by(meta_params), own.optimiser)
-        (params, memory), info = jax.lax.scan(update, start, jax.random.split(key, updates))
-        return meta_params | params, Kept(memory, ring, total), info
+        (params, memory), info = jax.lax.scan(update, start, jax.random.split(now.key, updates))
+        return meta_params | params, Kept(memory, ring, total), averaged(info), lives
 
-    return Companion(init, learn)
+    return Update(init, improve, windows=0)
+
+
+def _with_latest(own: Kept, fresh: Trials, devices: Devices) -> tuple[Trials, Array]:
+    """The ring with the trials [N, E, T, ...] of all devices in place of the oldest, and how many have been seen."""
+    fresh = devices.gathered(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), fresh))
+    count, kept = fresh.reward.shape[0], own.trials.reward.shape[0]
+    places = (own.total + jnp.arange(count)) % kept
+    return jax.tree.map(lambda old, new: old.at[places].set(new), own.trials, fresh), own.total + count
 
 
 def _each(past: Experience) -> Trials:

@@ -1,0 +1,65 @@
+"""Ways to improve φ: pairs of pure functions that chain, as optimisers do in optax."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from metarl_jax.core.batching import Devices
+from metarl_jax.core.life import Life
+from metarl_jax.core.types import Array, Key, Record, Tree
+from metarl_jax.core.window import Info
+
+
+class Lives(NamedTuple):
+    """The lives [N, ...] of a meta-step on their way through its updates; each device has its share."""
+
+    start: Life  # before the window
+    end: Life | None = None  # after it, once they have been lived
+    past: Record | None = None  # [N, K+1, T, E, ...] once they have been recorded
+
+
+class Now(NamedTuple):
+    """The circumstances of a meta-step."""
+
+    step: Array  # [] meta-steps taken before
+    key: Key
+    devices: Devices
+
+
+class Update(NamedTuple):
+    """A way to improve φ by the lives of a meta-step."""
+
+    init: Callable[[Tree], Tree]  # φ -> memory
+    improve: Callable[[Tree, Tree, Lives, Now], tuple[Tree, Tree, Info, Lives]]  # φ, memory -> φ, memory, info, lives
+    windows: int = 1  # how often it lives the window of each life
+
+
+def chain(*updates: Update) -> Update:
+    """Updates one after another: each continues with the φ and the lives that the one before has left."""
+
+    def init(meta_params: Tree) -> Tree:
+        return tuple(update.init(meta_params) for update in updates)
+
+    def improve(meta_params: Tree, memory: Tree, lives: Lives, now: Now) -> tuple[Tree, Tree, Info, Lives]:
+        after: list[Tree] = []
+        info: Info = {}
+        keys = jax.random.split(now.key, len(updates))
+        for update, own, key in zip(updates, memory, keys, strict=True):
+            meta_params, own, found, lives = update.improve(meta_params, own, lives, now._replace(key=key))
+            after.append(own)
+            info |= found
+        return meta_params, tuple(after), info, lives
+
+    return Update(init, improve, sum(update.windows for update in updates))
+
+
+def recorded(lives: Lives) -> Record:
+    """The record of the lives.
+
+    Raises:
+        ValueError: they have not been recorded.
+    """
+    if lives.past is None:
+        raise ValueError("this update reads the record of the lives: put record(...) before it in the chain")
+    return lives.past
