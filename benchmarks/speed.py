@@ -54,15 +54,15 @@ def maml_work(widths: tuple[int, ...]) -> Callable[[Algorithm, MetaLearner, int]
     """
 
     def work(algorithm: Algorithm, learner: MetaLearner, tasks: int) -> list[Work]:
-        life, wide = learner.lifetime, widths[1]
-        rows, adaptations = life.envs * life.steps, life.adaptations
+        world, wide = learner.window.world, widths[1]
+        rows, adaptations = world.envs * world.steps, learner.window.turns
         products = [2.0 * i * o * rows * tasks for i, o in itertools.pairwise(widths)]
         forward, slopes = sum(products), sum(products[1:])
         share = tasks // max(1, jax.device_count())
         passes = 3 * adaptations + 1  # 1 an inner gradient, 2 its derivative; 1 the outer gradient
         return [
-            Work("forward", forward, life.envs * share, wide, wide),
-            Work("forward", forward * adaptations, life.envs, wide, wide),
+            Work("forward", forward, world.envs * share, wide, wide),
+            Work("forward", forward * adaptations, world.envs, wide, wide),
             Work("forward", forward * passes, rows, wide, wide),
             Work("slope", slopes * passes, rows, wide, wide),
             Work("weights", forward * passes, rows, wide, wide),
@@ -79,8 +79,8 @@ def rl2_work(inputs: int, width: int, outputs: int) -> Callable[[Algorithm, Meta
     """
 
     def work(algorithm: Algorithm, learner: MetaLearner, tasks: int) -> list[Work]:
-        relives = algorithm.relives()
-        steps, share = learner.lifetime.steps, tasks // max(1, jax.device_count())
+        relives = algorithm.passes
+        steps, share = learner.window.world.steps, tasks // max(1, jax.device_count())
         batch = share // relives.minibatches
         rows = steps * tasks
         recurrent, outer = 6.0 * width * width * rows, 2.0 * (inputs * 3 * width + (inputs + width) * outputs) * rows
@@ -127,7 +127,7 @@ def measure(name: str, tasks: int) -> dict[str, Any]:
     devices.prepare()
     jax.config.update("jax_enable_compilation_cache", False)  # the compile time of a first use
     algorithm = make_algorithm(workload.algorithm, tasks=tasks, **workload.options)
-    mesh = devices.task_mesh(tasks, algorithm.relives().minibatches)
+    mesh = devices.task_mesh(tasks, algorithm.passes.minibatches)
     learner = algorithm.build(make_environment(workload.environment, **workload.env), mesh)
     work = workload.work(algorithm, learner, tasks)
     before = floor_seconds(work, mesh)
