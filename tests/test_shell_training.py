@@ -127,6 +127,29 @@ def test_a_longer_run_equals_one_planned_longer(whole, tmp_path):
     assert api.load(longer.path).config.run.meta_steps == 22
 
 
+@pytest.mark.parametrize("meta_steps", [None, 26])
+def test_a_resumed_run_is_opened_and_restored_once(tmp_path, monkeypatch, meta_steps):
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3)
+        with pytest.raises(Interrupted):
+            api.train(*TOY, meta_steps=22, out=tmp_path / "run", **SHORT)
+    calls = []
+
+    def counted(name, function):
+        return lambda *arguments: (calls.append(name), function(*arguments))[1]
+
+    for module, name in ((run_folder, "open_run"), (checkpoint, "newest"), (checkpoint, "load")):
+        monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
+    resumed = api.resume(tmp_path / "run", meta_steps=meta_steps, quiet=True)
+    assert calls == ["open_run", "newest", "load"]
+    monkeypatch.undo()
+    loaded = api.load(resumed.path)
+    assert (loaded.step, loaded.config) == (resumed.step, resumed.config)
+    assert_same_run(resumed, loaded)
+    for name, values in loaded.metrics.items():
+        np.testing.assert_array_equal(resumed.metrics[name], values)
+
+
 def test_a_run_is_not_made_shorter(tmp_path):
     api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
     with pytest.raises(UsageError, match="meta_steps is 3; it must be at least 4"):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.checks import nearest
@@ -112,11 +113,11 @@ def resume(path: str | Path, *, meta_steps: int | None = None, quiet: bool = Fal
     """
     folder, config = run_folder.open_run(path)
     devices.prepare()
-    if meta_steps is not None:
-        planned = config.run.meta_steps
-        require(meta_steps >= planned, "meta_steps", meta_steps, f"at least {planned}, what the run was planned for")
-        config = dataclasses.replace(config, run=dataclasses.replace(config.run, meta_steps=meta_steps))
-    return _finish(folder, config, quiet)
+    planned = config.run.meta_steps
+    length = planned if meta_steps is None else meta_steps
+    require(length >= planned, "meta_steps", length, f"at least {planned}, what the run was planned for")
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, meta_steps=length))
+    return _finish(folder, config, quiet, longer=length > planned)
 
 
 def load(path: str | Path) -> Result:
@@ -131,11 +132,17 @@ def load(path: str | Path) -> Result:
     restored = training.restore(folder, config.learner(), training.run_keys(config.run.seed))
     if restored is None:
         raise UsageError(f"{path} has no checkpoint yet; continue it with `metarl resume {path}`")
-    step, state = restored
+    return _result(folder, config, *restored)
+
+
+def _result(folder: RunFolder, config: RunConfig, step: int, state: Any) -> Result:
+    """What a run reached at `step`."""
     lines = [line for line in run_folder.read_metrics(folder) if line["meta_step"] <= step]
     names = dict.fromkeys(name for line in lines for name in line)
     metrics = {name: np.array([line.get(name, np.nan) for line in lines], np.float64) for name in names}
-    return Result(folder.path, config, step, state.meta_params, metrics)
+    # On the default device and free to leave it, wherever they were trained.
+    meta_params = jax.tree.map(jnp.asarray, jax.device_get(state.meta_params))
+    return Result(folder.path, config, step, meta_params, metrics)
 
 
 def build(config: RunConfig | str, environment: str | None = None, /, **options: Any) -> "MetaLearner":
@@ -193,10 +200,9 @@ def adapt(
     return Adapted(acting, *(np.asarray(field) for field in curve))
 
 
-def _finish(folder: RunFolder, config: RunConfig, quiet: bool) -> Result:
+def _finish(folder: RunFolder, config: RunConfig, quiet: bool, longer: bool = False) -> Result:
     """Train to the end, evaluate, draw."""
-    training.advance(folder, config, quiet)
-    result = load(folder.path)
+    result = _result(folder, config, *training.advance(folder, config, quiet, longer))
     if config.run.evaluation_tasks:
         save_evaluation(folder, result.evaluate())
     return result

@@ -234,6 +234,7 @@ def conform(name: str, value: Any, hint: Any) -> Any:
     Raises:
         UsageError: the value has another type.
     """
+    # For Python and JSON alone: tyro reads words, to which True, "True", 1 and "1" are hardly different.
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return choose(name, value, arguments)

@@ -20,7 +20,7 @@ from metarl_jax.experiment.config import RunConfig, RunOptions
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged
 from metarl_jax.experiment.interruption import Interruption, listening
 from metarl_jax.experiment.progress import Report, reporter
-from metarl_jax.experiment.run_folder import Line, RunFolder, append_metrics, cut_metrics, locked, open_run
+from metarl_jax.experiment.run_folder import Line, RunFolder, append_metrics, cut_metrics, locked
 
 Chunk = Callable[[Any, jax.Array, int, int], tuple[Any, dict[str, jax.Array], jax.Array]]
 
@@ -89,8 +89,10 @@ def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
-def advance(folder: RunFolder, config: RunConfig, quiet: bool = False) -> None:
-    """Train the run from its newest usable checkpoint, or from birth, to its last meta-step.
+def advance(folder: RunFolder, config: RunConfig, quiet: bool = False, longer: bool = False) -> tuple[int, Any]:
+    """Train the run from its newest usable checkpoint, or from birth, to its last meta-step; return that and the state.
+
+    `longer` says that `config` has more meta-steps than the folder was made for.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; everything is saved.
@@ -105,7 +107,7 @@ def advance(folder: RunFolder, config: RunConfig, quiet: bool = False) -> None:
         step, state = restore(folder, learner, keys) or (0, init(keys.birth))
         if mesh is not None:
             state = jax.device_put(state, replicated(mesh))
-        if open_run(folder.path)[1] != config:  # a longer run than planned; known to be usable from here on
+        if longer:  # known to be usable from here on
             run_folder.describe(folder, config)
         if step < config.run.meta_steps:
             run_folder.note_change(folder, step)
@@ -113,7 +115,7 @@ def advance(folder: RunFolder, config: RunConfig, quiet: bool = False) -> None:
         clock = Clock(lines[-1]["wall_seconds"] if lines else 0.0)
         with reporter(step, config.run.meta_steps, quiet) as report:
             fixed = Fixed(folder, config.run, learner.env_steps, chunk, keys.root, clock, interruption, report)
-            _loop(fixed, step, state)
+            return _loop(fixed, step, state)
 
 
 def restore(folder: RunFolder, learner: Any, keys: Keys) -> tuple[int, Any] | None:
@@ -151,7 +153,7 @@ class Fixed(NamedTuple):
     report: Report
 
 
-def _loop(fixed: Fixed, step: int, state: Any) -> None:
+def _loop(fixed: Fixed, step: int, state: Any) -> tuple[int, Any]:
     folder, options = fixed.folder, fixed.options
     while step < options.meta_steps:
         count = min(options.log_every - step % options.log_every, options.meta_steps - step)
@@ -169,6 +171,7 @@ def _loop(fixed: Fixed, step: int, state: Any) -> None:
             fixed.clock.note_saved()
         if stop is not None:
             raise Interrupted(folder.path, stop, step)
+    return step, state
 
 
 def _due(fixed: Fixed, step: int, count: int) -> bool:
