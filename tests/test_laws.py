@@ -13,13 +13,14 @@ from conftest import compiled
 from metarl_jax.algorithms import ALGORITHMS, make
 from metarl_jax.core.backprop import backprop
 from metarl_jax.core.evolution import evolution
-from metarl_jax.core.lifetime import Lifetime, begin_lifetime, run_lifetime
+from metarl_jax.core.life import Life, begin, draws, run
 from metarl_jax.core.memories import KINDS
 from metarl_jax.core.memories import make as make_memory
-from metarl_jax.core.meta import MetaLearner
-from metarl_jax.core.objective import final
+from metarl_jax.core.meta import MetaLearner, meta_learner
 from metarl_jax.core.policy import memory_policy, mlp_policy
 from metarl_jax.core.rollout import opening, replay, rollout
+from metarl_jax.core.types import Record
+from metarl_jax.core.window import Window, bound, entered, live
 from metarl_jax.envs import make as make_environment
 
 ENVIRONMENT = make_environment("tabular", states=3, actions=2, steps=3, episodes=2)
@@ -76,10 +77,12 @@ def first_state(variant: str) -> Any:
     return jax.jit(learner(variant).init)(jax.random.key(0))
 
 
-class Life(NamedTuple):
+class One(NamedTuple):
     """One recorded life: its loss and its meta-gradient, lived and relived, as compiled functions."""
 
     meta_params: Any
+    window: Window
+    start: Life  # before the window, φ's agent unbound
     total: Any  # φ -> (loss, record)
     live: Any  # φ -> ((loss, record), gradient)
     relive: Any  # φ, record -> ((loss, record), gradient)
@@ -88,28 +91,31 @@ class Life(NamedTuple):
 
 
 @functools.cache
-def life(variant: str) -> Life:
+def life(variant: str) -> One:
+    """The loss of the agent after every turn, summed, of a life that begins with the window."""
     name, options = VARIANTS[variant]
-    algorithm = make(name, **{"envs": 2, **options})
-    lifetime = algorithm.lifetime(ENVIRONMENT)
-    objective = algorithm.judged(lifetime, jnp.ones(()))
-    before = objective.last if objective.before is None or objective.hindsight else objective.before
-    meta_params = spread(lifetime.learner.meta_init(jax.random.key(1)))
+    recipe = make(name, **{"envs": 2, **options}).recipe(ENVIRONMENT)
+    window, objective = recipe.window._replace(newborn=True), recipe.objective(jnp.int32(0))
+    world = window.world
+    meta_params = spread(world.learner.meta_init(jax.random.key(1)))
     task = ENVIRONMENT.sample_task(jax.random.key(2), "train")
-    birth_key, key = jax.random.split(jax.random.key(3))
+    start = begin(world, meta_params, task, jax.random.key(3))
 
-    def total(lifetime: Lifetime, meta_params: Any, past: Any = None) -> Any:
-        state = begin_lifetime(lifetime, meta_params, task, birth_key)
-        _, losses, history = run_lifetime(lifetime, objective.last, meta_params, state, key, past, before)
-        return jnp.sum(losses), history
+    def total(window: Window, meta_params: Any, past: Any = None) -> Any:
+        newborn = entered(window, meta_params, start) if past is None else bound(window, meta_params, start)
+        lived = live(window, meta_params, newborn, past, with_agents=True)
+        record = Record(lived.seen, jax.vmap(objective.loss.credited)(lived.seen))
+        agents = jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), lived.agents, lived.end.agent)
+        return jnp.sum(jax.vmap(objective.last, (None, 0, 0))(meta_params, agents, record)), lived.seen
 
-    def compiled(lifetime: Lifetime) -> Any:
-        return jax.jit(jax.value_and_grad(functools.partial(total, lifetime), has_aux=True))
+    def compiled(window: Window) -> Any:
+        return jax.jit(jax.value_and_grad(functools.partial(total, window), has_aux=True))
 
-    birth = lifetime.learner.birth
-    precise = lifetime._replace(learner=lifetime.learner._replace(birth=lambda φ, key: double(birth(φ, key))))
-    both = compiled(lifetime)
-    return Life(meta_params, functools.partial(total, lifetime), both, both, compiled(precise), both(meta_params)[0][1])
+    birth = world.learner.birth
+    learner = world.learner._replace(birth=lambda φ, key: double(birth(φ, key)))
+    precise, both = compiled(window._replace(world=world._replace(learner=learner))), compiled(window)
+    past = both(meta_params)[0][1]
+    return One(meta_params, window, start, functools.partial(total, window), both, both, precise, past)
 
 
 def spread(meta_params: Any) -> Any:
@@ -192,27 +198,77 @@ def double(tree: Any) -> Any:
 
 
 def test_without_adaptation_the_meta_gradient_is_a_policy_gradient() -> None:
-    algorithm = make("maml", hidden=(4,), adaptations=0, envs=2)
-    lifetime = algorithm.lifetime(ENVIRONMENT)
-    loss = algorithm.loss(lifetime, jnp.ones(()))
-    meta_params = lifetime.learner.meta_init(jax.random.key(0))
+    recipe = make("maml", hidden=(4,), adaptations=0, envs=2).recipe(ENVIRONMENT)
+    world, loss = recipe.window.world, recipe.objective(jnp.int32(0)).loss
+    meta_params = world.learner.meta_init(jax.random.key(0))
     task = ENVIRONMENT.sample_task(jax.random.key(1), "train")
 
     def total(meta_params: Any) -> Any:
-        state = begin_lifetime(lifetime, meta_params, task, jax.random.key(2))
-        judge = lambda _, agent, seen: loss(agent.params, seen)  # noqa: E731
-        _, losses, history = run_lifetime(lifetime, judge, meta_params, state, jax.random.key(3))
-        return losses[-1], history
+        life, _ = run(world, meta_params, begin(world, meta_params, task, jax.random.key(2)), 0)
+        return loss(life.agent.params, life.seen), life.seen
 
-    slope, history = jax.grad(total, has_aux=True)(meta_params)
-    seen = jax.tree.map(lambda x: x[0], history)
-    credited = loss.credited(seen)
+    gradient, seen = jax.grad(total, has_aux=True)(meta_params)
+    credit = loss.credited(seen)
 
     def surrogate(params: Any) -> Any:
-        output = lifetime.policy.unroll(params, (), seen.timestep)
-        return -jnp.mean(lifetime.policy.distribution.log_prob(output.distribution, seen.action) * credited.advantage)
+        output = world.policy.unroll(params, (), seen.timestep)
+        return -jnp.mean(world.policy.distribution.log_prob(output.distribution, seen.action) * credit.advantage)
 
-    close(slope["params"], jax.grad(surrogate)(meta_params["params"]))
+    close(gradient["params"], jax.grad(surrogate)(meta_params["params"]))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_lives_compose(variant: str) -> None:
+    """Turn by turn, or 2 + 3 turns, or 5 at once: the same life, and the same observed, bit for bit."""
+    one = life(variant)
+    world, φ = one.window.world, one.meta_params
+
+    def observe(φ: Any, life: Life) -> Any:
+        return life.age, jnp.sum(life.seen.reward), jax.random.uniform(draws(life).observe)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def lived(life: Life, turns: int) -> Any:
+        return run(world, φ, life, turns, observe)
+
+    @jax.jit
+    def in_one_program(life: Life) -> Any:
+        two, early = run(world, φ, life, 2, observe)
+        five, late = run(world, φ, two, 3, observe)
+        whole = run(world, φ, life, 5, observe)
+        return (five, jax.tree.map(lambda *x: jnp.concatenate(x), early, late)), whole
+
+    parts, whole = in_one_program(one.start)
+    jax.tree.map(same, parts, whole)
+    stepwise = one.start
+    for _ in range(5):
+        stepwise, _ = lived(stepwise, 1)
+    assert stepwise.age == 5
+    jax.tree.map(same, stepwise, whole[0])
+
+
+def same(a: Any, b: Any) -> None:
+    a, b = (jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in (a, b))
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("variant", ["maml", "meta_gradient", "rl2"])
+def test_lives_of_all_spans_share_a_batch(variant: str) -> None:
+    """Spans are data: lives end at ages of their own, and every one of them at its own."""
+    name, options = VARIANTS[variant]
+    recipe = make(name, **{"tasks": 8, "envs": 2, **options}).recipe(ENVIRONMENT)
+    window = recipe.window._replace(newborn=False, world=recipe.window.world._replace(fresh=False, quota=None))
+    learner = meta_learner(window, backprop(window, recipe.objective, optax.sgd(0.0)), 8, lifespan=(2, 5))
+    step, state = jax.jit(learner.step), learner.init(jax.random.key(0))
+    spans, ended = set(), 0
+    for key in jax.random.split(jax.random.key(1), 12):
+        before, state = state, step(state, key)[0]
+        reborn = np.asarray(before.lives.age >= before.spans)
+        aged = np.where(reborn, 0, before.lives.age) + max(1, window.turns)
+        np.testing.assert_array_equal(state.lives.age, aged)
+        spans |= set(np.asarray(state.spans // max(1, window.turns)).tolist())
+        ended += reborn.sum()
+    assert spans == {2, 3, 4, 5}
+    assert ended > 12
 
 
 @functools.cache
@@ -295,12 +351,13 @@ def test_evolution_climbs_where_backprop_does(variant: str) -> None:
     """Where the return is smooth in φ and φ is far from its best, both estimators look the same way."""
     environment = make_environment("navigation", steps=3)
     name, options = VARIANTS[variant]
-    options = {**options, "adaptations": 0, "tasks": 256, "max_gradient_norm": 0.0}
+    options = {**options, "tasks": 256, "max_gradient_norm": 0.0}
     # At λ = γ = 1 an untrained critic is a baseline and no more.
     unbiased = {"lambda_": 1.0, "gamma": 1.0, "entropy": 0.0, "value_weight": 0.0, "epochs": 1, "minibatches": 1}
-    options |= unbiased if name == "rl2" else {"envs": 8}
-    algorithm = make(name, **options)
-    start = spread(algorithm.lifetime(environment).learner.meta_init(jax.random.key(0)))
+    options |= unbiased if name == "rl2" else {"envs": 8, "adaptations": 0}
+    both = [make(name, **options, **more) for more in ({}, {"estimator": "evolution"})]
+    recipes = [algorithm.recipe(environment) for algorithm in both]
+    start = spread(recipes[0].window.world.learner.meta_init(jax.random.key(0)))
 
     def descent(meta: MetaLearner) -> Any:
         state = meta.init(jax.random.key(0))._replace(meta_params=start)
@@ -311,10 +368,11 @@ def test_evolution_climbs_where_backprop_does(variant: str) -> None:
         actor = {k: v for k, v in tree.get("params", tree).items() if k != "critic"}
         return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(actor)])
 
-    lifetime, sgd = algorithm.lifetime(environment), optax.sgd(1.0)
+    (window, exact), (_, fitness) = (recipe[:2] for recipe in recipes)
+    climbing = evolution(window, fitness, optax.sgd(1.0), pairs=512, sigma=0.1)
     slopes = [
-        descent(backprop(lifetime, lambda step: final(algorithm.loss(lifetime, jnp.ones(()))), sgd, 8192)),
-        descent(evolution(lifetime, lambda step: final(algorithm.fitness(lifetime)), sgd, 256, pairs=512, sigma=0.1)),
+        descent(meta_learner(window, backprop(window, exact, optax.sgd(1.0)), 8192)),
+        descent(meta_learner(window, climbing, 256)),
     ]
     cosine = slopes[0] @ slopes[1] / np.linalg.norm(slopes[0]) / np.linalg.norm(slopes[1])
     assert cosine > 0.6
