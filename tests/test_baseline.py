@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from metarl_jax.algorithms import make
+from metarl_jax.algorithms.maml import inner_loss
 from metarl_jax.core.losses import BASELINES, reinforce
 from metarl_jax.core.policy import mlp_policy
 from metarl_jax.core.returns import episode_time, leave_one_out_baseline, linear_baseline
@@ -186,9 +187,9 @@ def test_the_option_chooses_the_baseline(name: str, baseline: str) -> None:
     more = {"algorithm": "reinforce"} if name == "policy_gradient" else {}
     algorithm, environment = make(name, baseline=baseline, hidden=(4,), **more), RandomMDP(states=3, actions=2)
     seen, _ = drawn(states=3)
-    losses = [algorithm.loss(algorithm.lifetime(environment), jnp.ones(()))]
+    losses = [algorithm.recipe(environment).objective(jnp.int32(0)).loss]
     if name == "maml":
-        losses.append(algorithm._inner_loss(mlp_policy(environment, (4,))))
+        losses.append(inner_loss(algorithm, mlp_policy(environment, (4,))))
     for loss in losses:
         credited = jax.jit(loss.credit)(seen)
         expected = credited.target - jax.jit(BASELINES[baseline])(seen, credited.target)
@@ -199,22 +200,23 @@ def test_the_option_chooses_the_baseline(name: str, baseline: str) -> None:
 def test_dice_adapts_without_a_baseline(baseline: str) -> None:
     environment = RandomMDP(states=3, actions=2)
     seen, _ = drawn(states=3)
-    credited = make("maml", estimator="dice", baseline=baseline)._inner_loss(mlp_policy(environment, (4,))).credit(seen)
+    dice = make("maml", estimator="dice", baseline=baseline)
+    credited = inner_loss(dice, mlp_policy(environment, (4,))).credit(seen)
     np.testing.assert_array_equal(credited.advantage, credited.target)
 
 
 def test_where_nothing_is_won_or_lost_nothing_is_learned() -> None:
     """Mazes whose exit nobody finds: all returns are as predicted, and what rounding leaves is not blown up to 1."""
     environment = make_environment("maze", size=3, steps=12, episodes=1)
-    lifetime = make("maml", hidden=(4,), envs=4).lifetime(environment)
-    params = lifetime.policy.init(jax.random.key(0))
-    credited = jax.jit(reinforce(lifetime.policy, gamma=0.99).credited)
+    world = make("maml", hidden=(4,), envs=4).recipe(environment).window.world
+    params = world.policy.init(jax.random.key(0))
+    credited = jax.jit(reinforce(world.policy, gamma=0.99).credited)
 
     @jax.jit
     def act(key: Any) -> Experience:
         task = environment.draw_task(key, "train")
-        scene = opening(environment, lifetime.policy, task, key, 4)
-        return rollout(environment, lifetime.policy, params, task, scene, key, 12, 1)[1]
+        scene = opening(environment, world.policy, task, key, 4)
+        return rollout(environment, world.policy, params, task, scene, key, 12, 1)[1]
 
     largest: dict[bool, list[float]] = {True: [], False: []}  # by whether anyone got out
     for key in jax.random.split(jax.random.key(1), 20):

@@ -10,7 +10,7 @@ import pytest
 from metarl_jax.algorithms import make
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evaluation import evaluate, random_curve, trial
-from metarl_jax.core.lifetime import Lifetime, begin_lifetime
+from metarl_jax.core.life import World, begin
 from metarl_jax.core.policy import Policy
 from metarl_jax.core.types import Array, Timestep, Tree
 from metarl_jax.envs import make as make_environment
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 TASKS = 500  # held out
 
 
-def learned(name: str, environment: Environment, meta_steps: int, **options: Any) -> tuple[Lifetime, Tree, Tree]:
-    """The meta-trained lifetime with its φ, and what was logged at each meta-step."""
+def learned(name: str, environment: Environment, meta_steps: int, **options: Any) -> tuple[World, Tree, Tree]:
+    """The meta-trained world with its φ, and what was logged at each meta-step."""
     meta = make(name, **options).build(environment)
 
     @jax.jit
@@ -31,7 +31,7 @@ def learned(name: str, environment: Environment, meta_steps: int, **options: Any
         return jax.lax.scan(meta.step, meta.init(init_key), jax.random.split(key, meta_steps))
 
     state, info = run(jax.random.key(0))
-    return meta.lifetime, state.meta_params, info
+    return meta.window.world, state.meta_params, info
 
 
 @functools.cache
@@ -40,10 +40,10 @@ def held_out(environment: Environment) -> Tree:
     return jax.jit(jax.vmap(lambda key: environment.sample_task(key, "test")))(keys)
 
 
-def returns(lifetime: Lifetime, meta_params: Tree, adaptations: int, stride: int = 1) -> np.ndarray:
+def returns(world: World, meta_params: Tree, adaptations: int, stride: int = 1) -> np.ndarray:
     """Mean return over held-out tasks by report and episode, [reports, episodes]."""
-    tasks = held_out(lifetime.environment)
-    curve = jax.jit(lambda φ: evaluate(lifetime, φ, tasks, jax.random.key(7), adaptations, stride=stride))(meta_params)
+    tasks = held_out(world.environment)
+    curve = jax.jit(lambda φ: evaluate(world, φ, tasks, jax.random.key(7), adaptations, stride=stride))(meta_params)
     return np.asarray(curve.returns.mean(axis=0))
 
 
@@ -60,7 +60,7 @@ def best(environment: Environment) -> float:
 def test_policy_gradient_learns_a_task_from_scratch() -> None:
     environment = make_environment("tabular", states=5, actions=3, steps=10, episodes=1)
     algorithm = make("policy_gradient", envs=16)
-    after = returns(algorithm.lifetime(environment), {}, adaptations=1, stride=60)[:, 0]
+    after = returns(algorithm.recipe(environment).window.world, {}, adaptations=1, stride=60)[:, 0]
     chance, ceiling = by_chance(environment), best(environment)
     assert abs(after[0] - chance) < 1.0
     assert after[1] > chance + 0.75 * (ceiling - chance)
@@ -78,9 +78,9 @@ def test_maml_adapts_in_one_step_and_not_without_it() -> None:
 
 def test_q_learning_starts_where_few_steps_go_far() -> None:
     environment = make_environment("tabular", states=5, actions=3, steps=10, episodes=1)
-    lifetime, meta_params, _ = learned("q_learning", environment, 200, envs=4, tasks=40, adaptations=2, meta_lr=3e-3)
-    newborn = lifetime.learner.meta_init(jax.random.key(3))
-    tuned, untuned = (returns(lifetime, φ, adaptations=2)[:, 0] for φ in (meta_params, newborn))
+    world, meta_params, _ = learned("q_learning", environment, 200, envs=4, tasks=40, adaptations=2, meta_lr=3e-3)
+    newborn = world.learner.meta_init(jax.random.key(3))
+    tuned, untuned = (returns(world, φ, adaptations=2)[:, 0] for φ in (meta_params, newborn))
     assert tuned[2] > tuned[0] + 2.0
     assert tuned[2] > untuned[2] + 2.0
 
@@ -89,7 +89,7 @@ LEARNING_MEMORIES = ("gru", "lstm", "linear", "attention")
 
 
 @functools.cache
-def bandit_memory(memory: str) -> tuple[Lifetime, Tree]:
+def bandit_memory(memory: str) -> tuple[World, Tree]:
     options = {
         "memory": memory,
         "width": 32,
@@ -105,30 +105,30 @@ def bandit_memory(memory: str) -> tuple[Lifetime, Tree]:
 
 @pytest.mark.parametrize("memory", LEARNING_MEMORIES)
 def test_a_memory_plays_the_bandit_nearly_as_well_as_bayes(memory: str) -> None:
-    lifetime, meta_params = bandit_memory(memory)
-    score = returns(lifetime, meta_params, adaptations=0).mean()
+    world, meta_params = bandit_memory(memory)
+    score = returns(world, meta_params, adaptations=0).mean()
     assert 6.35 < score < 6.66 + 0.25  # Bayes: 6.660; 500 tasks of 10 pulls have a standard error of 0.08
 
 
 @pytest.mark.parametrize("memory", LEARNING_MEMORIES)
 def test_a_memory_that_sees_the_rewards_of_others_does_not_adapt(memory: str) -> None:
     """Each task is shown the rewards of the next one: nothing that it pulls explains what it sees."""
-    lifetime, meta_params = bandit_memory(memory)
-    honest, neighbours = lifetime.policy, [(i, (i + 1) % TASKS) for i in range(TASKS)]
+    world, meta_params = bandit_memory(memory)
+    honest, neighbours = world.policy, [(i, (i + 1) % TASKS) for i in range(TASKS)]
 
     def apply(params: Tree, memory: Tree, timestep: Timestep) -> Any:
         reward = jax.lax.ppermute(timestep.previous_reward, "tasks", neighbours)
         return honest.apply(params, memory, timestep._replace(previous_reward=reward))
 
     def score(policy: Policy) -> float:
-        playing = lifetime._replace(policy=policy)
+        playing = world._replace(policy=policy)
 
         def one(task: Tree, key: Array) -> Array:
-            state = begin_lifetime(playing, meta_params, task, key)
-            return trial(playing, state, key, episodes=1, envs=8, greedy=False).returns[0]
+            life = begin(playing, meta_params, task, key)
+            return trial(playing, life, episodes=1, envs=8, greedy=False)[1].returns[0]
 
         play = jax.jit(jax.vmap(one, axis_name="tasks"))
-        return float(play(held_out(lifetime.environment), jax.random.split(jax.random.key(7), TASKS)).mean())
+        return float(play(held_out(world.environment), jax.random.split(jax.random.key(7), TASKS)).mean())
 
     honestly, deceived = score(honest), score(honest._replace(apply=apply))
     assert honestly > 6.3
@@ -140,10 +140,10 @@ def test_a_memory_finds_the_goal_again_and_an_erased_one_does_not(memory: str) -
     """With its memory erased after each episode every episode is a first one, to which no memory at all comes near."""
     environment = make_environment("gridnavi", side=4, steps=10, episodes=2)
     common = {"tasks": 512, "width": 32, "gamma": 0.95, "meta_lr": 3e-3, "anneal": 150}
-    lifetime, meta_params, _ = learned("rl2", environment, 150, memory=memory, **common)
+    world, meta_params, _ = learned("rl2", environment, 150, memory=memory, **common)
     algorithm = make("rl2", memory=memory, **common)
-    erased = lifetime._replace(policy=algorithm.policy(environment, forgets=True))
-    kept, lost = (returns(one, meta_params, adaptations=0)[0] for one in (lifetime, erased))
+    erased = world._replace(policy=algorithm.policy(environment, forgets=True))
+    kept, lost = (returns(one, meta_params, adaptations=0)[0] for one in (world, erased))
     blind = returns(*learned("rl2", environment, 150, memory="none", **common)[:2], adaptations=0)[0]
     assert kept[1] > kept[0] + 1.5
     np.testing.assert_allclose(lost, kept[0], atol=0.5)

@@ -152,11 +152,11 @@ def test_attention_looks_no_further_than_its_window() -> None:
 def test_no_memory_leaks_between_tasks(memory: str) -> None:
     """Another task in the place of one changes what is earned there, and nowhere else."""
     environment: Environment = make_environment("bandit", pulls=20)
-    lifetime = metarl_jax.make_algorithm("rl2", memory=memory, width=4).lifetime(environment)
-    meta_params = jax.tree.map(lambda x: x + 0.3, lifetime.learner.meta_init(jax.random.key(0)))
+    world = metarl_jax.make_algorithm("rl2", memory=memory, width=4).recipe(environment).window.world
+    meta_params = jax.tree.map(lambda x: x + 0.3, world.learner.meta_init(jax.random.key(0)))
     tasks = jax.vmap(lambda key: environment.sample_task(key, "test"))(jax.random.split(jax.random.key(1), 6))
     other = jax.tree.map(lambda x: x.at[2].set(1.0 - x[2]), tasks)
-    one, two = (evaluate(lifetime, meta_params, each, jax.random.key(2), 0).returns[:, 0, 0] for each in (tasks, other))
+    one, two = (evaluate(world, meta_params, each, jax.random.key(2), 0).returns[:, 0, 0] for each in (tasks, other))
     np.testing.assert_array_equal(np.asarray(one) != np.asarray(two), np.arange(6) == 2)
 
 

@@ -14,7 +14,8 @@ from test_laws import ENVIRONMENT, SMALL, close
 
 import metarl_jax
 from metarl_jax.algorithms import ALGORITHMS, make
-from metarl_jax.algorithms.base import RANGES, Algorithm
+from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.core.checks import legal_ranges
 from metarl_jax.envs import make as make_environment
 from metarl_jax.experiment.errors import UsageError
 
@@ -40,13 +41,13 @@ def after_a_step(name: str, **options: Any) -> Any:
     environment = ENVIRONMENT if name in ("q_learning", "varibad") else VECTORS
     learner = dataclasses.replace(small(name), **options).build(environment)
     state = learner.step(learner.init(jax.random.key(0)), jax.random.key(1))[0]
-    return state.meta_params or state.lifetimes.agent.params
+    return state.meta_params or state.lives.agent.params
 
 
 def extremes(name: str) -> list[tuple[str, float]]:
     """Each option at the least it may be, and at its default; a temperature next to 0 would follow rounding."""
     base, learned = small(name), LEARNED_LOGS.get(name, ())
-    lows = {option: RANGES[option][0] for option in floats(name)} | {"temperature": 0.01}
+    lows = {option: legal_ranges(ALGORITHMS[name])[option].low for option in floats(name)} | {"temperature": 0.01}
     least = [(option, lows[option]) for option in floats(name) if option not in learned]
     return least + [(option, getattr(base, option)) for option in floats(name)]
 
@@ -100,11 +101,24 @@ def test_no_limit_is_no_limit_and_a_limit_is_kept() -> None:
     np.testing.assert_allclose([length(float(limit)) for limit in limits], [5.0, 0.5, 5.0, 5.0], rtol=1e-6)
 
 
+def test_a_range_outlives_a_new_default() -> None:
+    """A subclass that only changes a default need not repeat the range, and cannot lose it."""
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Larger(Algorithm):
+        name: typing.ClassVar[str] = "larger"
+        tasks: int = 100
+
+    assert Larger().tasks == 100
+    with pytest.raises(ValueError, match="tasks of larger is 0; it must be at least 1"):
+        Larger(tasks=0)
+
+
 def test_every_number_has_a_legal_range() -> None:
     for name, kind in ALGORITHMS.items():
         hints = typing.get_type_hints(kind)
         numbers = [field.name for field in dataclasses.fields(kind) if hints[field.name] in (int, float)]
-        assert set(numbers) <= set(RANGES), name
+        assert set(numbers) <= set(legal_ranges(ALGORITHMS[name])), name
 
 
 @pytest.mark.parametrize(

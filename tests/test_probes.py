@@ -9,8 +9,8 @@ import pytest
 from probes import Nothing, Secret, Twin
 
 from metarl_jax.algorithms import make
-from metarl_jax.core.evaluation import adapt_once, evaluate
-from metarl_jax.core.lifetime import begin_lifetime
+from metarl_jax.core.evaluation import evaluate
+from metarl_jax.core.life import begin, run
 from metarl_jax.core.types import Timestep
 
 GAMMA = 0.5
@@ -24,19 +24,12 @@ HORIZON = 1 / (1 - GAMMA)  # critics learn values per step of it
 )
 def test_a_critic_looks_past_the_clock_and_not_past_the_end(ends: Any, values: list[float]) -> None:
     options = {"algorithm": "actor_critic", "gamma": GAMMA, "hidden": (8,), "inner_lr": 0.01, "entropy": 0.0}
-    lifetime = make("policy_gradient", envs=4, **options).lifetime(Twin(ends))
-    start = begin_lifetime(lifetime, {}, Nothing(jnp.float32(1.0)), jax.random.key(0))
+    world = make("policy_gradient", envs=4, **options).recipe(Twin(ends)).window.world
+    start = begin(world, {}, Nothing(jnp.float32(1.0)), jax.random.key(0))
 
-    @jax.jit
-    def live(state: Any, key: Any) -> Any:
-        def turn(state: Any, key: Any) -> tuple[Any, None]:
-            return adapt_once(lifetime, {}, state, key)[1], None
-
-        return jax.lax.scan(turn, state, jax.random.split(key, 200))[0]
-
-    agent = live(start, jax.random.key(1)).agent
+    agent = jax.jit(lambda life: run(world, {}, life, 200)[0])(start).agent
     both = Timestep(jnp.eye(2), jnp.zeros(2, jnp.int32), jnp.zeros(2), jnp.zeros(2, bool))
-    found = lifetime.policy.apply(agent.params, (), both)[1].value * HORIZON
+    found = world.policy.apply(agent.params, (), both)[1].value * HORIZON
     np.testing.assert_allclose(found, values, atol=0.1)
 
 
@@ -55,7 +48,7 @@ def test_a_secret_is_found_out_after_one_look(name: str) -> None:
     def train_and_test(key: Any) -> Any:
         state, _ = jax.lax.scan(meta.step, meta.init(key), jax.random.split(key, 150))
         tasks = jax.vmap(lambda k: Secret().sample_task(k, "test"))(jax.random.split(jax.random.key(9), 500))
-        curve = evaluate(meta.lifetime, state.meta_params, tasks, jax.random.key(8), meta.lifetime.adaptations)
+        curve = evaluate(meta.window.world, state.meta_params, tasks, jax.random.key(8), meta.window.turns)
         return curve.returns.mean(axis=0)  # [reports, episodes]
 
     returns = train_and_test(jax.random.key(0))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from metarl_jax.algorithms import make
+from metarl_jax.algorithms.privileged import with_task_in_view
 from metarl_jax.core.evaluation import evaluate
 from metarl_jax.core.objective import final, growing
-from metarl_jax.algorithms.privileged import with_task_in_view
 from metarl_jax.core.rollout import opening, replay, rollout
 from metarl_jax.core.types import Experience, Timestep
 from metarl_jax.envs import ENVIRONMENTS
@@ -21,51 +21,47 @@ BANDIT = make_environment("bandit", arms=3, pulls=10)
 
 def lived(environment: Any, **options: Any) -> tuple[Any, Any, Any, Experience]:
     algorithm = make("rl2", width=4, **options)
-    lifetime = algorithm.lifetime(environment)
-    params = lifetime.learner.meta_init(jax.random.key(0))
+    world = algorithm.recipe(environment).window.world
+    params = world.learner.meta_init(jax.random.key(0))
     task = environment.sample_task(jax.random.key(1), "train")
-    scene = opening(lifetime.environment, lifetime.policy, task, jax.random.key(2), 3)
-    steps = (scene, jax.random.key(3), lifetime.steps, lifetime.quota)
-    return algorithm, lifetime, params, rollout(lifetime.environment, lifetime.policy, params, task, *steps)[1]
+    scene = opening(world.environment, world.policy, task, jax.random.key(2), 3)
+    steps = (scene, jax.random.key(3), world.steps, world.quota)
+    return algorithm, world, params, rollout(world.environment, world.policy, params, task, *steps)[1]
 
 
 def test_what_an_action_pays_on_average_is_learned_from_and_what_was_drawn_is_seen() -> None:
-    algorithm, lifetime, _, seen = lived(BANDIT, expected_reward=True, gamma=1.0, lambda_=1.0)
+    algorithm, _, _, seen = lived(BANDIT, expected_reward=True, gamma=1.0, lambda_=1.0)
     assert set(np.unique(seen.timestep.previous_reward)) <= {0.0, 1.0}
-    target = algorithm.loss(lifetime, jnp.ones(())).credit(seen).target
+    target = algorithm.recipe(BANDIT).objective(jnp.int32(0)).loss.credit(seen).target
     to_go = np.cumsum(np.asarray(seen.expected_reward)[::-1], axis=0)[::-1] / 10  # per step
     np.testing.assert_allclose(target, to_go, rtol=1e-5)
 
 
 def test_an_evaluation_of_averages_has_the_mean_of_one_of_draws() -> None:
-    lifetime = make("rl2", width=4).lifetime(BANDIT)
-    params = lifetime.learner.meta_init(jax.random.key(0))
+    world = make("rl2", width=4).recipe(BANDIT).window.world
+    params = world.learner.meta_init(jax.random.key(0))
     tasks = jax.vmap(lambda key: BANDIT.sample_task(key, "test"))(jax.random.split(jax.random.key(1), 2000))
-    drawn, mean = (evaluate(lifetime, params, tasks, jax.random.key(2), 0, expected=e).returns[:, 0, 0] for e in (0, 1))
+    drawn, mean = (evaluate(world, params, tasks, jax.random.key(2), 0, expected=e).returns[:, 0, 0] for e in (0, 1))
     assert mean.std() < drawn.std()
     np.testing.assert_allclose(drawn.mean(), mean.mean(), atol=4 * float(drawn.std()) / 2000**0.5)
 
 
 def test_trials_grow_from_a_tenth_to_their_whole_length() -> None:
-    algorithm, lifetime, params, seen = lived(BANDIT, gamma=1.0, lambda_=1.0)
-    loss = algorithm.loss(lifetime, jnp.ones(()))
+    algorithm, _, params, seen = lived(BANDIT, gamma=1.0, lambda_=1.0)
+    loss = algorithm.recipe(BANDIT).objective(jnp.int32(0)).loss
     for progress, counted in ((0.0, 1), (0.35, 4), (1.0, 10), (3.0, 10)):
-        credited = growing(final(loss), 10, jnp.float32(progress)).loss.credit(seen)
-        np.testing.assert_array_equal(credited.weight.sum(axis=0), counted)
+        short = growing(final(loss), 10, jnp.float32(progress)).counts(seen)
+        np.testing.assert_array_equal(short.weight.sum(axis=0), counted)
         to_go = np.cumsum(np.asarray(seen.reward)[:counted][::-1], axis=0)[::-1] / 10  # nothing from beyond
-        np.testing.assert_allclose(credited.target[:counted], to_go, rtol=1e-5)
-    whole = growing(final(loss), 10, jnp.float32(1.0)).loss
-    np.testing.assert_allclose(whole(params, seen), loss(params, seen), rtol=1e-6)
+        np.testing.assert_allclose(loss.credit(short).target[:counted], to_go, rtol=1e-5)
+    whole = growing(final(loss), 10, jnp.float32(1.0)).counts(seen)
+    np.testing.assert_allclose(loss(params, whole), loss(params, seen), rtol=1e-6)
 
 
 def test_a_curriculum_is_a_share_of_the_annealing() -> None:
-    algorithm = make("rl2", width=4, curriculum=0.5, anneal=100)
-    lifetime = algorithm.lifetime(BANDIT)
+    recipe = make("rl2", width=4, curriculum=0.5, anneal=100).recipe(BANDIT)
     seen = lived(BANDIT)[3]
-    counted = [
-        algorithm.judged(lifetime, jnp.float32(remaining)).loss.credit(seen).weight.sum(axis=0)[0]
-        for remaining in (1.0, 0.75, 0.5, 0.0)
-    ]
+    counted = [recipe.objective(jnp.int32(step)).counts(seen).weight.sum(axis=0)[0] for step in (0, 25, 50, 100)]
     np.testing.assert_array_equal(counted, [1, 5, 10, 10])
 
 
@@ -91,9 +87,9 @@ def test_a_task_in_view_lies_in_the_observation_space_and_differs_by_task(name: 
 
 def test_a_separate_critic_leaves_the_memory_of_the_actor_alone() -> None:
     def slopes(**options: Any) -> Any:
-        _, lifetime, params, seen = lived(BANDIT, **options)
+        _, world, params, seen = lived(BANDIT, **options)
         params = jax.tree.map(lambda x: x + 0.1, params)
-        slope = jax.grad(lambda φ: jnp.sum(replay(lifetime.policy, φ, seen).value ** 2))(params)["memory"]
+        slope = jax.grad(lambda φ: jnp.sum(replay(world.policy, φ, seen).value ** 2))(params)["memory"]
         return [any(np.any(leaf) for leaf in jax.tree.leaves(part)) for part in slope] if options else slope
 
     assert slopes(separate=True) == [False, True]  # of the actor, of the critic
@@ -102,21 +98,21 @@ def test_a_separate_critic_leaves_the_memory_of_the_actor_alone() -> None:
 @pytest.mark.parametrize("memory", ["gru", "belief", "none"])
 @pytest.mark.parametrize("separate", [False, True])
 def test_what_the_critic_is_told_of_a_task_moves_its_values_alone(memory: str, separate: bool) -> None:
-    _, lifetime, params, seen = lived(BANDIT, memory=memory, separate=separate, critic_knows_task=True)
-    np.testing.assert_allclose(replay(lifetime.policy, params, seen).value, seen.value, rtol=1e-4, atol=1e-6)
+    _, world, params, seen = lived(BANDIT, memory=memory, separate=separate, critic_knows_task=True)
+    np.testing.assert_allclose(replay(world.policy, params, seen).value, seen.value, rtol=1e-4, atol=1e-6)
     params = jax.tree.map(lambda x: x + 0.1, params)
     shown = seen.timestep.observation
     assert np.all(shown[..., -3:] == shown[0, 0, -3:])  # the chances of three arms
     assert np.ptp(shown[0, 0, -3:]) > 0
     other = seen._replace(timestep=seen.timestep._replace(observation=shown.at[..., -3:].multiply(0.5)))
-    one, two = replay(lifetime.policy, params, seen), replay(lifetime.policy, params, other)
+    one, two = replay(world.policy, params, seen), replay(world.policy, params, other)
     np.testing.assert_array_equal(one.distribution, two.distribution)
     assert np.all(one.value != two.value)
 
 
 def test_a_critic_is_not_told_what_its_policy_sees() -> None:
     both, one = (make("rl2", width=4, knows_task=True, critic_knows_task=told) for told in (True, False))
-    init = [algorithm.lifetime(BANDIT).learner.meta_init(jax.random.key(0)) for algorithm in (both, one)]
+    init = [algorithm.recipe(BANDIT).window.world.learner.meta_init(jax.random.key(0)) for algorithm in (both, one)]
     assert jax.tree.map(jnp.shape, init[0]) == jax.tree.map(jnp.shape, init[1])
 
 
@@ -132,11 +128,11 @@ def test_a_newborn_critic_expects_next_to_nothing(memory: str) -> None:
 
 
 def test_a_policy_without_memory_sees_nothing_but_the_present() -> None:
-    _, lifetime, params, seen = lived(BANDIT, memory="none")
+    _, world, params, seen = lived(BANDIT, memory="none")
     told = seen.timestep._replace(previous_reward=seen.timestep.previous_reward + 1.0)
-    one, two = (lifetime.policy.unroll(params, (), now).distribution for now in (seen.timestep, told))
+    one, two = (world.policy.unroll(params, (), now).distribution for now in (seen.timestep, told))
     np.testing.assert_array_equal(one, two)
-    assert not lifetime.policy.has_memory
+    assert not world.policy.has_memory
 
 
 @pytest.mark.parametrize("memory", ["belief", "none"])
@@ -159,7 +155,7 @@ def test_layers_learn_where_the_memory_has_nothing_to_learn(memory: str) -> None
         ({"memory": "attention", "width": 6}, "bandit", "choose 8"),
         ({"curriculum": 0.5}, "bandit", "choose anneal=-1"),
         ({"curriculum": 0.5, "anneal": 9, "lifespan": 2}, "bandit", "lifespan=1"),
-        ({"adaptations": 1}, "bandit", "must be 0"),
+        ({"adaptations": 1}, "bandit", "rl2 has no option 'adaptations'"),
         ({"memory": "gruu"}, "bandit", "did you mean 'gru'"),
     ],
 )

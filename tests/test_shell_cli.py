@@ -29,7 +29,7 @@ WRONG = [
     ("train maml maze --env.siz 3", "--env.siz, 3", "Perhaps you meant", "--env.size INT"),
     ("train maml maze --estimator evolutio", "'evolutio'", "'evolution'"),
     ("train maml maze --estimator reptile --outer ppo", "choose outer=gradient"),
-    ("train fomaml maze --estimator lvc", "fomaml is the name of maml with estimator=first_order: leave it out"),
+    ("train fomaml maze --estimator lvc", "--estimator"),
     ("train rl2 maze --lr 0.1", "--lr, 0.1", "Perhaps you meant", "--meta-lr FLOAT"),
     ("train maml maze --lr 0.1", "--meta-lr FLOAT", "--inner-lr FLOAT"),
     ("train rl2 maze --preset", "'--preset'"),

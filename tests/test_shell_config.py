@@ -17,7 +17,11 @@ BAD = [
     (("maml", "maze"), {"inner_l": 0.1}, "'inner_lr'"),
     (("rl2", "cartpole"), {"learning_rate": 0.1}, "did you mean 'meta_lr'?"),
     (("maml", "maze"), {"lr": 0.1}, "did you mean 'meta_lr' or 'inner_lr'?"),
-    (("fomaml", "maze"), {"estimator": "lvc"}, "estimator of fomaml is lvc; fomaml is the name of maml with"),
+    (
+        ("fomaml", "maze"),
+        {"estimator": "lvc"},
+        "fomaml has no option 'estimator': it stands for maml with estimator=first_order",
+    ),
     (("maml", "maze"), {"env": {"siz": 3}}, "'size'"),
     (("maml", "maze"), {"inner_lr": "fast"}, "'fast'; it must be of type float"),
     (("maml", "maze"), {"learned_rates": 1}, "of type bool"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from metarl_jax.core import statistics
+from metarl_jax.experiment import statistics
 from metarl_jax.experiment.statistics import confidence_interval, iqm, mean, seed_interval, share, stratified_mean
 
 DRAWS: dict[str, Callable[[np.random.Generator, Any], np.ndarray]] = {

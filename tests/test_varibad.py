@@ -8,11 +8,13 @@ import optax
 import pytest
 
 from metarl_jax.algorithms import make
-from metarl_jax.core.backprop import Companion, backprop
-from metarl_jax.algorithms.belief import Trials, inference, inferred
+from metarl_jax.algorithms.belief import Trials, explain, inference, inferred
+from metarl_jax.core.backprop import Passes, penalised, record
 from metarl_jax.core.memories import gru
+from metarl_jax.core.meta import meta_learner
 from metarl_jax.core.policy import perception
 from metarl_jax.core.rollout import opening, rollout
+from metarl_jax.core.update import chain
 from metarl_jax.envs import make as make_environment
 
 ENVIRONMENT = make_environment("gridnavi", steps=3, episodes=2)
@@ -20,12 +22,12 @@ OPTIONS: dict[str, Any] = {"tasks": 8, "width": 8, "hidden": (8,), "decoder": (8
 
 
 def trials_and_policy(**options: Any) -> tuple[Any, Any, Trials]:
-    lifetime = make("varibad", **OPTIONS, **options).lifetime(ENVIRONMENT)
-    params = lifetime.learner.meta_init(jax.random.key(0))
+    world = make("varibad", **OPTIONS, **options).recipe(ENVIRONMENT).window.world
+    params = world.learner.meta_init(jax.random.key(0))
     task = ENVIRONMENT.sample_task(jax.random.key(1), "train")
-    scene = opening(ENVIRONMENT, lifetime.policy, task, jax.random.key(2), 4)
-    seen = rollout(ENVIRONMENT, lifetime.policy, params, task, scene, jax.random.key(3), 6)[1]
-    return lifetime, params, Trials(seen.timestep, seen.action, seen.reward, seen.next_observation, seen.weight)
+    scene = opening(ENVIRONMENT, world.policy, task, jax.random.key(2), 4)
+    seen = rollout(ENVIRONMENT, world.policy, params, task, scene, jax.random.key(3), 6)[1]
+    return world, params, Trials(seen.timestep, seen.action, seen.reward, seen.next_observation, seen.weight)
 
 
 @pytest.mark.parametrize("states", [False, True])
@@ -114,10 +116,10 @@ def test_a_belief_learns_where_the_goal_is() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"estimator": "evolution"}, "choose backprop"),
-        ({"lifespan": 2}, "choose lifespan=1"),
-        ({"separate": True}, "leave it off"),
-        ({"critic_knows_task": True}, "leave it off"),
+        ({"estimator": "evolution"}, "has no option 'estimator'"),
+        ({"lifespan": 2}, "has no option 'lifespan'"),
+        ({"separate": True}, "has no option 'separate'"),
+        ({"critic_knows_task": True}, "has no option 'critic_knows_task'"),
         ({"kept": 4}, "must hold"),
         ({"memory": "none"}, "choose one of gru"),
     ],
@@ -127,8 +129,27 @@ def test_what_contradicts_itself_is_refused(options: dict[str, Any], said: str) 
         make("varibad", **OPTIONS, **options)
 
 
-def test_a_penalty_and_a_companion_do_not_go_together() -> None:
-    lifetime = make("varibad", **OPTIONS).lifetime(ENVIRONMENT)
-    companion = Companion(lambda meta_params: (), lambda meta_params, memory, *rest: (meta_params, memory, {}))
-    with pytest.raises(ValueError, match="leave one out"):
-        backprop(lifetime, lambda step: step, optax.identity(), 8, target=0.1, companion=companion)
+def test_a_penalty_and_the_elbo_go_together() -> None:
+    """Updates chain: a penalised PPO, and then the decoders, on one record."""
+    algorithm = make("varibad", **OPTIONS)
+    recipe = algorithm.recipe(ENVIRONMENT)
+    window, explaining = (
+        recipe.window,
+        explain(algorithm.model(ENVIRONMENT), optax.adam(1e-3), recipe.window.world, kept=8, trials=4, updates=2),
+    )
+    holding = penalised(window, recipe.objective, optax.adam(1e-3), Passes(), 0.1)
+    learner = meta_learner(window, chain(record(window, recipe.objective), holding, explaining), 8)
+    state = learner.init(jax.random.key(0))
+    after, info = jax.jit(learner.step)(state, jax.random.key(1))
+    assert {"penalty", "unexplained", "loss"} <= set(info)
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), after.meta_params, state.meta_params)
+    assert all(any(jax.tree.leaves(moved[name])) for name in ("actor", "critic", "memory", "decoders"))
+
+
+def test_what_reads_a_record_says_so_where_there_is_none() -> None:
+    algorithm = make("varibad", **OPTIONS)
+    recipe = algorithm.recipe(ENVIRONMENT)
+    alone = penalised(recipe.window, recipe.objective, optax.adam(1e-3), Passes(), 0.1)
+    learner = meta_learner(recipe.window, alone, 8)
+    with pytest.raises(ValueError, match=r"put record\(...\) before it"):
+        jax.eval_shape(learner.step, learner.init(jax.random.key(0)), jax.random.key(1))

@@ -41,8 +41,8 @@ def played(environment: Line, go: float, windows: int = 6, **options: Any) -> di
 @pytest.mark.parametrize("name", ["meta_gradient", "intrinsic_reward", "rl2"])
 def test_lives_go_on_under_both_estimators(name: str, estimator: str) -> None:
     """Half of the lives are in the first of two windows, which pays nothing, half in the second, which pays always."""
-    options = {"adaptations": 0, "steps": 3, "lifespan": 2, "estimator": estimator, "hidden": (4,)}
-    options |= BLIND | {"across_episodes": False} if name == "rl2" else {}
+    options = {"steps": 3, "lifespan": 2, "estimator": estimator, "hidden": (4,)}
+    options |= BLIND | {"across_episodes": False} if name == "rl2" else {"adaptations": 0}
     learner, step = program(name, Line("late", goal=3), tuple(options.items()))
     state, rewards = learner.init(jax.random.key(0)), []
     for key in jax.random.split(jax.random.key(1), 4):
@@ -84,7 +84,7 @@ def test_fitness_of_windows_is_what_is_to_come_discounted() -> None:
 def test_evolution_takes_the_objective(objective: str) -> None:
     options = {"estimator": "evolution", "objective": objective, "hidden": (4,), "inner_lr": 5.0, "pairs": 4}
     learner = make("maml", **{**SMALL, **options}).build(make_environment("bandit", arms=3, pulls=4))
-    _, info = jax.jit(learner.step)(learner.init(jax.random.key(0)), jax.random.key(1))
+    _, info = jax.jit(learner.step)(learner.init(jax.random.key(0)), jax.random.key(2))
     before, after = float(info["return_before"]), float(info["return"])
     assert abs(before - after) > 1e-3
     expected = after if objective == "final" else (before + after) / 2
@@ -118,18 +118,19 @@ def test_a_window_that_ends_with_an_episode_looks_into_the_next_one(memory: str)
     """The credit of its last step is r + γ V(what the next window begins with) − V, and so on back from there."""
     algorithm = make("rl2", memory=memory, width=4, hidden=(4,), steps=5, lifespan=3, gamma=0.9, lambda_=0.8)
     environment = make_environment("tabular", states=3, actions=2, steps=5, episodes=4)
-    lifetime = algorithm.lifetime(environment)
-    leaves, structure = jax.tree.flatten(lifetime.learner.meta_init(jax.random.key(0)))
+    recipe = algorithm.recipe(environment)
+    world = recipe.window.world
+    leaves, structure = jax.tree.flatten(world.learner.meta_init(jax.random.key(0)))
     noise = jax.random.split(jax.random.key(5), len(leaves))
     params = jax.tree.unflatten(structure, [x + jax.random.normal(k, x.shape) for x, k in zip(leaves, noise)])  # noqa: B905
     task = environment.draw_task(jax.random.key(1), "train")
-    scene = opening(environment, lifetime.policy, task, jax.random.key(2), 3)
+    scene = opening(environment, world.policy, task, jax.random.key(2), 3)
     windows = []
     for key in jax.random.split(jax.random.key(3), 4):
-        how = (params, task, scene, key, lifetime.steps, lifetime.quota)
-        scene, seen = rollout(environment, lifetime.policy, *how)
+        how = (params, task, scene, key, world.steps, world.quota)
+        scene, seen = rollout(environment, world.policy, *how)
         windows.append(seen)
-    credit = algorithm.loss(lifetime, jnp.ones(())).credit
+    credit = recipe.objective(jnp.int32(0)).loss.credit
     for now, then in itertools.pairwise(windows):
         assert np.all(now.truncated[-1] | now.terminated[-1])
         assert np.all(then.timestep.first[0])
@@ -158,14 +159,14 @@ def test_masked_steps_of_a_gaussian_policy_cannot_overflow() -> None:
     """After the quota of episodes the ratio of an action may be infinite; it must not become 0 times infinity."""
     environment = make_environment("navigation", steps=3)
     algorithm = make("maml", hidden=(4,), envs=2)
-    lifetime = algorithm.lifetime(environment)
-    params = lifetime.policy.init(jax.random.key(0))
+    world = algorithm.recipe(environment).window.world
+    params = world.policy.init(jax.random.key(0))
     task = environment.sample_task(jax.random.key(1), "train")
-    scene = opening(environment, lifetime.policy, task, jax.random.key(2), 2)
-    seen = rollout(environment, lifetime.policy, params, task, scene, jax.random.key(3), 6, 1)[1]
+    scene = opening(environment, world.policy, task, jax.random.key(2), 2)
+    seen = rollout(environment, world.policy, params, task, scene, jax.random.key(3), 6, 1)[1]
     assert not np.any(seen.weight[3:])
     wild = seen._replace(log_prob=jnp.where(seen.weight > 0, seen.log_prob, -1e4))
-    loss = algorithm.loss(lifetime, jnp.ones(()))
+    loss = algorithm.recipe(environment).objective(jnp.int32(0)).loss
     values = [jax.value_and_grad(loss)(params, record) for record in (seen, wild)]
     jax.tree.map(np.testing.assert_array_equal, *values)
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(values))

@@ -27,14 +27,22 @@ def make(name: str, **options: Any) -> Algorithm:
     """
     check_choice("algorithm", name, everything())
     kind = everything()[name]
-    known = [field.name for field in dataclasses.fields(kind) if field.init]
+    known = [field.name for field in dataclasses.fields(kind)]
     for option in options:
-        if option in kind.stands_for:
-            fixed = f"{option}={kind.stands_for[option]}"
-            raise ValueError(f"{name} has no option {option!r}: it is the name of {kind.variant_of} with {fixed}")
+        check_is_free(kind, option)
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}{nearest(option, known)}")
     return kind(**options)
+
+
+def check_is_free(kind: type[Algorithm], option: str) -> None:
+    """Raise ValueError where an option is fixed in a variant."""
+    if option in kind.stands_for:
+        fixed = f"{option}={kind.stands_for[option]}"
+        remedy = f"leave it out, or choose {kind.variant_of}"
+        raise ValueError(
+            f"{kind.name} has no option {option!r}: it stands for {kind.variant_of} with {fixed}; {remedy}"
+        )
 
 
 def everything() -> dict[str, type[Algorithm]]:

@@ -6,7 +6,7 @@ the literature are their combinations, at the end of this file.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -194,9 +194,7 @@ def estimator_of(options: MAML) -> Estimator:
 
 def maml_learner(options: MAML, policy: Policy) -> Learner:
     """Birth at φ.params, adaptation by gradient descent on the parameters that adapt."""
-    adapts, how = ADAPTED[options.adapts], estimator_of(options)
-    clip = options.clip if options.inner_loss == "ppo" else None
-    loss = policy_loss(options, policy, how.baseline, curvature=how.curvature, clip=clip, normalise=options.normalise)
+    adapts, loss = ADAPTED[options.adapts], inner_loss(options, policy)
 
     def meta_init(key: Key) -> Tree:
         params = policy.init(key)
@@ -217,6 +215,13 @@ def maml_learner(options: MAML, policy: Policy) -> Learner:
         adapts=adapts,
         sweeps=options.sweeps,
     )
+
+
+def inner_loss(options: MAML, policy: Policy) -> Loss:
+    """The loss that agents adapt by."""
+    how, clip = estimator_of(options), options.clip if options.inner_loss == "ppo" else None
+    normalise = options.normalise
+    return policy_loss(options, policy, how.baseline, curvature=how.curvature, clip=clip, normalise=normalise)
 
 
 def decaying_sgd(lr: Array | float, decay: Array | float, sweeps: int) -> optax.GradientTransformation:
@@ -265,10 +270,8 @@ def update_of(options: MAML, window: Window, objective: Schedule) -> Update:
 
 
 def variant(name: str, **stands_for: Any) -> type[MAML]:
-    """MAML under a name of its own, which stands for some of its options; these it has no longer."""
-    hints = get_type_hints(MAML, include_extras=True)
-    fixed = {option: dataclasses.field(default=value, init=False) for option, value in stands_for.items()}
-    members = [(option, hints[option], field) for option, field in fixed.items()]
+    """MAML under a name of its own, which stands for some of its options: they are no options of the variant."""
+    members = [(option, ClassVar[Any], dataclasses.field(default=value)) for option, value in stands_for.items()]
     called = {"name": name, "variant_of": MAML.name, "stands_for": stands_for, "__doc__": MAML.__doc__}
     return dataclasses.make_dataclass(name, members, bases=(MAML,), namespace=called, frozen=True, kw_only=True)
 

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Iterable
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import jax
 import numpy as np
@@ -59,22 +59,35 @@ def _bare(name: str) -> str:
 
 
 def check_options(owner: str, options: Any) -> None:
-    """Raise ValueError unless every field of a dataclass lies in the range that its annotation names.
+    """Raise ValueError unless every field of a dataclass is one of its choices and lies in its legal range.
 
     Floats may be traced, and are then taken on trust; nothing else may be an array.
     """
-    hints = get_type_hints(type(options), include_extras=True)
+    kinds, legal = get_type_hints(type(options)), legal_ranges(type(options))
     for field in dataclasses.fields(options):
-        hint = hints[field.name]
-        kind, rules = (hint.__origin__, hint.__metadata__) if hasattr(hint, "__metadata__") else (hint, ())
+        kind, rule = kinds[field.name], legal.get(field.name, Between(-math.inf))
         value = _concrete(owner, field.name, getattr(options, field.name), kind)
-        choices = get_args(kind)
-        if choices and all(isinstance(choice, str) for choice in choices):
-            check_choice(f"{field.name} of {owner}", value, choices)
-        for number in value if isinstance(value, tuple) else (value,):
-            for rule in rules:
-                if isinstance(number, int | float) and not rule.holds(number):
-                    raise ValueError(f"{field.name} of {owner} is {number}; it must be {rule}")
+        for item in value if isinstance(value, tuple) else (value,):
+            choices = [choice for choice in _choices(kind) if isinstance(choice, str)]
+            if choices:
+                check_choice(f"{field.name} of {owner}", item, choices)
+            if isinstance(item, int | float) and not rule.holds(item):
+                raise ValueError(f"{field.name} of {owner} is {item}; it must be {rule}")
+
+
+def legal_ranges(kind: type) -> dict[str, Between]:
+    """The legal range of each field of a dataclass; one that a subclass annotates anew without a range keeps it."""
+    found: dict[str, Between] = {}
+    for each in reversed(kind.__mro__):
+        for name, hint in get_type_hints(each, include_extras=True).items():
+            ranges = [rule for rule in getattr(hint, "__metadata__", ()) if isinstance(rule, Between)]
+            found |= {name: ranges[0]} if ranges else {}
+    return found
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    """The values of a Literal, or of a tuple of one."""
+    return _choices(get_args(kind)[0]) if get_origin(kind) is tuple else get_args(kind)
 
 
 def _concrete(owner: str, name: str, value: Any, kind: Any) -> Any:

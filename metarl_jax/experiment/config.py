@@ -165,6 +165,7 @@ def resolve(
     mine, theirs = _split(rest, type(start.algorithm))
     known = [*field_names(start.run), *field_names(start.algorithm), *field_names(start.environment), "preset", "out"]
     for name in theirs:
+        _check_is_free(type(start.algorithm), name)
         choose(f"option of {algorithm} on {environment}", name, known)
     return RunConfig(
         algorithm=_change(start.algorithm, mine),
@@ -250,8 +251,8 @@ def conform(name: str, value: Any, hint: Any) -> Any:
 
 
 def field_names(part: Any) -> list[str]:
-    """The names of a dataclass's options; a variant has those that it stands for no longer."""
-    return [field.name for field in dataclasses.fields(part) if field.init]
+    """The names of a dataclass's fields."""
+    return [field.name for field in dataclasses.fields(part)]
 
 
 def _conform_optional(name: str, value: Any, arguments: tuple[Any, ...]) -> Any:
@@ -269,8 +270,7 @@ def _conform_optional(name: str, value: Any, arguments: tuple[Any, ...]) -> Any:
 
 def _plain(part: Any) -> dict[str, Any]:
     """The fields of a dataclass as JSON has them: lists for tuples."""
-    values = {name: getattr(part, name) for name in field_names(part)}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(part).items()}
 
 
 def _called(hint: Any) -> str:
@@ -282,6 +282,13 @@ def _split(options: dict[str, Any], kind: type[Any]) -> tuple[dict[str, Any], di
     names = field_names(kind)
     mine = {name: value for name, value in options.items() if name in names}
     return mine, {name: value for name, value in options.items() if name not in names}
+
+
+def _check_is_free(kind: type[Algorithm], option: str) -> None:
+    try:
+        algorithms.check_is_free(kind, option)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _applicable(overrides: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
