@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import pytest
 
 from metarl_jax.algorithms import ALGORITHMS
-from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.algorithms.base import Algorithm, Recipe
 from metarl_jax.core.environment import Environment
+from metarl_jax.core.update import Update
 
 
 class ToyState(NamedTuple):
@@ -33,6 +34,10 @@ class Toy(Algorithm):
 
     tasks: int = 8
     breaks_at: int = -1
+
+    def recipe(self, environment: Environment) -> Recipe:
+        nothing: Any = None
+        return Recipe(nothing, Update(lambda meta_params: (), nothing))
 
     def build(self, environment: Environment, mesh: Any = None) -> Any:
         def init(key: jax.Array) -> ToyState:

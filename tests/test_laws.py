@@ -368,7 +368,7 @@ def test_evolution_climbs_where_backprop_does(variant: str) -> None:
         actor = {k: v for k, v in tree.get("params", tree).items() if k != "critic"}
         return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(actor)])
 
-    (window, exact), (_, fitness) = (recipe[:2] for recipe in recipes)
+    window, exact, fitness = recipes[0].window, *(recipe.objective for recipe in recipes)
     climbing = evolution(window, fitness, optax.sgd(1.0), pairs=512, sigma=0.1)
     slopes = [
         descent(meta_learner(window, backprop(window, exact, optax.sgd(1.0)), 8192)),

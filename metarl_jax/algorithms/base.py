@@ -22,7 +22,7 @@ from metarl_jax.core.losses import Loss
 from metarl_jax.core.meta import MetaLearner, Span, meta_learner
 from metarl_jax.core.objective import OBJECTIVES, Objective, Schedule
 from metarl_jax.core.types import Array
-from metarl_jax.core.update import Update
+from metarl_jax.core.update import Update, check_parts
 from metarl_jax.core.window import Window
 
 Count = Annotated[int, Between(1)]
@@ -38,9 +38,9 @@ class Recipe(NamedTuple):
     """What an algorithm is in an environment: all that `meta_learner` needs."""
 
     window: Window
-    objective: Schedule
     update: Update
     lifespan: Span = 1  # windows
+    objective: Schedule | None = None  # that the update lowers, for those who look into it
 
     @property
     def reports(self) -> tuple[int, int]:
@@ -54,16 +54,13 @@ class Recipe(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Algorithm:
-    """Options of every algorithm. Float options may be traced arrays, so that `jax.vmap` over them compiles once.
+    """An algorithm: options, and the recipe that they make in an environment.
 
-    A traced number means what the same number in Python means. All other options are static.
+    Float options may be traced arrays, so that `jax.vmap` over them compiles once; a traced number means what the same
+    number in Python means. All other options are static.
 
     Args:
         tasks: N, tasks in a meta-step.
-        envs: E, parallel environments of an agent.
-        steps: T, steps of a rollout in each; 0 for one whole episode, or one whole trial of a policy with memory.
-        gamma: discount of the rewards.
-        chunk: tasks differentiated side by side; 0 for the fastest measured on this kind of device.
     """
 
     name: ClassVar[str]
@@ -72,19 +69,10 @@ class Algorithm:
     stands_for: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # those options
 
     tasks: Count = 20
-    envs: Count = 10
-    steps: Size = 0
-    gamma: Share = 0.99
-    chunk: Size = 0
 
     def __post_init__(self) -> None:
         check_options(self.name, self)
-        parts = self.passes.minibatches
-        if self.tasks % parts:
-            raise ValueError(
-                f"tasks of {self.name} is {self.tasks} and minibatches {parts}; tasks must be a multiple of "
-                f"minibatches, for example {max(1, self.tasks // parts) * parts}"
-            )
+        check_parts(self.name, self.tasks, self.passes.minibatches)
 
     @property
     def passes(self) -> Passes:
@@ -109,12 +97,29 @@ class Algorithm:
         if reason:
             raise ValueError(f"{self.name} cannot learn {environment.name}: {reason}")
         check_split_has_tasks(environment, "train")
-        window, _, update, lifespan = self.recipe(environment)
-        return meta_learner(window, update, self.tasks, lifespan=lifespan, mesh=mesh)
+        recipe = self.recipe(environment)
+        return meta_learner(recipe.window, recipe.update, self.tasks, lifespan=recipe.lifespan, mesh=mesh)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MetaLearned(Algorithm):
+class Acting(Algorithm):
+    """Options of how agents act.
+
+    Args:
+        envs: E, parallel environments of an agent.
+        steps: T, steps of a rollout in each; 0 for one whole episode, or one whole trial of a policy with memory.
+        gamma: discount of the rewards.
+        chunk: tasks differentiated side by side; 0 for the fastest measured on this kind of device.
+    """
+
+    envs: Count = 10
+    steps: Size = 0
+    gamma: Share = 0.99
+    chunk: Size = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MetaLearned(Acting):
     """Options of the outer Adam.
 
     Args:
@@ -208,10 +213,10 @@ def improved(
         update = evolution(window, objective, adam(options, eps=eps), pairs=options.pairs, sigma=options.sigma)
     else:
         update = backprop(window, objective, adam(options, eps=eps), options.passes)
-    return Recipe(window, objective, update, lifespan)
+    return Recipe(window, update, lifespan, objective)
 
 
-def rollout_steps(options: Algorithm, environment: Environment, episodes: int = 1) -> tuple[int, int | None]:
+def rollout_steps(options: Acting, environment: Environment, episodes: int = 1) -> tuple[int, int | None]:
     """T and the quota of episodes: whole episodes where `steps` is 0, else a window of that length."""
     return (options.steps, None) if options.steps else (environment.horizon * episodes, episodes)
 

@@ -181,7 +181,7 @@ class MAML(MetaLearned, Population, Adapting):
         chunk = self.chunk or fitting_chunk(world)
         window = Window(world, self.adaptations, estimator=estimator_of(self), chunk=chunk)
         objective = objective_of(self, world)
-        return Recipe(window, objective, update_of(self, window, objective))
+        return Recipe(window, update_of(self, window, objective), objective=objective)
 
 
 def estimator_of(options: MAML) -> Estimator:

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 import optax
 
-from metarl_jax.algorithms.base import Adapting, Algorithm, Amount, Count, Recipe, Share, Widths, rollout_steps
-from metarl_jax.core.backprop import backprop
+from metarl_jax.algorithms.base import Acting, Adapting, Amount, Count, Recipe, Share, Widths, rollout_steps
+from metarl_jax.core.backprop import backprop, scheduled
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import gradient_learner, inner_optimiser
 from metarl_jax.core.life import World
@@ -18,7 +18,7 @@ from metarl_jax.core.window import Window, fitting_chunk
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PolicyGradient(Algorithm, Adapting):
+class PolicyGradient(Acting, Adapting):
     """Learn each task from a random network, by REINFORCE, actor-critic or PPO.
 
     φ is empty: there is nothing to meta-learn, and a meta-step only advances the lives of N agents in N tasks.
@@ -63,8 +63,8 @@ class PolicyGradient(Algorithm, Adapting):
         )
         world = World(environment, policy, learner, self.envs, steps, quota)
         window = Window(world, self.adaptations, self.lifespan == 1, chunk=self.chunk or fitting_chunk(world))
-        objective = OBJECTIVES[self.objective](loss)
-        return Recipe(window, lambda step: objective, backprop(window, objective, optax.identity()), self.lifespan)
+        objective = scheduled(OBJECTIVES[self.objective](loss))
+        return Recipe(window, backprop(window, objective, optax.identity()), self.lifespan, objective)
 
 
 def policy_loss(options: PolicyGradient, policy: Policy, steps: int) -> Loss:

@@ -86,7 +86,8 @@ class VariBAD(TrialLearner):
 
         acting = backprop(window, objective, adam(self), self.passes)
         how = {"kept": self.kept, "trials": self.trials, "updates": self.updates}
-        return Recipe(window, objective, chain(acting, explain(model, optax.adam(self.model_lr), world, **how)))
+        explaining = explain(model, optax.adam(self.model_lr), world, **how)
+        return Recipe(window, chain(acting, explaining), objective=objective)
 
     def policy(self, environment: Environment, *, forgets: bool = False) -> Policy:
         """What acts in the world's environment; with its memory erased after each episode if it `forgets`."""

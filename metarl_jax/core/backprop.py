@@ -124,7 +124,7 @@ def relive(
         (meta_params, memory), info = jax.lax.scan(epoch, (meta_params, memory), keys)
         return meta_params, memory, averaged(info), lives
 
-    return Update(optimiser.init, improve, windows=0)
+    return Update(optimiser.init, improve, windows=0, parts=passes.minibatches)
 
 
 def penalised(
@@ -151,7 +151,8 @@ def penalised(
         weight = jnp.where(distance < target / 1.5, weight / 2, jnp.where(distance > target * 1.5, weight * 2, weight))
         return meta_params, (own, weight), info | {"divergence": distance, "penalty": weight}, lives
 
-    return Update(lambda meta_params: (optimiser.init(meta_params), jnp.float32(FIRST_PENALTY)), improve, windows=0)
+    init = lambda meta_params: (optimiser.init(meta_params), jnp.float32(FIRST_PENALTY))  # noqa: E731
+    return Update(init, improve, windows=0, parts=passes.minibatches)
 
 
 def _moved(window: Window, objective: Objective, meta_params: Tree, lives: Lives, devices: Devices) -> Array:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from metarl_jax.core.batching import Devices, across_devices
 from metarl_jax.core.life import Life, begin, born, unborn
 from metarl_jax.core.types import Agent, Array, Key, Split, Tree
-from metarl_jax.core.update import Lives, Now, Update
+from metarl_jax.core.update import Lives, Now, Update, check_parts
 from metarl_jax.core.window import Info, Window, logged
 
 Span = int | tuple[int, int]  # windows that a life lasts, or the fewest and the most
@@ -45,8 +45,10 @@ def meta_learner(
     and ages share a batch.
 
     Raises:
-        ValueError: lives of one window are to continue, or lives of several are to begin with each.
+        ValueError: lives of one window are to continue, or lives of several are to begin with each; or minibatches
+            do not share the tasks evenly.
     """
+    check_parts("a meta-step", tasks, update.parts)
     fewest, most = lifespan if isinstance(lifespan, tuple) else (lifespan, lifespan)
     if (most == 1) != window.newborn or not 1 <= fewest <= most:
         rule = "1 where lives begin with the window (newborn), and more where they continue"

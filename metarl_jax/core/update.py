@@ -1,5 +1,6 @@
 """Ways to improve φ: pairs of pure functions that chain, as optimisers do in optax."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ class Update(NamedTuple):
     init: Callable[[Tree], Tree]  # φ -> memory
     improve: Callable[[Tree, Tree, Lives, Now], tuple[Tree, Tree, Info, Lives]]  # φ, memory -> φ, memory, info, lives
     windows: int = 1  # how often it lives the window of each life
+    parts: int = 1  # minibatches that it deals the tasks to
 
 
 def chain(*updates: Update) -> Update:
@@ -51,7 +53,15 @@ def chain(*updates: Update) -> Update:
             info |= found
         return meta_params, tuple(after), info, lives
 
-    return Update(init, improve, sum(update.windows for update in updates))
+    windows, parts = sum(update.windows for update in updates), math.lcm(*(update.parts for update in updates))
+    return Update(init, improve, windows, parts)
+
+
+def check_parts(owner: str, tasks: int, parts: int) -> None:
+    """Raise ValueError unless the minibatches share the tasks evenly."""
+    if tasks % parts:
+        rule = f"tasks must be a multiple of minibatches, for example {max(1, tasks // parts) * parts}"
+        raise ValueError(f"tasks of {owner} is {tasks} and minibatches {parts}; {rule}")
 
 
 def recorded(lives: Lives) -> Record:

@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: tyro printed help (code 0), or refused the words (code 2).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.path.insert(0, "")  # as python -m does, for modules of the user's
     logging.basicConfig(format="metarl: %(message)s", level=logging.WARNING)
     try:
         return _dispatch(words)

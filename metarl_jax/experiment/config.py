@@ -20,6 +20,7 @@ from metarl_jax.core.meta import MetaLearner
 from metarl_jax.core.once import once
 from metarl_jax.experiment import devices
 from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.plugins import is_plugin, own_algorithm, own_environment, spelled
 from metarl_jax.experiment.presets import PRESETS, preset
 
 MOST_STEPS = 2**31  # meta-steps are counted in int32, by JAX and by optax
@@ -107,8 +108,8 @@ class RunConfig:
     def to_json(self) -> dict[str, Any]:
         """Plain data from which `from_json` makes an equal configuration."""
         return {
-            "algorithm": {"name": self.algorithm.name, **_plain(self.algorithm)},
-            "environment": {"name": self.environment.name, **_plain(self.environment)},
+            "algorithm": {"name": spelled(self.algorithm, algorithms.everything()), **_plain(self.algorithm)},
+            "environment": {"name": spelled(self.environment, envs.everything()), **_plain(self.environment)},
             "preset": self.preset,
             "run": _plain(self.run),
         }
@@ -192,12 +193,16 @@ def defaults(algorithm: str, environment: str, name: str) -> RunConfig:
 
 
 def algorithm_class(name: str) -> type[Algorithm]:
-    """The algorithm called `name`, or a UsageError with the nearest one."""
+    """The algorithm called `name`, one of ours or `module:name`; or a UsageError with the nearest one."""
+    if is_plugin(name):
+        return own_algorithm(name)
     return algorithms.everything()[choose("algorithm", name, algorithms.everything())]
 
 
 def environment_class(name: str) -> type[Environment]:
-    """The environment called `name`, or a UsageError with the nearest one."""
+    """The environment called `name`, one of ours or `module:name`; or a UsageError with the nearest one."""
+    if is_plugin(name):
+        return own_environment(name)
     choose("environment", name, envs.everything(), listed=envs.ENVIRONMENTS)
     if name in envs.ADAPTED:
         devices.prepare()  # gymnax computes as soon as one of its environments is built

@@ -12,6 +12,7 @@ from metarl_jax.core.life import Life, World, begin, run
 from metarl_jax.core.once import once
 from metarl_jax.core.rollout import Scene
 from metarl_jax.core.types import Agent, Array, Key, Split, Tree
+from metarl_jax.core.update import check_parts
 from metarl_jax.experiment.config import RunConfig, require
 from metarl_jax.experiment.curves import SCRATCH, adaptation_curve, blind_curve, sampler, scratch_curve
 from metarl_jax.experiment.errors import UsageError
@@ -159,9 +160,13 @@ def check_adapts(config: RunConfig, adaptations: int) -> None:
 
 
 def check_tasks(config: RunConfig) -> None:
-    """Raise a UsageError unless there are tasks to train on, and to evaluate on if the run ends with an evaluation."""
+    """Raise a UsageError unless there are tasks to train on, and to evaluate on if the run ends with an evaluation.
+
+    And unless the minibatches of a meta-step share its tasks evenly.
+    """
     splits: tuple[Split, ...] = ("train", "test") if config.run.evaluation_tasks else ("train",)
     try:
+        check_parts(config.algorithm.name, config.algorithm.tasks, config.recipe.update.parts)
         for split in splits:
             check_split_has_tasks(config.environment, split)
     except ValueError as error:

@@ -16,6 +16,7 @@ from metarl_jax.experiment import devices
 from metarl_jax.experiment.checkpoint import sync
 from metarl_jax.experiment.config import RunConfig, digest
 from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.plugins import find_plugin, is_plugin
 
 log = logging.getLogger("metarl_jax")
 Line = dict[str, Any]  # meta_step, env_steps, wall_seconds and the means of one chunk's diagnostics
@@ -135,12 +136,14 @@ def _written_config(path: Path) -> dict[str, Any]:
 
 
 def _check_known(path: Path, written: dict[str, Any]) -> None:
-    """Raise a UsageError where a run's algorithm or environment is none of those that are registered."""
+    """Raise a UsageError where a run's algorithm or environment is not registered, and no module's of the user's."""
     registered: dict[str, Iterable[str]] = {"algorithm": algorithms.everything(), "environment": envs.everything()}
     for part, known in registered.items():
         name = written.get(part, {}).get("name")
-        if isinstance(name, str) and name not in known:
-            remedy = f"if it is yours, first import the module that enters it in {part.upper()}S[{name!r}]"
+        if isinstance(name, str) and is_plugin(name):
+            find_plugin(part, name)
+        elif isinstance(name, str) and name not in known:
+            remedy = f"if it is yours, import the module that enters it in {part.upper()}S[{name!r}]"
             raise UsageError(f"{path} has the {part} {name!r}, which is not known here{nearest(name, known)}; {remedy}")
 
 

@@ -101,7 +101,7 @@ def advance(folder: RunFolder, config: RunConfig, quiet: bool = False, longer: b
         UsageError: another process trains this run.
     """
     with locked(folder), listening() as interruption:
-        mesh = devices.task_mesh(config.algorithm.tasks, config.algorithm.passes.minibatches)
+        mesh = devices.task_mesh(config.algorithm.tasks, config.recipe.update.parts)
         learner, init, chunk = programs(config.annealed(), config.environment, config.run.log_every, mesh)
         keys = run_keys(config.run.seed)
         step, state = restore(folder, learner, keys) or (0, init(keys.birth))
