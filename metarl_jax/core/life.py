@@ -45,13 +45,14 @@ class Draws(NamedTuple):
     """The keys of one turn."""
 
     adapt: Key  # at age 0: of the birth
+    open: Key
     act: Key
     observe: Key
 
 
 def draws(life: Life) -> Draws:
     """The keys of the turn that leads to the age of this life."""
-    return Draws(*jax.random.split(jax.random.fold_in(life.key, life.age), 3))
+    return Draws(*jax.random.split(jax.random.fold_in(life.key, life.age), 4))
 
 
 def unborn(task: Tree, key: Key) -> Life:
@@ -62,16 +63,15 @@ def unborn(task: Tree, key: Key) -> Life:
 def born(world: World, meta_params: Tree, task: Tree, key: Key) -> Life:
     """A newborn agent at the opening of its task; it has yet to act."""
     life = unborn(task, key)
-    open_key, _ = jax.random.split(draws(life).act)
-    scene = opening(world.environment, world.policy, task, open_key, world.envs)
-    return life._replace(agent=world.learner.birth(meta_params, draws(life).adapt), scene=scene)
+    keys = draws(life)
+    scene = opening(world.environment, world.policy, task, keys.open, world.envs)
+    return life._replace(agent=world.learner.birth(meta_params, keys.adapt), scene=scene)
 
 
 def begin(world: World, meta_params: Tree, task: Tree, key: Key) -> Life:
     """A life at age 0: born, and has acted once. What it has `seen` awaits adaptation."""
     life = born(world, meta_params, task, key)
-    _, act_key = jax.random.split(draws(life).act)
-    return _act(world, life, act_key)
+    return _act(world, life, draws(life).act)
 
 
 def reborn(world: World, meta_params: Tree, life: Life) -> Life:
@@ -86,16 +86,16 @@ def turn(world: World, meta_params: Tree, life: Life, seen: Experience | None = 
     With `constant` the inner gradient counts as a constant: ∂θ'/∂θ = 1, and φ counts only where `adapt` reads it.
     """
     life = life._replace(age=life.age + 1)
+    keys = draws(life)
     before = jax.lax.stop_gradient(life.agent) if constant else life.agent
-    agent = world.learner.adapt(meta_params, before, life.seen, draws(life).adapt)
+    agent = world.learner.adapt(meta_params, before, life.seen, keys.adapt)
     agent = _shifted(agent, life.agent, before) if constant else agent
     life = life._replace(agent=agent)
     if seen is not None:
         return life._replace(seen=seen)
-    open_key, act_key = jax.random.split(draws(life).act)
     if world.fresh:
-        life = life._replace(scene=opening(world.environment, world.policy, life.task, open_key, world.envs))
-    return _act(world, life, act_key)
+        life = life._replace(scene=opening(world.environment, world.policy, life.task, keys.open, world.envs))
+    return _act(world, life, keys.act)
 
 
 def run(
