@@ -54,8 +54,8 @@ _HOMES = {
     "Objective": "core.objective",
     "final": "core.objective",
     "mean": "core.objective",
-    "Estimator": "core.estimator",
-    "ESTIMATORS": "core.estimator",
+    "Estimator": "core.learner",
+    "ESTIMATORS": "core.learner",
     "Window": "core.window",
     # the outer loop
     "Update": "core.update",

@@ -17,8 +17,7 @@ from metarl_jax.algorithms.maml import MAML, inner_loss
 from metarl_jax.core import backprop as backprop_module
 from metarl_jax.core.backprop import record as recording
 from metarl_jax.core.batching import Devices
-from metarl_jax.core.estimator import ESTIMATORS
-from metarl_jax.core.learner import gradient_learner
+from metarl_jax.core.learner import ESTIMATORS, gradient_learner
 from metarl_jax.core.life import Life, World, reborn, run, unborn
 from metarl_jax.core.losses import reinforce
 from metarl_jax.core.meta import meta_learner

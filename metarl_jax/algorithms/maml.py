@@ -28,9 +28,8 @@ from metarl_jax.algorithms.hindsight import credit_hindsight, with_hindsight
 from metarl_jax.core.backprop import Passes, backprop, penalised, record, relive
 from metarl_jax.core.checks import Between, is_off
 from metarl_jax.core.environment import Environment
-from metarl_jax.core.estimator import ESTIMATORS, Estimator
 from metarl_jax.core.evolution import evolution, negative_return
-from metarl_jax.core.learner import Learner, gradient_learner, partition
+from metarl_jax.core.learner import ESTIMATORS, Estimator, Learner, gradient_learner, partition
 from metarl_jax.core.life import World
 from metarl_jax.core.losses import Baseline, Loss, actor_critic, reinforce
 from metarl_jax.core.objective import OBJECTIVES, Objective, Schedule, pull

@@ -1,4 +1,4 @@
-"""Learners: how an agent is born and how it adapts. And the one primitive that every inner gradient goes through."""
+"""Learners: how an agent is born, how it adapts, and how an adaptation is differentiated."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -32,6 +32,32 @@ def frozen(meta_init: Callable[[Key], Tree]) -> Learner:
 def still(learner: Learner) -> Learner:
     """The same learner, whose agents stay as they were born."""
     return learner._replace(adapt=lambda meta_params, agent, seen, key: agent)
+
+
+class Estimator(NamedTuple):
+    """How a lifetime is differentiated; docs/estimators.md says which to choose.
+
+    It is no part of what a life is: lives are lived alike under all of them. The learners and the exact oracle,
+    oracles/meta_gradient.py, share it.
+    """
+
+    curvature: Array | float | None = 0.0  # of the inner surrogate, see core/losses.py
+    baseline: bool = True  # whether a baseline is subtracted from the returns that weigh the inner surrogate
+    depth: int | None = None  # adaptations, from the last, whose inner gradients are differentiated; None for all
+    hindsight: bool = False  # whether actions before an adaptation are credited with the gain from it
+    remat: bool = False  # recompute each turn in the backward pass: memory grows with T, not with K T
+
+
+ESTIMATORS = {
+    "lvc": Estimator(),  # Rothfuss et al. 2019, arXiv:1810.06784
+    "naive": Estimator(curvature=None),  # log π: what MAML's first implementations differentiate
+    "e_maml": Estimator(curvature=None, hindsight=True),  # Stadie et al. 2018, arXiv:1803.01118
+    "dice": Estimator(curvature=1.0, baseline=False),  # Foerster et al. 2018, arXiv:1802.05098
+    "control_variates": Estimator(curvature=1.0),  # Mao et al. 2019; Liu et al. 2019
+    "loaded_dice": Estimator(curvature=0.9),  # Farquhar et al. 2019, arXiv:1909.10549
+    "truncated": Estimator(depth=1),
+    "first_order": Estimator(depth=0),  # Finn et al. 2017, arXiv:1703.03400, §5.2
+}
 
 
 InnerLoss = Callable[[Tree, Tree, Any], Array]  # θ, everything else that is differentiable, data

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.environment import Environment
-from metarl_jax.core.estimator import Estimator
-from metarl_jax.core.learner import Learner
+from metarl_jax.core.learner import Estimator, Learner
 from metarl_jax.core.policy import Policy
 from metarl_jax.core.rollout import Scene, opening, rollout
 from metarl_jax.core.types import Agent, Array, Experience, Key, Tree

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.batching import default_chunk
-from metarl_jax.core.estimator import Estimator
-from metarl_jax.core.learner import still
+from metarl_jax.core.learner import Estimator, still
 from metarl_jax.core.life import Life, World, begin, reborn, run, turn
 from metarl_jax.core.objective import Objective
 from metarl_jax.core.types import Agent, Array, Experience, Record, Tree

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.core.estimator import Estimator
+from metarl_jax.core.learner import Estimator
 from metarl_jax.core.types import Array, Key
 from metarl_jax.envs.tabular import TabularTask
 
