@@ -68,7 +68,9 @@ class Some:
         return self.window._replace(world=world._replace(learner=learner))
 
     def first(self) -> tuple[Record, Life]:
-        return jax.tree.map(lambda x: x[0], (self.past, self.lives))
+        """The life that had most to learn from its first rollout."""
+        most = int(jnp.argmax(jnp.max(jnp.abs(self.past.credit.advantage[:, 0]), axis=(1, 2))))
+        return jax.tree.map(lambda x: x[most], (self.past, self.lives))
 
 
 # --- the trust region ---

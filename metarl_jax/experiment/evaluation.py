@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from metarl_jax.core.environment import Environment, check_split, check_split_has_tasks
-from metarl_jax.core.evaluation import Curve, trial
-from metarl_jax.core.life import Life, World, begin, run
+from metarl_jax.core.evaluation import Curve, adapted
+from metarl_jax.core.life import World
 from metarl_jax.core.once import once
 from metarl_jax.core.rollout import Scene
 from metarl_jax.core.types import Agent, Array, Key, Split, Tree
@@ -116,23 +116,8 @@ def add_curve(table: Table, method: str, curve: Curve, stride: int = 1, bound: n
 
 @once
 def one_life(world: World, adaptations: int, episodes: int) -> Callable[[Tree, Tree, Key], tuple[Agent, Scene, Curve]]:
-    """The program (φ, task, key) -> agent, scene and curve [K+1, episodes] of one life in one task.
-
-    The curve has a trial before and after each adaptation; the scene is where the last one ended, memory and all.
-    """
-
-    @jax.jit
-    def live(meta_params: Tree, task: Tree, key: Key) -> tuple[Agent, Scene, Curve]:
-        def report(meta_params: Tree, life: Life) -> tuple[Scene, Curve]:
-            return trial(world, life, episodes, 1, False, hold=True)
-
-        life = begin(world, meta_params, task, key)
-        first = report(meta_params, life)
-        life, later = run(world, meta_params, life, adaptations, report)
-        scenes, curve = jax.tree.map(lambda x, xs: jax.numpy.concatenate([x[None], xs]), first, later)
-        return life.agent, jax.tree.map(lambda x: x[-1], scenes), curve
-
-    return live
+    """The program (φ, task, key) -> agent, scene and curve [K+1, episodes] of one life in one task; see `adapted`."""
+    return jax.jit(lambda meta_params, task, key: adapted(world, meta_params, task, key, adaptations, episodes))
 
 
 def _add_returns(
