@@ -24,6 +24,7 @@ from torch.func import grad, vjp, vmap
 STEPS, ENVS, WIDTH = 100, 20, 100
 STRIDE, TOLERANCE, SQUARE = 0.1, 0.01, 0.5
 GAMMA, INNER_LR, META_LR, MAX_NORM = 0.99, 0.1, 1e-3, 1.0
+RESOLUTION = 1e-3  # share of the returns below which an advantage is no more than rounding
 SPELLS = 4  # of measurement
 GROUP = 20  # tasks that walk together: enough to hide what a call costs, few enough for the cache
 
@@ -140,7 +141,8 @@ def credited(positions: Tensor, actions: Tensor, goals: Tensor) -> Lived:
     share = weight / weight.sum(1, keepdim=True)
     advantage = returns - baseline(observation, share, returns)
     advantage = advantage - (share * advantage).sum(1, keepdim=True)
-    advantage = advantage / torch.sqrt((share * advantage**2).sum(1, keepdim=True) + 1e-12)
+    squares = share * (advantage**2 + (RESOLUTION * returns) ** 2)
+    advantage = advantage / torch.sqrt(squares.sum(1, keepdim=True) + 1e-12)
     return Lived(observation.flatten(1, 2), actions.flatten(1, 2), (share * advantage)[..., 0])
 
 
