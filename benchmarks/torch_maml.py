@@ -147,7 +147,7 @@ def credited(positions: Tensor, actions: Tensor, goals: Tensor) -> Lived:
 
 
 def baseline(observation: Tensor, share: Tensor, returns: Tensor) -> Tensor:
-    """Least squares on [s, s², t, t², t³, 1] by the normal equations of standardised features, [N, R, 1]."""
+    """Least squares on [s, s², t, t², t³, 1] by the normal equations of standardised features, twice, [N, R, 1]."""
     clock = (torch.arange(STEPS) / 100.0)[:, None, None].expand(*observation.shape[:-1], 1)
     features = torch.cat([observation, observation**2, clock, clock**2, clock**3], -1).flatten(1, 2)
     features = features - (share * features).sum(1, keepdim=True)
@@ -155,7 +155,8 @@ def baseline(observation: Tensor, share: Tensor, returns: Tensor) -> Tensor:
     features = torch.cat([features, torch.ones_like(share)], -1)
     transposed = (share * features).mT
     gram = transposed @ features + 1e-5 * torch.eye(features.shape[-1])
-    return features @ torch.linalg.solve(gram, transposed @ returns)
+    first = features @ torch.linalg.solve(gram, transposed @ returns)
+    return first + features @ torch.linalg.solve(gram, transposed @ (returns - first))
 
 
 def meta_gradient(
