@@ -126,7 +126,7 @@ def test_the_gradient_of_ppo_is_that_of_torch(name: str, form: str) -> None:
     found, expected = peer.Params(*peer.gradient(FORMS[form], params, batch)), theirs(expected)
     for part, values in expected._asdict().items():
         ours = slice(2 * WIDTH, None) if part == "memory_bias" else slice(None)  # which has one for the candidate alone
-        np.testing.assert_allclose(getattr(found, part)[ours], values[ours], rtol=1e-6, atol=1e-9, err_msg=part)
+        np.testing.assert_allclose(getattr(found, part)[ours], values[ours], rtol=1e-5, atol=1e-9, err_msg=part)
 
 
 @pytest.mark.parametrize("form", FORMS)
