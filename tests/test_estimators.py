@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from metarl_jax.core.estimator import ESTIMATORS, Estimator
+from metarl_jax.algorithms.maml import MAML
+from metarl_jax.core.learner import ESTIMATORS, Estimator
 from metarl_jax.core.types import Array, Experience
 from metarl_jax.oracles.meta_gradient import limit, value
 
@@ -31,6 +32,10 @@ ROWS = {
 }
 UNBIASED = ["decay 1", "control_variates", "dice"]
 COUNT, REPEATS = 2, 4096  # trajectories of an estimate, and estimates
+
+
+def test_the_decay_of_the_table_is_that_of_maml() -> None:
+    assert ESTIMATORS["loaded_dice"].curvature == MAML.credit_decay
 
 
 @functools.cache

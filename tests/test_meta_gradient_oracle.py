@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax.core.estimator import ESTIMATORS, Estimator
+from metarl_jax.core.learner import ESTIMATORS, Estimator
 from metarl_jax.core.types import Array
 from metarl_jax.envs.tabular import TabularTask
 from metarl_jax.oracles.meta_gradient import (

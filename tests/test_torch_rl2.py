@@ -50,7 +50,8 @@ def lived(name: str) -> tuple[Any, Any, Any, Any]:
 
     task, seen = live(jax.random.split(jax.random.key(1), TRIALS))
     assert seen.memory is None  # blank
-    record = jax.tree.map(lambda x: jnp.moveaxis(x[:, :, 0], 0, 1), seen._replace(onward=(), earned=()))
+    record = jax.tree.map(lambda x: jnp.moveaxis(x[:, :, 0], 0, 1), seen._replace(earned=(), onward=()))
+    record = record._replace(onward=seen.onward[:, 0])
     noise = jax.random.normal(jax.random.key(2), (200,))
     params = jax.tree.map(lambda x: x + 0.3 * noise[: x.size].reshape(x.shape), params)
 

@@ -83,7 +83,9 @@ def test_fitness_of_windows_is_what_is_to_come_discounted() -> None:
 @pytest.mark.parametrize("objective", ["final", "mean"])
 def test_evolution_takes_the_objective(objective: str) -> None:
     options = {"estimator": "evolution", "objective": objective, "hidden": (4,), "inner_lr": 5.0, "pairs": 4}
-    learner = make("maml", **{**SMALL, **options}).build(make_environment("bandit", arms=3, pulls=4, rewards="gaussian"))
+    learner = make("maml", **{**SMALL, **options}).build(
+        make_environment("bandit", arms=3, pulls=4, rewards="gaussian")
+    )
     _, info = jax.jit(learner.step)(learner.init(jax.random.key(0)), jax.random.key(2))
     before, after = float(info["return_before"]), float(info["return"])
     assert abs(before - after) > 1e-3
