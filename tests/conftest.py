@@ -12,6 +12,7 @@ import pytest
 HURRY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if jax.__version_info__ < (0, 11):  # an XLA that does not know a flag ends the process
     HURRY += " --xla_cpu_use_fusion_emitters=false"  # whose kernels run faster and compile for far longer
+TESTS = pathlib.Path(__file__).parent
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "metarl_jax" / "tests"
 COMPILED = "/jax/core/compile/backend_compile_duration"  # or loaded from the cache
 PROGRAMS = 2000  # that a process keeps, and those of one more group
@@ -46,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         params = item.callspec.params if hasattr(item, "callspec") else {}
         shared = next((params[by] for by in ("variant", "name", "algorithm", "environment") if by in params), "")
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{shared}"))
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.relative_to(TESTS).with_suffix('')}-{shared}"))
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import compiled
-from test_laws import ENVIRONMENT, SMALL, close
 
 import metarl_jax
+from laws.test_laws import ENVIRONMENT, SMALL, close
 from metarl_jax.algorithms import ALGORITHMS, make
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.checks import legal_ranges

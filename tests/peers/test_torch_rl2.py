@@ -17,7 +17,7 @@ from metarl_jax.core.losses import standardised
 from metarl_jax.core.policy import perception
 
 torch = pytest.importorskip("torch", reason="a comparison with PyTorch; pip install -e '.[peers]'")
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "benchmarks"))
+sys.path.append(str(pathlib.Path(__file__).parents[2] / "benchmarks"))
 peer = importlib.import_module("torch_rl2")
 
 TRIALS, WIDTH = 16, 5

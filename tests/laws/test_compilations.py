@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import pytest
 from conftest import COMPILED, compiled, events
-from test_laws import VARIANTS
 
 import metarl_jax
+from laws.test_laws import VARIANTS
 from metarl_jax.algorithms import make
 from metarl_jax.envs import make as make_environment
 from metarl_jax.experiment import training

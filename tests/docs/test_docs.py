@@ -6,12 +6,12 @@ import sys
 import types
 
 import pytest
-import test_envs
+from envs import test_envs
 
 from metarl_jax.envs import ENVIRONMENTS
 from metarl_jax.oracles import REFERENCES
 
-DOCS = pathlib.Path(__file__).parents[1] / "docs"
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 CONFORMANCE = [
     test

@@ -1,4 +1,4 @@
-"""Adapted environments against Gymnasium, step by step; against gymnax they stand in test_gymnax_adapter.py."""
+"""Adapted environments against Gymnasium, step by step; against gymnax they stand in test_adapted.py."""
 
 import functools
 from collections.abc import Callable
@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_envs import draw_action
 
+from envs.test_envs import draw_action
 from metarl_jax.core.environment import Box
 from metarl_jax.envs import from_gymnax
 

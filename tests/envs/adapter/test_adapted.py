@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_envs import draw_action, same, signature
 
+from envs.test_envs import draw_action, same, signature
 from metarl_jax.core.environment import Box, is_held_out
 from metarl_jax.core.types import SPLITS, Array, Key, Step, Tree
 from metarl_jax.envs import ADAPTED, ENVIRONMENTS, from_gymnax, make

@@ -12,7 +12,7 @@ from metarl_jax.experiment.cli import main
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.run_folder import open_run
 
-PAGE = pathlib.Path(__file__).parents[1] / "docs" / "algorithms.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "algorithms.md"
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 MORE = '''
 import dataclasses

@@ -13,7 +13,7 @@ from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.results import Row, Table
 
 PNG = b"\x89PNG\r\n\x1a\n"
-SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
+SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 TOP = {"table", "versions", "device", "date", "seeds", "tasks", "env_steps", "wall_seconds", "rows"}
 
 

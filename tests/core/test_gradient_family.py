@@ -11,6 +11,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import metarl_jax
+from core.test_core import record
 from metarl_jax.algorithms import VARIANTS, make
 from metarl_jax.algorithms.hindsight import credit_hindsight, with_hindsight
 from metarl_jax.algorithms.maml import MAML, inner_loss
@@ -30,7 +31,6 @@ from metarl_jax.core.window import Window, bound, judged, live, turn_of
 from metarl_jax.envs import make as make_environment
 from metarl_jax.experiment.config import resolve
 from metarl_jax.experiment.errors import UsageError
-from tests.test_core import record
 
 ENVIRONMENT = make_environment("tabular", states=3, actions=2, steps=4, episodes=1)
 

@@ -5,9 +5,9 @@ import json
 import jax
 import numpy as np
 import pytest
-from test_shell_results import PNG, TOP
 
 import metarl_jax.experiment.api as api
+from experiment.test_results import PNG, TOP
 from metarl_jax.experiment.cli import main
 from metarl_jax.experiment.errors import UsageError
 

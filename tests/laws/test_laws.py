@@ -53,7 +53,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "maml-head": ("maml", {"hidden": (4,), "adapts": "head"}),
     "meta_gradient-adam": ("meta_gradient", {**SMALL["meta_gradient"], "inner_optimiser": "adam"}),
 }
-# Not those that have nothing to learn, nor those that learn φ by two objectives (tests/test_varibad.py).
+# Not those that have nothing to learn, nor those that learn φ by two objectives (tests/algorithms/test_varibad.py).
 META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "varibad")]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from metarl_jax.envs import ENVIRONMENTS
 
-SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
+SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture
