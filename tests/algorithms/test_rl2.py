@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 
 from metarl_jax.algorithms import make
-from metarl_jax.algorithms.privileged import with_task_in_view
-from metarl_jax.core.evaluation import evaluate
 from metarl_jax.core.objective import final, growing
 from metarl_jax.core.rollout import opening, replay, rollout
 from metarl_jax.core.types import Experience, Timestep
-from metarl_jax.envs import ENVIRONMENTS
 from metarl_jax.envs import make as make_environment
 
 BANDIT = make_environment("bandit", arms=3, pulls=10)
@@ -37,15 +34,6 @@ def test_what_an_action_pays_on_average_is_learned_from_and_what_was_drawn_is_se
     np.testing.assert_allclose(target, to_go, rtol=1e-5)
 
 
-def test_an_evaluation_of_averages_has_the_mean_of_one_of_draws() -> None:
-    world = make("rl2", width=4).recipe(BANDIT).window.world
-    params = world.learner.meta_init(jax.random.key(0))
-    tasks = jax.vmap(lambda key: BANDIT.sample_task(key, "test"))(jax.random.split(jax.random.key(1), 2000))
-    drawn, mean = (evaluate(world, params, tasks, jax.random.key(2), 0, expected=e).returns[:, 0, 0] for e in (0, 1))
-    assert mean.std() < drawn.std()
-    np.testing.assert_allclose(drawn.mean(), mean.mean(), atol=4 * float(drawn.std()) / 2000**0.5)
-
-
 def test_trials_grow_from_a_tenth_to_their_whole_length() -> None:
     algorithm, _, params, seen = lived(BANDIT, gamma=1.0, lambda_=1.0)
     loss = algorithm.recipe(BANDIT).objective(jnp.int32(0)).loss
@@ -63,26 +51,6 @@ def test_a_curriculum_is_a_share_of_the_annealing() -> None:
     seen = lived(BANDIT)[3]
     counted = [recipe.objective(jnp.int32(step)).counts(seen).weight.sum(axis=0)[0] for step in (0, 25, 50, 100)]
     np.testing.assert_array_equal(counted, [1, 5, 10, 10])
-
-
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_a_task_in_view_lies_in_the_observation_space_and_differs_by_task(name: str) -> None:
-    shown = with_task_in_view(make_environment(name))
-    low, high, shape = shown.observation_space
-
-    @jax.jit
-    def first(key: Any) -> Any:
-        task = shown.sample_task(key, "train")
-        observation, state = shown.reset(jax.random.key(0), task)
-        action = jnp.zeros(shown.action_space.shape, shown.action_space.dtype)
-        return observation, shown.step(jax.random.key(1), state, action, task).observation
-
-    seen = [first(key) for key in jax.random.split(jax.random.key(1), 8)]
-    for observations in seen:
-        for observation in observations:
-            assert observation.shape == shape
-            assert np.all((observation >= low - 1e-5) & (observation <= high + 1e-5))
-    assert len({tuple(np.asarray(observation).tolist()) for observation, _ in seen}) > 1
 
 
 def test_a_separate_critic_leaves_the_memory_of_the_actor_alone() -> None:

@@ -12,7 +12,7 @@ import pytest
 from conftest import compiled
 from hypothesis import strategies
 
-from metarl_jax.core.environment import Box, Discrete, Environment
+from metarl_jax.core.environment import Discrete, Environment
 from metarl_jax.core.policy import mlp_policy
 from metarl_jax.core.rollout import opening, rollout
 from metarl_jax.core.types import SPLITS, Array, Experience, Key, Split, Step, Tree
@@ -414,21 +414,6 @@ def test_the_clock_truncates_and_does_not_terminate(name: str) -> None:
     assert flags == [(False, False), (False, False), (False, True)]
 
 
-def test_navigation_moves_then_rewards_then_ends() -> None:
-    environment = make("navigation")
-    task = environment.check_task({"goal": [0.15, -0.05]})
-    _, state = environment.reset(jax.random.key(0), task)
-    step = environment.step(jax.random.key(0), state, jnp.array([9.0, -0.05]), task)  # clipped to .1
-    np.testing.assert_allclose(step.observation, [0.1, -0.05], rtol=1e-6)
-    np.testing.assert_allclose(step.reward, -0.05, rtol=1e-5)
-    assert not step.terminated
-    step = environment.step(jax.random.key(0), step.state, jnp.array([0.045, 0.0]), task)
-    np.testing.assert_allclose(step.reward, -0.005, rtol=1e-4)
-    assert step.terminated
-    assert not step.truncated
-    assert isinstance(environment.action_space, Box)
-
-
 @pytest.mark.parametrize("name", ["bandit", "bandit-gaussian", "tabular"])
 def test_rewards_have_the_mean_they_announce(name: str) -> None:
     environment, task, n = VARIANTS[name], jax.tree.map(jnp.asarray, one_task(name)), 20_000
@@ -439,14 +424,3 @@ def test_rewards_have_the_mean_they_announce(name: str) -> None:
     variance = mean * (1 - mean) if name == "bandit" else 1.0
     assert abs(rewards.mean() - mean) < 4 * np.sqrt(variance / n)
     assert abs(rewards.var() - variance) < 0.06
-
-
-def test_tabular_states_follow_their_probabilities() -> None:
-    environment, n = make("tabular", states=4, actions=2), 20_000
-    task = environment.draw_task(jax.random.key(3), "extrapolation")
-    _, state = environment.reset(jax.random.key(0), task)
-    steps = jax.jit(jax.vmap(lambda key: environment.step(key, state, jnp.int32(1), task)))(keys(0, n))
-    share, probability = np.asarray(steps.observation).mean(axis=0), np.asarray(task.transition[0, 1])
-    assert np.all(np.abs(share - probability) <= 4 * np.sqrt(probability * (1 - probability) / n) + 1e-6)
-    assert np.all(share[probability == 0] == 0)
-    assert np.sum(probability > 0) == 2

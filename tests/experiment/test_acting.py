@@ -1,17 +1,13 @@
-"""What `adapt` gives back acts on, with what it has learned."""
+"""What `adapt` returns acts on, with what it has learned."""
 
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from probes import Line, Nothing, Secret
+from probes import Secret
 
 import metarl_jax
-from metarl_jax.core.memories import gru
-from metarl_jax.core.policy import memory_policy
-from metarl_jax.core.rollout import opening, rollout
 from metarl_jax.envs import ENVIRONMENTS
 from metarl_jax.experiment.errors import UsageError
 
@@ -60,19 +56,3 @@ def test_what_does_not_fit_is_refused(result: Any) -> None:
     if result.config.algorithm.name == "rl2":
         with pytest.raises(UsageError, match="adaptations is 2; it must be 0, or left out: the agents of rl2 learn in"):
             metarl_jax.adapt(result, {"good": 1}, adaptations=2)
-
-
-def test_a_scene_that_is_held_is_that_at_the_end_of_its_quota() -> None:
-    """Episodes of 4 steps, two of them: after 8 steps nothing moves, in the memory nor elsewhere."""
-    line = Line("arrival", goal=4)
-    policy = memory_policy(line, lambda inputs: gru(inputs, 3))
-    params = policy.init(jax.random.key(0))
-    params["actor"]["head"]["bias"] = jnp.array([0.0, 50.0])  # always go
-    for envs in (1, 2):
-        scene = opening(line, policy, Nothing(jnp.float32(1.0)), jax.random.key(1), envs)
-        held, exact = (
-            rollout(line, policy, params, Nothing(jnp.float32(1.0)), scene, jax.random.key(2), steps, 2, hold=True)[0]
-            for steps in (13, 8)
-        )
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), held, exact)
-        np.testing.assert_array_equal(held.episodes, 2)

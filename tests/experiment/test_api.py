@@ -1,17 +1,27 @@
 """From training to a figure with a real learner in a real environment, small enough to compile quickly."""
 
 import json
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import compiled
+from probes import OneTask
+from trees import close
 
-import metarl_jax.experiment.api as api
+import metarl_jax
 from experiment.test_results import PNG, TOP
+from metarl_jax.core.environment import check_split_has_tasks
+from metarl_jax.envs import ENVIRONMENTS
+from metarl_jax.envs import make as make_environment
+from metarl_jax.experiment import api
 from metarl_jax.experiment.cli import main
 from metarl_jax.experiment.errors import UsageError
 
 SMALL = {"tasks": 4, "envs": 2, "hidden": (), "pulls": 3, "meta_steps": 4, "log_every": 2, "evaluation_tasks": 6}
+SHORT: dict[str, Any] = {"preset": "tiny", "meta_steps": 1, "log_every": 1, "quiet": True}
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +126,51 @@ def test_agents_may_adapt_more_often_than_in_training(result):
 def test_an_evaluation_that_cannot_be_is_refused(result, options):
     with pytest.raises(UsageError):
         result.evaluate(**options)
+
+
+def test_build_takes_arrays_for_the_float_options_of_the_algorithm() -> None:
+    options: dict[str, Any] = {"tasks": 4, "envs": 2, "hidden": (4,), "steps": 3}
+
+    def moved(**rest: Any) -> Any:
+        learner = metarl_jax.build("maml", "navigation", **options, **rest)
+        return learner.step(learner.init(jax.random.key(0)), jax.random.key(1))[0].meta_params
+
+    grid = jax.jit(jax.vmap(lambda lr, spread: moved(meta_lr=lr, spread=spread)))
+    found = grid(jnp.array([1e-3, 0.1]), jnp.array([1.0, 0.5]))
+    other = jax.jit(lambda: moved(meta_lr=0.1, spread=0.5))()
+    close(jax.tree.map(lambda x: x[1], found), other, rtol=1e-3, atol=1e-5)
+    assert compiled(lambda: grid(jnp.array([1e-2, 0.2]), jnp.array([0.7, 0.5]))) == 0
+    with pytest.raises(UsageError, match="tasks is an array; it must be static"):
+        metarl_jax.build("maml", "navigation", tasks=jnp.int32(4))
+    with pytest.raises(UsageError, match="'meta_lr'"):
+        metarl_jax.build("maml", "navigation", metalr=jnp.float32(0.1))
+
+
+@pytest.mark.parametrize(
+    ("options", "split"), [({"size": 2}, "test"), ({"size": 2, "openings": 1.0}, "test"), ({"openings": 1.0}, "test")]
+)
+def test_mazes_without_a_test_are_refused_unless_none_is_asked_for(options: Any, split: str, tmp_path: Any) -> None:
+    with pytest.raises(UsageError, match=rf"maze has no {split} tasks with its options, .*size="):
+        metarl_jax.train("maml", "maze", out=tmp_path / "run", env=options, evaluation_tasks=4, **SHORT)
+    assert not (tmp_path / "run").exists()
+    check_split_has_tasks(make_environment("maze", **options), "train")
+
+
+def test_a_maze_without_training_is_refused(tmp_path: Any) -> None:
+    """The only maze of 3 x 3 cells without walls belongs to the test."""
+    with pytest.raises(UsageError, match="maze has no train tasks"):
+        metarl_jax.train(
+            "maml", "maze", out=tmp_path / "run", env={"size": 3, "openings": 1.0}, evaluation_tasks=0, **SHORT
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_evaluation_on_tasks_that_do_not_exist_is_refused(tmp_path: Any) -> None:
+    ENVIRONMENTS[OneTask.name] = OneTask
+    try:
+        options: dict[str, Any] = {"hidden": (4,), "tasks": 2, "evaluation_tasks": 0}
+        result = metarl_jax.train("maml", "line", out=tmp_path / "run", **options, **SHORT)
+        with pytest.raises(UsageError, match="line has no test tasks"):
+            result.evaluate(tasks=2)
+    finally:
+        del ENVIRONMENTS[OneTask.name]

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import trees
 from conftest import compiled
+from trees import double
 
 from metarl_jax.algorithms import ALGORITHMS, make
 from metarl_jax.core.backprop import backprop
@@ -126,8 +128,7 @@ def spread(meta_params: Any) -> Any:
     return jax.tree.unflatten(treedef, noisy)
 
 
-def close(a: Any, b: Any, **tolerance: float) -> None:
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **{"rtol": 2e-4, "atol": 2e-6, **tolerance}), a, b)
+close = functools.partial(trees.close, rtol=2e-4, atol=2e-6)  # in single precision
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -188,13 +189,6 @@ def test_the_meta_gradient_equals_central_differences(variant: str) -> None:
             ahead, behind = (one.exact(φ, past)[0][0] for φ in moved)
             along = sum(jnp.vdot(d, g) for d, g in zip(*map(jax.tree.leaves, (direction, slope)), strict=True))
             np.testing.assert_allclose(along, (ahead - behind) / 2e-5, rtol=1e-5, atol=1e-9)
-
-
-def double(tree: Any) -> Any:
-    def cast(x: Any) -> Any:
-        return x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
-
-    return jax.tree.map(cast, tree)
 
 
 def test_without_adaptation_the_meta_gradient_is_a_policy_gradient() -> None:

@@ -6,18 +6,15 @@ import typing
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import compiled
+from trees import close
 
-import metarl_jax
-from laws.test_laws import ENVIRONMENT, SMALL, close
+from laws.test_laws import ENVIRONMENT, SMALL
 from metarl_jax.algorithms import ALGORITHMS, make
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.checks import legal_ranges
 from metarl_jax.envs import make as make_environment
-from metarl_jax.experiment.errors import UsageError
 
 VECTORS = make_environment("navigation", steps=3)
 LEARNED_LOGS = {  # where φ starts at the logarithm of an option, which cannot be 0
@@ -87,51 +84,11 @@ def test_a_traced_number_means_what_the_number_means(algorithm: str) -> None:
         close(params, plain(algorithm, option, float(value)), rtol=1e-3, atol=1e-5)
 
 
-def test_no_limit_is_no_limit_and_a_limit_is_kept() -> None:
-    """One step of plain descent is as long as the gradient, or as the limit where that is shorter."""
-    shorten = metarl_jax.algorithms.base.shortened
-    gradient = {"a": jnp.array([3.0, 0.0]), "b": jnp.array(4.0)}  # of length 5
-
-    def length(limit: Any) -> Any:
-        moved, _ = shorten(limit).update(gradient, shorten(limit).init(gradient))
-        return jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(moved)))
-
-    limits = np.array([0.0, 0.5, 5.0, 50.0], np.float32)
-    np.testing.assert_allclose(jax.vmap(length)(limits), [5.0, 0.5, 5.0, 5.0], rtol=1e-6)
-    np.testing.assert_allclose([length(float(limit)) for limit in limits], [5.0, 0.5, 5.0, 5.0], rtol=1e-6)
-
-
-def test_a_range_outlives_a_new_default() -> None:
-    """A subclass that only changes a default need not repeat the range, and cannot lose it."""
-
-    @dataclasses.dataclass(frozen=True, kw_only=True)
-    class Larger(Algorithm):
-        name: typing.ClassVar[str] = "larger"
-        tasks: int = 100
-
-    assert Larger().tasks == 100
-    with pytest.raises(ValueError, match="tasks of larger is 0; it must be at least 1"):
-        Larger(tasks=0)
-
-
 def test_every_number_has_a_legal_range() -> None:
     for name, kind in ALGORITHMS.items():
         hints = typing.get_type_hints(kind)
         numbers = [field.name for field in dataclasses.fields(kind) if hints[field.name] in (int, float)]
         assert set(numbers) <= set(legal_ranges(ALGORITHMS[name])), name
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "words"),
-    [
-        ("tasks", 4, "only float options may be arrays"),
-        ("gamma", [0.5, 0.9], "one number"),
-        ("gamma", 1.5, "between 0 and 1"),
-    ],
-)
-def test_an_array_that_cannot_be_an_option_is_refused(option: str, value: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        make("maml", **{option: jnp.asarray(value)})
 
 
 @pytest.mark.parametrize(
@@ -150,21 +107,3 @@ def test_a_start_from_which_nothing_can_be_learned_is_refused(name: str, option:
     if option == "entropy":  # where it is not tuned it may be
         tuned = after_a_step(name, entropy=value, tunes=("gamma", "lambda", "rate"))
         assert np.all(np.isfinite(jax.tree.leaves(tuned)))
-
-
-def test_build_takes_arrays_for_the_float_options_of_the_algorithm() -> None:
-    options: dict[str, Any] = {"tasks": 4, "envs": 2, "hidden": (4,), "steps": 3}
-
-    def moved(**rest: Any) -> Any:
-        learner = metarl_jax.build("maml", "navigation", **options, **rest)
-        return learner.step(learner.init(jax.random.key(0)), jax.random.key(1))[0].meta_params
-
-    grid = jax.jit(jax.vmap(lambda lr, spread: moved(meta_lr=lr, spread=spread)))
-    found = grid(jnp.array([1e-3, 0.1]), jnp.array([1.0, 0.5]))
-    other = jax.jit(lambda: moved(meta_lr=0.1, spread=0.5))()
-    close(jax.tree.map(lambda x: x[1], found), other, rtol=1e-3, atol=1e-5)
-    assert compiled(lambda: grid(jnp.array([1e-2, 0.2]), jnp.array([0.7, 0.5]))) == 0
-    with pytest.raises(UsageError, match="tasks is an array; it must be static"):
-        metarl_jax.build("maml", "navigation", tasks=jnp.int32(4))
-    with pytest.raises(UsageError, match="'meta_lr'"):
-        metarl_jax.build("maml", "navigation", metalr=jnp.float32(0.1))

@@ -1,13 +1,39 @@
-"""Learners of a finite decision process: their posterior is Bayes', they plan by it, and they learn."""
+"""Random processes: the optimum against every policy, and learners that infer and plan."""
+
+import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from samples import draw, mean_and_error
 
 from metarl_jax.core.types import Array, Key
 from metarl_jax.envs import RandomMDP
-from metarl_jax.oracles import tabular
+from metarl_jax.oracles import reference, tabular
 from metarl_jax.oracles.tabular import Counts
+
+
+def test_tabular_optimum_of_the_population() -> None:
+    mean, error = mean_and_error(reference(RandomMDP())(jax.random.key(0), draw(RandomMDP(), 10_000))[:, 0])
+    assert abs(mean - 21.837) < 3 * np.hypot(error, 0.016)
+
+
+def test_tabular_optimum_is_the_best_of_all_policies() -> None:
+    """Every deterministic policy of a process of 3 states, 2 actions and 3 steps, one table a step."""
+    task = jax.tree.map(np.asarray, RandomMDP(states=3, actions=2).draw_task(jax.random.key(5), "train"))
+    tables = list(itertools.product(range(2), repeat=3))
+    best = max(policy_value(task, plan) for plan in itertools.product(tables, repeat=3))
+    np.testing.assert_allclose(tabular.optimal_value(task, 3)[0], best, rtol=1e-5)
+
+
+def policy_value(task: Any, plan: tuple[tuple[int, ...], ...]) -> float:
+    chance, total = np.array([1.0, 0.0, 0.0]), 0.0
+    for table in plan:
+        total += float(sum(chance[s] * task.reward_mean[s, table[s]] for s in range(3)))
+        chance = sum(chance[s] * task.transition[s, table[s]] for s in range(3))
+    return total
+
 
 SMALL = RandomMDP(states=3, actions=2)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees import double
 
 from metarl_jax import make_algorithm, make_environment
 from metarl_jax.core.life import unborn
@@ -54,10 +55,6 @@ def relived(case: str) -> tuple[Any, Any, Any]:
     with jax.enable_x64(True):
         phi, seen = double((phi, seen))
         return jax.device_get((phi, seen, jax.jit(jax.grad(loss))(phi, seen)))
-
-
-def double(tree: Any) -> Any:
-    return jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
 def tensors(tree: Any) -> Named:

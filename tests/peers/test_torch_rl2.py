@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees import double
 
 from metarl_jax import begin, make_algorithm, make_environment
 from metarl_jax.core.losses import standardised
@@ -60,10 +61,6 @@ def lived(name: str) -> tuple[Any, Any, Any, Any]:
     with jax.enable_x64(True):
         params, record = double((params, record))
         return jax.device_get((task, record, params, jax.jit(jax.grad(outer))(params, record)))
-
-
-def double(tree: Any) -> Any:
-    return jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
 def tensor(x: Any) -> Any:
