@@ -37,7 +37,7 @@ def test_algorithms_refuse_illegal_options() -> None:
 
 @pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize("name", ["maml", "policy_gradient", "q_learning", "intrinsic_reward"])
-def test_the_option_chooses_the_baseline(name: str, baseline: str) -> None:
+def test_the_baseline_option_selects_the_baseline_of_the_loss(name: str, baseline: str) -> None:
     more = {"algorithm": "reinforce"} if name == "policy_gradient" else {}
     algorithm, environment = make(name, baseline=baseline, hidden=(4,), **more), RandomMDP(states=3, actions=2)
     seen, _ = drawn(states=3)
@@ -50,7 +50,7 @@ def test_the_option_chooses_the_baseline(name: str, baseline: str) -> None:
         np.testing.assert_allclose(credited.advantage, expected, atol=1e-5)
 
 
-def test_no_limit_is_no_limit_and_a_limit_is_kept() -> None:
+def test_gradients_are_clipped_at_the_limit_and_0_means_no_limit() -> None:
     """One step of plain descent is as long as the gradient, or as the limit where that is shorter."""
     shorten = metarl_jax.algorithms.base.shortened
     gradient = {"a": jnp.array([3.0, 0.0]), "b": jnp.array(4.0)}  # of length 5

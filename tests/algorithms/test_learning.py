@@ -76,7 +76,7 @@ def test_maml_adapts_in_one_step_and_not_without_it() -> None:
     np.testing.assert_allclose(unmoved[1], unmoved[0], rtol=0.05)
 
 
-def test_q_learning_starts_where_few_steps_go_far() -> None:
+def test_meta_trained_q_learning_improves_more_in_two_steps_than_an_untrained_start() -> None:
     environment = make_environment("tabular", states=5, actions=3, steps=10, episodes=1)
     world, meta_params, _ = learned("q_learning", environment, 200, envs=4, tasks=40, adaptations=2, meta_lr=3e-3)
     newborn = world.learner.meta_init(jax.random.key(3))

@@ -23,7 +23,7 @@ from metarl_jax.experiment.config import resolve
 from metarl_jax.experiment.errors import UsageError
 
 
-def test_reptile_draws_to_where_agents_went() -> None:
+def test_reptile_moves_towards_the_adapted_parameters() -> None:
     some = MamlLives(adaptations=2, estimator="reptile")
     past, life = some.first()
 
@@ -88,7 +88,7 @@ CLASHES = [
 @pytest.mark.parametrize("outer", ["gradient", "ppo", "trust_region"])
 @pytest.mark.parametrize("inner_loss", ["reinforce", "actor_critic", "ppo"])
 @pytest.mark.parametrize("estimator", [*ESTIMATORS, "reptile", "evolution"])
-def test_every_combination_learns_or_says_why_not(estimator: str, inner_loss: str, outer: str) -> None:
+def test_every_combination_of_options_learns_or_is_refused(estimator: str, inner_loss: str, outer: str) -> None:
     options = {"estimator": estimator, "inner_loss": inner_loss, "outer": outer, "adaptations": 2}
     refused = any(options | clash == options for clash in CLASHES)
     if refused:
@@ -107,7 +107,7 @@ def test_every_combination_learns_or_says_why_not(estimator: str, inner_loss: st
     assert any(moved) or info["step_share"] == 0  # a trust region may refuse every step
 
 
-def test_advantages_over_their_own_mean_are_refused_where_there_is_one() -> None:
+def test_normalising_a_single_return_is_refused() -> None:
     """Not where there are more, nor where a learned critic is what they are counted from."""
     environment = make_environment("bandit", pulls=1)
     with pytest.raises(ValueError, match="choose more envs"):

@@ -22,7 +22,7 @@ HORIZON = 1 / (1 - GAMMA)  # critics learn values per step of it
     [("terminated", [1 + GAMMA, 1.0]), ("truncated", [1 / (1 - GAMMA)] * 2)],
     ids=["terminated", "truncated"],
 )
-def test_a_critic_looks_past_the_clock_and_not_past_the_end(ends: Any, values: list[float]) -> None:
+def test_a_critic_bootstraps_past_truncation_and_not_past_termination(ends: Any, values: list[float]) -> None:
     options = {"algorithm": "actor_critic", "gamma": GAMMA, "hidden": (8,), "inner_lr": 0.01, "entropy": 0.0}
     world = make("policy_gradient", envs=4, **options).recipe(Twin(ends)).window.world
     start = begin(world, {}, Nothing(jnp.float32(1.0)), jax.random.key(0))
@@ -41,7 +41,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_a_secret_is_found_out_after_one_look(name: str) -> None:
+def test_learners_find_the_paying_action_after_one_episode(name: str) -> None:
     meta = make(name, **LEARNERS[name]).build(Secret())
 
     @jax.jit

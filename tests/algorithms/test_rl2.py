@@ -26,7 +26,7 @@ def lived(environment: Any, **options: Any) -> tuple[Any, Any, Any, Experience]:
     return algorithm, world, params, rollout(world.environment, world.policy, params, task, *steps)[1]
 
 
-def test_what_an_action_pays_on_average_is_learned_from_and_what_was_drawn_is_seen() -> None:
+def test_the_loss_uses_expected_rewards_and_the_policy_sees_drawn_rewards() -> None:
     algorithm, _, _, seen = lived(BANDIT, expected_reward=True, gamma=1.0, lambda_=1.0)
     assert set(np.unique(seen.timestep.previous_reward)) <= {0.0, 1.0}
     target = algorithm.recipe(BANDIT).objective(jnp.int32(0)).loss.credit(seen).target
@@ -65,7 +65,7 @@ def test_a_separate_critic_leaves_the_memory_of_the_actor_alone() -> None:
 
 @pytest.mark.parametrize("memory", ["gru", "belief", "none"])
 @pytest.mark.parametrize("separate", [False, True])
-def test_what_the_critic_is_told_of_a_task_moves_its_values_alone(memory: str, separate: bool) -> None:
+def test_task_information_for_the_critic_changes_values_only(memory: str, separate: bool) -> None:
     _, world, params, seen = lived(BANDIT, memory=memory, separate=separate, critic_knows_task=True)
     np.testing.assert_allclose(replay(world.policy, params, seen).value, seen.value, rtol=1e-4, atol=1e-6)
     params = jax.tree.map(lambda x: x + 0.1, params)
@@ -78,14 +78,14 @@ def test_what_the_critic_is_told_of_a_task_moves_its_values_alone(memory: str, s
     assert np.all(one.value != two.value)
 
 
-def test_a_critic_is_not_told_what_its_policy_sees() -> None:
+def test_a_critic_gets_no_second_copy_of_the_task_that_the_policy_sees() -> None:
     both, one = (make("rl2", width=4, knows_task=True, critic_knows_task=told) for told in (True, False))
     init = [algorithm.recipe(BANDIT).window.world.learner.meta_init(jax.random.key(0)) for algorithm in (both, one)]
     assert jax.tree.map(jnp.shape, init[0]) == jax.tree.map(jnp.shape, init[1])
 
 
 @pytest.mark.parametrize("memory", ["gru", "lstm", "linear", "attention", "none"])
-def test_a_newborn_critic_expects_next_to_nothing(memory: str) -> None:
+def test_an_untrained_critic_predicts_values_near_zero(memory: str) -> None:
     """Else its guesses, and not what was earned, are the first credit."""
     policy = make("rl2", width=8, memory=memory).policy(BANDIT)
     seen = jax.random.normal(jax.random.key(1), (64, *BANDIT.observation_space.shape))
@@ -95,7 +95,7 @@ def test_a_newborn_critic_expects_next_to_nothing(memory: str) -> None:
     assert 0 < np.max(np.abs(value)) < 0.1
 
 
-def test_a_policy_without_memory_sees_nothing_but_the_present() -> None:
+def test_a_policy_without_memory_depends_on_the_current_observation_only() -> None:
     _, world, params, seen = lived(BANDIT, memory="none")
     told = seen.timestep._replace(previous_reward=seen.timestep.previous_reward + 1.0)
     one, two = (world.policy.unroll(params, (), now).distribution for now in (seen.timestep, told))
@@ -104,7 +104,7 @@ def test_a_policy_without_memory_sees_nothing_but_the_present() -> None:
 
 
 @pytest.mark.parametrize("memory", ["belief", "none"])
-def test_layers_learn_where_the_memory_has_nothing_to_learn(memory: str) -> None:
+def test_hidden_layers_are_added_where_the_memory_has_no_parameters(memory: str) -> None:
     def layers(**options: Any) -> set[str]:
         policy = make("rl2", width=4, memory=memory, **options).policy(BANDIT)
         params = policy.init(jax.random.key(0))
@@ -127,6 +127,8 @@ def test_layers_learn_where_the_memory_has_nothing_to_learn(memory: str) -> None
         ({"memory": "gruu"}, "bandit", "did you mean 'gru'"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_remedy(options: dict[str, Any], environment: str, said: str) -> None:
+def test_contradictory_options_are_refused_with_the_remedy(
+    options: dict[str, Any], environment: str, said: str
+) -> None:
     with pytest.raises(ValueError, match=said):
         make("rl2", **options).build(make_environment(environment))

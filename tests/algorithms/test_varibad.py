@@ -31,7 +31,7 @@ def trials_and_policy(**options: Any) -> tuple[Any, Any, Trials]:
 
 
 @pytest.mark.parametrize("states", [False, True])
-def test_the_policy_and_the_belief_learn_apart(states: bool) -> None:
+def test_policy_and_belief_have_separate_objectives(states: bool) -> None:
     """With one of the two step sizes at zero, only what the other objective is for moves."""
 
     def moved(**options: Any) -> dict[str, bool]:
@@ -82,7 +82,7 @@ def test_the_elbo_is_the_sum_that_defines_it() -> None:
     np.testing.assert_allclose(loss, total / 24, rtol=1e-4)
 
 
-def test_a_drawn_share_of_the_beliefs_has_the_mean_of_all() -> None:
+def test_a_random_subset_of_beliefs_gives_an_unbiased_elbo() -> None:
     _, params, trials = trials_and_policy()
     told = perception(ENVIRONMENT)
 
@@ -124,12 +124,12 @@ def test_a_belief_learns_where_the_goal_is() -> None:
         ({"memory": "none"}, "choose one of gru"),
     ],
 )
-def test_what_contradicts_itself_is_refused(options: dict[str, Any], said: str) -> None:
+def test_contradictory_options_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         make("varibad", **OPTIONS, **options)
 
 
-def test_a_penalty_and_the_elbo_go_together() -> None:
+def test_a_penalty_combines_with_the_elbo() -> None:
     """Updates chain: a penalised PPO, and then the decoders, on one record."""
     algorithm = make("varibad", **OPTIONS)
     recipe = algorithm.recipe(ENVIRONMENT)
@@ -146,7 +146,7 @@ def test_a_penalty_and_the_elbo_go_together() -> None:
     assert all(any(jax.tree.leaves(moved[name])) for name in ("actor", "critic", "memory", "decoders"))
 
 
-def test_what_reads_a_record_says_so_where_there_is_none() -> None:
+def test_an_update_that_needs_a_record_is_refused_without_one() -> None:
     algorithm = make("varibad", **OPTIONS)
     recipe = algorithm.recipe(ENVIRONMENT)
     alone = penalised(recipe.window, recipe.objective, optax.adam(1e-3), Passes(), 0.1)

@@ -22,7 +22,7 @@ from metarl_jax.envs import make as make_environment
     ],
     ids=["evolution", "epochs", "ppo"],
 )
-def test_what_is_annealed_has_come_to_rest_when_it_should(name: str, options: dict[str, Any]) -> None:
+def test_an_annealed_step_size_reaches_zero_on_time(name: str, options: dict[str, Any]) -> None:
     """Adam's step in meta-step i is (1 − i / 3) of the first, so φ stands still from the fourth on."""
     learner = make(name, **{**SMALL, **options}, anneal=3).build(make_environment("bandit", arms=3, pulls=4))
     state, step = learner.init(jax.random.key(0)), jax.jit(learner.step)
@@ -36,7 +36,7 @@ def test_what_is_annealed_has_come_to_rest_when_it_should(name: str, options: di
 
 
 @pytest.mark.parametrize(("target", "factor"), [(1e3, 0.5), (1e-9, 2.0)])
-def test_the_penalty_follows_its_target(target: float, factor: float) -> None:
+def test_the_penalty_weight_follows_its_target(target: float, factor: float) -> None:
     learner = make("promp", hidden=(4,), envs=2, tasks=4, divergence=target).build(ENVIRONMENT)
     state = learner.init(jax.random.key(0))
     after, info = jax.jit(learner.step)(state, jax.random.key(1))
@@ -46,7 +46,7 @@ def test_the_penalty_follows_its_target(target: float, factor: float) -> None:
     assert info["divergence"] > 0
 
 
-def test_the_penalty_holds_on_to_the_policies_that_acted() -> None:
+def test_a_heavier_penalty_keeps_policies_closer_to_those_that_acted() -> None:
     """The heavier it is, the less the policies before adaptation change."""
 
     def distance(weight: float) -> Any:

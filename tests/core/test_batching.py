@@ -11,7 +11,7 @@ from metarl_jax.core import batching
 from metarl_jax.envs import make as make_environment
 
 
-def test_trials_relived_in_groups_weigh_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reliving_trials_in_groups_gives_the_update_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where some trials count fewer steps than others: the mean is over steps, not over groups."""
     environment = make_environment("cartpole", steps=60, episodes=1)
     algorithm = metarl_jax.make_algorithm("rl2", tasks=8, width=4, epochs=1, minibatches=1)

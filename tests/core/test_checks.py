@@ -8,7 +8,7 @@ import pytest
 from metarl_jax.algorithms.base import Algorithm
 
 
-def test_a_range_outlives_a_new_default() -> None:
+def test_a_subclass_that_changes_a_default_keeps_the_legal_range() -> None:
     """A subclass that only changes a default need not repeat the range, and cannot lose it."""
 
     @dataclasses.dataclass(frozen=True, kw_only=True)

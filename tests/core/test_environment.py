@@ -9,7 +9,7 @@ from metarl_jax.core.environment import MOST_DRAWS, check_split_has_tasks
 
 
 @pytest.mark.parametrize("test", [False, True])
-def test_a_family_of_one_task_is_refused_or_trains_and_never_hangs(test: bool) -> None:
+def test_an_empty_split_is_refused_and_sampling_from_it_terminates(test: bool) -> None:
     empty, other = ("train", "test") if test else ("test", "train")
     with pytest.raises(
         ValueError, match=rf"line has no {empty} tasks with its options.*1 different.*`withholds` False"

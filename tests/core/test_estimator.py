@@ -13,7 +13,7 @@ from metarl_jax.core.types import Record
 from metarl_jax.core.window import Window, bound, judged, turn_of
 
 
-def test_truncated_differentiates_the_last_adaptations_only() -> None:
+def test_truncation_differentiates_the_last_adaptations_only() -> None:
     """It is the gradient with φ held still in the earlier ones, but for the direct way through the parameters."""
     some, whole = MamlLives(adaptations=3, estimator="truncated", depth=2), MamlLives(adaptations=3)
     past, life = some.first()
@@ -35,7 +35,7 @@ def test_truncated_differentiates_the_last_adaptations_only() -> None:
     assert not np.allclose(through_all["actor"]["head"]["bias"], expected["actor"]["head"]["bias"])
 
 
-def test_first_order_takes_inner_gradients_for_constants_and_still_learns_step_sizes() -> None:
+def test_first_order_treats_inner_gradients_as_constants_and_still_learns_step_sizes() -> None:
     """∂θ'/∂θ = 1 and ∂θ'/∂rate = −lr ∇L: depth 0 of the one rule, against the definition."""
     some = MamlLives(estimator="first_order", learned_rates=True)
     past, life = some.first()

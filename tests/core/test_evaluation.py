@@ -9,7 +9,7 @@ from metarl_jax.core.evaluation import evaluate
 from metarl_jax.envs import make as make_environment
 
 
-def test_the_result_in_a_task_does_not_depend_on_the_others() -> None:
+def test_the_result_on_a_task_does_not_depend_on_the_other_tasks() -> None:
     environment = make_environment("bandit", arms=3, pulls=4)
     world = metarl_jax.make_algorithm("maml", hidden=(4,), envs=2).recipe(environment).window.world
     meta_params = world.learner.meta_init(jax.random.key(0))
@@ -22,7 +22,7 @@ def test_the_result_in_a_task_does_not_depend_on_the_others() -> None:
 BANDIT = make_environment("bandit", arms=3, pulls=10)
 
 
-def test_an_evaluation_of_averages_has_the_mean_of_one_of_draws() -> None:
+def test_evaluation_by_expected_rewards_has_the_same_mean_and_less_variance() -> None:
     world = make("rl2", width=4).recipe(BANDIT).window.world
     params = world.learner.meta_init(jax.random.key(0))
     tasks = jax.vmap(lambda key: BANDIT.sample_task(key, "test"))(jax.random.split(jax.random.key(1), 2000))

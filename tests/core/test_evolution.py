@@ -14,7 +14,7 @@ from metarl_jax.core.evolution import centred_ranks
 from metarl_jax.envs import make as make_environment
 
 
-def test_ranks_are_centred_and_ties_weigh_nothing() -> None:
+def test_ranks_are_centred_and_ties_get_zero() -> None:
     np.testing.assert_allclose(centred_ranks(jnp.array([3.0, 1.0, 2.0])), [0.5, -0.5, 0.0])
     np.testing.assert_allclose(centred_ranks(jnp.array([2.0, 2.0, 2.0])), 0.0)
 
@@ -22,14 +22,14 @@ def test_ranks_are_centred_and_ties_weigh_nothing() -> None:
 @pytest.mark.parametrize(
     ("pays", "slow", "fast"), [("arrival", 0.34, 1 - 1e-7), ("survival", 0.5, 0.9)], ids=["arrival", "survival"]
 )
-def test_fitness_of_a_window_rises_with_the_agent(pays: Any, slow: float, fast: float) -> None:
+def test_the_fitness_of_a_window_is_higher_for_better_agents(pays: Any, slow: float, fast: float) -> None:
     """It arrives three times as often; or it falls less, where every step pays the same."""
     how: dict[str, Any] = {"steps": 12, "lifespan": 50, "across_episodes": False, "estimator": "evolution"}
     better, worse = (-played(Line(pays), go, **how)["loss"] for go in (fast, slow))
     assert better > 1.3 * worse > 0
 
 
-def test_fitness_of_windows_is_what_is_to_come_discounted() -> None:
+def test_the_fitness_of_a_window_is_the_mean_discounted_return() -> None:
     """Arriving every fourth step: rewards 0 0 0 1 in a row, cut at each end, from every step of a window of 12."""
     how: dict[str, Any] = {"steps": 12, "lifespan": 50, "estimator": "evolution", "gamma": 0.5}
     found = played(Line("arrival"), 1 - 1e-7, across_episodes=False, **how)
@@ -40,7 +40,7 @@ def test_fitness_of_windows_is_what_is_to_come_discounted() -> None:
 
 
 @pytest.mark.parametrize("objective", ["final", "mean"])
-def test_evolution_takes_the_objective(objective: str) -> None:
+def test_evolution_optimises_the_chosen_objective(objective: str) -> None:
     options = {"estimator": "evolution", "objective": objective, "hidden": (4,), "inner_lr": 5.0, "pairs": 4}
     learner = make("maml", **{**SMALL, **options}).build(
         make_environment("bandit", arms=3, pulls=4, rewards="gaussian")

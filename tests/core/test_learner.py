@@ -121,7 +121,7 @@ def test_maml_has_the_exact_meta_gradient_of_an_enumerated_bandit() -> None:
 
 
 @pytest.mark.parametrize("decay", [0.5, 1.0])
-def test_a_decay_shortens_every_further_step(decay: float) -> None:
+def test_inner_decay_shortens_every_further_step(decay: float) -> None:
     some, plain = MamlLives(inner_decay=decay).window.world.learner, MamlLives().window.world.learner
     seen, φ, key = jax.tree.map(lambda x: x[0, 0], MamlLives().past.seen), MamlLives().meta_params, jax.random.key(0)
     once = some.adapt(φ, some.birth(φ, key), seen, key)
@@ -131,7 +131,7 @@ def test_a_decay_shortens_every_further_step(decay: float) -> None:
     close(jax.tree.map(jnp.subtract, twice, once.params), jax.tree.map(lambda x: decay * x, step), 1e-4, 1e-6)
 
 
-def test_several_sweeps_follow_the_clipped_surrogate() -> None:
+def test_the_second_sweep_continues_on_the_same_credit() -> None:
     """PPO inside a lifetime: the second sweep starts where the first ended, on the same credit."""
     once, twice = MamlLives(inner_loss="ppo"), MamlLives(inner_loss="ppo", sweeps=2)
     seen = jax.tree.map(lambda x: x[0, 0], once.past.seen)

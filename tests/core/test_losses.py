@@ -51,7 +51,7 @@ def test_masked_steps_of_a_gaussian_policy_cannot_overflow() -> None:
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(values))
 
 
-def test_all_curvatures_have_one_gradient_and_each_its_hessian() -> None:
+def test_every_curvature_has_the_same_gradient_and_its_own_hessian() -> None:
     """On one episode of three steps and the first step of another, in float64, against the sums of the definition."""
     with jax.enable_x64(True):
         policy = mlp_policy(ENVIRONMENT, ())
@@ -137,7 +137,7 @@ def flat(tree: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("envs", "left"), [(2, 0.40), (3, 0.57)])
-def test_the_expected_gradient_is_exact_with_the_others_returns_and_shrinks_with_all(envs: int, left: float) -> None:
+def test_a_leave_one_out_baseline_is_unbiased_and_a_fitted_one_shrinks_the_gradient(envs: int, left: float) -> None:
     """Expectations over all records are enumerated; `left` is the share of the gradient that a fit to all leaves."""
     with jax.enable_x64(True):
         world = Enumerated(envs)
@@ -147,7 +147,7 @@ def test_the_expected_gradient_is_exact_with_the_others_returns_and_shrinks_with
     assert with_all @ exact / (exact @ exact) == pytest.approx(left, abs=0.01)
 
 
-def test_where_nothing_is_won_or_lost_nothing_is_learned() -> None:
+def test_normalisation_does_not_amplify_rounding_errors() -> None:
     """Mazes whose exit nobody finds: all returns are as predicted, and what rounding leaves is not blown up to 1."""
     environment = make_environment("maze", size=3, steps=12, episodes=1)
     world = make("maml", hidden=(4,), envs=4).recipe(environment).window.world

@@ -64,14 +64,14 @@ def test_a_trial_at_once_is_the_trial_step_by_step(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_newborn_memory_is_a_blank_one(kind: str) -> None:
+def test_a_newborn_memory_equals_a_blank_one(kind: str) -> None:
     memory, params, inputs, keep = trial(kind)
     blank, newborn = (memory.unroll(params, start((ENVS,)), inputs, keep) for start in (memory.blank, memory.newborn))
     np.testing.assert_allclose(blank, newborn, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_trail_makes_every_memory_again(kind: str) -> None:
+def test_the_trail_restores_the_memory_at_every_step(kind: str) -> None:
     memory, params, inputs, keep = trial(kind)
     start, _, _ = steps(memory, params, memory.blank((ENVS,)), inputs, keep)
     _, states, _ = steps(memory, params, start, inputs[::-1], keep[::-1])
@@ -84,7 +84,7 @@ def test_the_trail_makes_every_memory_again(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_forgotten_is_gone(kind: str) -> None:
+def test_a_reset_removes_all_influence_of_the_past(kind: str) -> None:
     """Another past before a reset changes nothing after it, and something before it."""
     memory, params, inputs, _ = trial(kind)
     keep = jnp.ones((STEPS, ENVS, 1)).at[4].set(0.0)
@@ -95,7 +95,7 @@ def test_what_is_forgotten_is_gone(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
-def test_the_written_out_gradient_is_that_of_the_plain_scan(kind: str) -> None:
+def test_the_custom_gradient_equals_that_of_a_plain_scan(kind: str) -> None:
     memory, params, inputs, keep = trial(kind)
     state = jax.tree.map(lambda x: x + 0.3, memory.blank((ENVS,)))
 
@@ -112,7 +112,7 @@ def test_the_written_out_gradient_is_that_of_the_plain_scan(kind: str) -> None:
         assert np.any(b)
 
 
-def test_all_steps_at_once_are_the_recurrence() -> None:
+def test_the_parallel_scan_equals_the_recurrence() -> None:
     kept = jax.random.uniform(jax.random.key(0), (33, 2, 3)).at[5].set(0.0)
     added = jax.random.normal(jax.random.key(1), kept.shape)
 
@@ -124,7 +124,7 @@ def test_all_steps_at_once_are_the_recurrence() -> None:
     )
 
 
-def test_attention_in_blocks_is_attention_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_in_blocks_equals_attention_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = attention(WIDTH, window=4)
     params = memory.init(jax.random.key(0))
     inputs = jax.random.normal(jax.random.key(1), (STEPS, ENVS, WIDTH))

@@ -8,7 +8,7 @@ from metarl_jax.core.networks import orthogonal
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (3, 16), (16, 3)])
-def test_first_weights_are_those_of_the_library_without_lapack(shape: tuple[int, int]) -> None:
+def test_orthogonal_weights_equal_those_of_jax_without_lapack(shape: tuple[int, int]) -> None:
     """Whose batches never end on one core."""
     key = jax.random.key(0)
     expected = jax.nn.initializers.orthogonal(2.0)(key, shape)

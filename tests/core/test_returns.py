@@ -32,7 +32,7 @@ def test_only_truncated_episodes_bootstrap() -> None:
     np.testing.assert_allclose(advantage[:, 0], [0.0, 9.0, 9.0])
 
 
-def test_a_trial_runs_on_until_its_quota_is_used_up() -> None:
+def test_returns_of_a_trial_cross_episode_ends_up_to_the_quota() -> None:
     final = jnp.array([[False], [True], [False]])
     seen = record([1.0, 1.0, 1.0], [True, True, True], [False] * 3, final=final)
     np.testing.assert_array_equal(boundaries(seen, trial=True).trace[:, 0], [1.0, 0.0, 1.0])
@@ -99,7 +99,7 @@ def test_each_environment_is_predicted_by_least_squares_on_the_others(states: in
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_float32_and_many_tasks_at_once_change_nothing() -> None:
+def test_the_baseline_is_the_same_in_float32_and_under_vmap() -> None:
     with jax.enable_x64(True):
         doubles = [of_others(*drawn(seed=seed)) for seed in range(3)]
     batch = jax.tree.map(lambda *x: jnp.stack(x), *(drawn(seed=seed) for seed in range(3)))
@@ -118,13 +118,13 @@ def test_a_prediction_does_not_depend_on_the_returns_of_its_own_environment(envs
     assert np.abs(of_all(seen, moved) - of_all(seen, target))[:, 0].max() > 0.1
 
 
-def test_a_step_that_does_not_count_teaches_nothing() -> None:
+def test_steps_of_weight_zero_do_not_affect_the_baseline() -> None:
     seen, target = drawn()
     moved = jnp.where(seen.weight > 0, target, 1e3)
     np.testing.assert_allclose(of_others(seen, moved), of_others(seen, target), rtol=1e-5)
 
 
-def test_with_nothing_to_learn_from_the_prediction_is_0() -> None:
+def test_without_other_environments_the_baseline_is_zero() -> None:
     np.testing.assert_array_equal(of_others(*drawn(envs=1)), 0.0)
     seen, target = drawn()
     silent = seen._replace(weight=jnp.zeros_like(seen.weight))
@@ -132,7 +132,7 @@ def test_with_nothing_to_learn_from_the_prediction_is_0() -> None:
 
 
 @pytest.mark.parametrize("envs", [2, 3])
-def test_few_returns_and_many_states_predict_nothing_out_of_range(envs: int) -> None:
+def test_predictions_stay_in_the_range_of_the_returns(envs: int) -> None:
     """43 collinear features of 20 states, of which the others have seen some, and of times that they have not seen."""
     seen, target = jax.tree.map(lambda *x: jnp.stack(x), *(drawn(envs, states=20, seed=seed) for seed in range(20)))
     low = jnp.min(target, axis=(1, 2), keepdims=True, where=seen.weight > 0, initial=jnp.inf)

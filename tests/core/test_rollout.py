@@ -64,7 +64,7 @@ def test_the_next_value_is_that_of_the_true_successor() -> None:
     np.testing.assert_allclose(seen.next_value[counts], values[counts], atol=1e-5)
 
 
-def test_every_history_of_a_tiny_task_has_the_probability_that_the_rollout_gives_it() -> None:
+def test_probabilities_of_all_action_sequences_sum_to_one() -> None:
     """The recorded log-probabilities are those of the policy: over all action pairs they sum to one."""
     environment = make_environment("bandit", arms=2, pulls=2)
     policy = mlp_policy(environment, (3,))
@@ -77,7 +77,7 @@ def test_every_history_of_a_tiny_task_has_the_probability_that_the_rollout_gives
     np.testing.assert_allclose(total, 1.0, rtol=1e-6)
 
 
-def test_a_scene_that_is_held_is_that_at_the_end_of_its_quota() -> None:
+def test_a_held_scene_stops_at_the_end_of_its_quota() -> None:
     """Episodes of 4 steps, two of them: after 8 steps nothing moves, in the memory nor elsewhere."""
     line = Line("arrival", goal=4)
     policy = memory_policy(line, lambda inputs: gru(inputs, 3))

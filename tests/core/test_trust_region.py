@@ -23,7 +23,7 @@ from metarl_jax.core.window import bound, live, turn_of
 
 
 @pytest.mark.parametrize("remat", [False, True])
-def test_the_product_with_the_curvature_is_that_of_the_plain_hessian(remat: bool) -> None:
+def test_the_curvature_product_equals_the_hessian_vector_product(remat: bool) -> None:
     """Of the mean divergence from the policies that acted, through two adaptations with learned rates, in float64."""
     some = MamlLives(adaptations=2, learned_rates=True, outer="trust_region", remat=remat)
     with jax.enable_x64(True):

@@ -59,7 +59,7 @@ def test_an_agent_that_never_falls_logs_whole_episodes(estimator: str) -> None:
 
 
 @pytest.mark.parametrize("memory", ["gru", "none"])
-def test_a_window_that_ends_with_an_episode_looks_into_the_next_one(memory: str) -> None:
+def test_a_window_that_ends_with_an_episode_bootstraps_from_the_next_one(memory: str) -> None:
     """The credit of its last step is r + γ V(what the next window begins with) − V, and so on back from there."""
     algorithm = make("rl2", memory=memory, width=4, hidden=(4,), steps=5, lifespan=3, gamma=0.9, lambda_=0.8)
     environment = make_environment("tabular", states=3, actions=2, steps=5, episodes=4)
@@ -93,7 +93,7 @@ def test_a_window_that_ends_with_an_episode_looks_into_the_next_one(memory: str)
     )
 
 
-def test_nothing_ended_is_logged_as_nothing() -> None:
+def test_without_ended_episodes_the_logged_return_is_nan() -> None:
     how: dict[str, Any] = {"steps": 2, "lifespan": 2, "across_episodes": False}
     found = played(Line("late", goal=1), 0.5, **how)
     assert np.isnan(found["return"])

@@ -48,7 +48,7 @@ def test_a_thousand_random_episodes_agree_with_gymnasium(ours: tuple[np.ndarray,
         assert terminated
 
 
-def test_starts_are_gymnasiums(ours: tuple[np.ndarray, np.ndarray, Step]) -> None:
+def test_starts_have_the_distribution_of_gymnasium(ours: tuple[np.ndarray, np.ndarray, Step]) -> None:
     starts = ours[0]
     assert np.all(np.abs(starts) <= 0.05)
     assert np.all(np.abs(starts.mean(axis=0)) < 0.004)
@@ -97,7 +97,7 @@ def test_standard_physics_is_one_task_or_its_mirror() -> None:
         assert set(np.asarray(flipped.direction).tolist()) == {1.0, -1.0}
 
 
-def test_the_fall_wins_over_the_clock() -> None:
+def test_a_fall_on_the_last_step_terminates_and_does_not_truncate() -> None:
     environment = CartPole(steps=1)
     task = environment.draw_task(jax.random.key(0), "train")
     falling = State(*jnp.array([0.0, 0.0, 0.2, 3.0]), time=jnp.int32(0))  # type: ignore[misc]

@@ -112,7 +112,7 @@ def signature(tree: Tree) -> Tree:
 
 
 @every_environment
-def test_names_its_parts(name: str) -> None:
+def test_an_environment_names_its_parts(name: str) -> None:
     environment = VARIANTS[name]
     assert ENVIRONMENTS[environment.name] is type(environment)
     assert environment.summary
@@ -147,7 +147,7 @@ def test_every_split_has_the_same_shapes_and_is_legal(name: str) -> None:
 
 
 @every_environment
-def test_what_it_shows_is_finite_and_inside_its_space(name: str) -> None:
+def test_observations_are_finite_and_inside_the_space(name: str) -> None:
     steps, space = trajectories(name), VARIANTS[name].observation_space
     assert np.all(np.isfinite(steps.observation))
     assert np.all(np.isfinite(steps.reward))
@@ -161,7 +161,9 @@ SHARES = strategies.sampled_from([None, 0.0, 1.0]) | strategies.floats(0.0, 1.0)
 @every_environment
 @hypothesis.settings(max_examples=8, deadline=None, derandomize=True, database=None)
 @hypothesis.given(data=strategies.data())
-def test_finite_over_the_whole_legal_range_and_at_its_edges(name: str, data: strategies.DataObject) -> None:
+def test_observations_are_finite_over_the_whole_legal_range_and_at_its_edges(
+    name: str, data: strategies.DataObject
+) -> None:
     environment, fields = VARIANTS[name], task_numbers(name)
     shares = data.draw(strategies.lists(SHARES, min_size=len(fields) * TASKS, max_size=len(fields) * TASKS))
     tasks = [legal_task(name, i, dict(zip(fields, shares[i::TASKS], strict=True))) for i in range(TASKS)]
@@ -209,7 +211,7 @@ def test_the_key_decides_everything(name: str) -> None:
 
 
 @every_environment
-def test_a_batch_is_a_loop(name: str) -> None:
+def test_a_batch_of_steps_equals_a_loop(name: str) -> None:
     environment, tasks = VARIANTS[name], few_tasks(name)
     actions = jax.jit(jax.vmap(functools.partial(draw_action, environment)))(keys(5))
     assert actions.dtype == environment.action_space.dtype
@@ -246,7 +248,7 @@ def relay(name: str) -> Experience:
 
 
 @every_environment
-def test_an_episode_that_follows_another_starts_like_any(name: str) -> None:
+def test_later_episodes_start_as_the_first(name: str) -> None:
     seen = relay(name)
     starts = resets(name)(keys(10, 300), repeated(one_task(name), 300))[0]
     low, high = np.min(starts, axis=0), np.max(starts, axis=0)
@@ -355,7 +357,7 @@ def test_tasks_that_make_no_sense_are_refused(name: str, numbers: dict[str, Any]
 
 
 @every_environment
-def test_what_is_constant_in_a_program_is_checked_as_outside(name: str) -> None:
+def test_constants_are_checked_inside_compiled_programs(name: str) -> None:
     environment, task = VARIANTS[name], jax.tree.map(jnp.asarray, one_task(name))
     space = environment.action_space
     key, action = jax.random.key(0), jnp.zeros(space.shape, space.dtype)

@@ -99,7 +99,7 @@ def test_every_wall_is_as_likely_as_its_mirror_image() -> None:
     assert np.max(np.abs(right - right[::-1, ::-1])) < 0.1
 
 
-def test_orders_are_permutations_and_all_alike() -> None:
+def test_orders_are_uniform_permutations() -> None:
     orders = np.asarray(jax.vmap(lambda key: shuffle(key, 5))(jax.random.split(jax.random.key(0), 6_000)))
     assert np.array_equal(np.sort(orders, axis=1), np.broadcast_to(np.arange(5), (6_000, 5)))
     counts = np.array(list(collections.Counter(map(tuple, orders.tolist())).values()))

@@ -13,7 +13,7 @@ from metarl_jax.envs import pendulum as rod
 from metarl_jax.oracles import pendulum
 
 
-def test_the_standard_pendulum_is_gymnasiums() -> None:
+def test_the_standard_pendulum_equals_gymnasiums() -> None:
     """Step by step along a path of theirs, each step from their state."""
     theirs, ours = gymnasium.make("Pendulum-v1", disable_env_checker=True), make("pendulum")
     theirs.reset(seed=0)

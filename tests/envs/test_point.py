@@ -14,7 +14,7 @@ from metarl_jax.envs import make
 from metarl_jax.envs.point import State as PointState
 
 
-def test_the_point_robot_is_paid_near_its_goal_alone() -> None:
+def test_the_point_robot_is_rewarded_only_near_its_goal() -> None:
     environment = make("point_robot")
     task = environment.check_task({"goal": [0.0, 1.0]})
     for place, reward in [((0.0, 0.79), 0.0), ((0.0, 0.81), 0.81), ((0.1, 1.0), 0.9), ((0.0, 1.0), 1.0)]:
@@ -32,7 +32,7 @@ def test_point_robot_splits_are_the_two_half_circles() -> None:
         assert np.all(side * goals[:, 1] >= 0)
 
 
-def test_corners_pay_what_the_distance_leaves_of_the_radius() -> None:
+def test_corners_pay_the_radius_minus_the_distance() -> None:
     environment = make("corners", radius=1.5)
     task = environment.check_task({"goal": [2.0, -2.0]})
     for place, reward in [((2.0, -2.0), 1.5), ((1.0, -2.0), 0.5), ((0.4, -2.0), 0.0), ((2.0, 2.0), 0.0)]:
@@ -40,7 +40,7 @@ def test_corners_pay_what_the_distance_leaves_of_the_radius() -> None:
         np.testing.assert_allclose(step.reward, reward, atol=1e-6)
 
 
-def test_corners_without_jitter_are_the_four_that_all_but_extrapolation_share() -> None:
+def test_without_jitter_train_and_test_share_the_four_corners() -> None:
     environment = make("corners", jitter=0.0)
     for split in ("train", "test"):
         goals = np.asarray(draw(environment, 100, split).goal)  # type: ignore[arg-type]

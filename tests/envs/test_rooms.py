@@ -24,7 +24,7 @@ from metarl_jax.envs.room import cells
 ENVS = 3
 
 
-def test_the_posterior_of_gridnavi_is_what_enumeration_says() -> None:
+def test_the_posterior_of_gridnavi_equals_enumeration() -> None:
     """Along a random walk over two episodes: the goals that contradict no reward so far, each with equal chance."""
     environment = make("gridnavi", steps=6, episodes=2)
     policy = metarl_jax.make_algorithm("rl2", memory="belief").policy(environment)
@@ -60,7 +60,7 @@ def test_gridnavi_pays_on_the_goal_and_lasts_its_fifteen_steps() -> None:
     assert np.flatnonzero(steps.observation[-1]).tolist() == [2, 7 + 4]
 
 
-def test_dark_room_pays_every_step_on_the_goal_but_once_if_hard() -> None:
+def test_dark_room_pays_every_step_on_the_goal_and_once_if_hard() -> None:
     walk = [RIGHT, RIGHT, STAY, LEFT, RIGHT]
     for hard, rewards in ((False, [0, 1, 1, 0, 1]), (True, [0, 1, 0, 0, 0])):
         steps = act(DarkRoom(hard=hard, steps=5), {"goal": [0, 2], "radius": 4}, *walk)
@@ -139,7 +139,7 @@ def test_key_to_door_withholds_one_task_in_eight() -> None:
 
 
 @pytest.mark.parametrize("environment", [GridNavi(), DarkRoom(), KeyToDoor()], ids=lambda e: e.name)
-def test_every_number_of_the_task_is_felt(environment: Environment) -> None:
+def test_every_task_number_changes_the_trajectory(environment: Environment) -> None:
     """Random walks of one episode in many tasks, each as it is and with one number changed."""
     tasks, n = drawn(environment, "train"), 2_000
     actions = jax.random.randint(jax.random.key(2), (n, environment.horizon), 0, len(MOVES))

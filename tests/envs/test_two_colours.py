@@ -23,7 +23,7 @@ def test_a_taken_box_pays_and_appears_elsewhere() -> None:
     assert float(swapped.reward) == -1.0
 
 
-def test_a_box_appears_in_every_free_cell_alike() -> None:
+def test_a_box_reappears_uniformly_over_free_cells() -> None:
     cells = jax.vmap(lambda key: free_cell(key, jnp.int32(9), jnp.int32(4)))(
         jax.random.split(jax.random.key(0), 23_000)
     )

@@ -43,7 +43,7 @@ def test_a_game_terminates_after_its_trials() -> None:
     assert over == [False, False, False, True]
 
 
-def test_without_spread_the_games_are_the_papers() -> None:
+def test_without_spread_the_tasks_are_those_of_the_paper() -> None:
     environment = TwoStep()
     draw = jax.jit(jax.vmap(lambda key: environment.sample_task(key, "test")))
     tasks = draw(jax.random.split(jax.random.key(0), 50))

@@ -26,7 +26,7 @@ def result(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     del ENVIRONMENTS[Secret.name]
 
 
-def test_an_adapted_agent_knows_what_it_found_out(result: Any) -> None:
+def test_an_adapted_agent_takes_the_action_that_it_found_to_pay(result: Any) -> None:
     """One of two actions pays. After one look, which a trial has, the agent takes it; be it its memory that adapts."""
     for seed in range(8):
         good = seed % 2
@@ -34,7 +34,7 @@ def test_an_adapted_agent_knows_what_it_found_out(result: Any) -> None:
         assert agent.act(np.ones(1), greedy=True) == good
 
 
-def test_a_memory_goes_on_learning(result: Any) -> None:
+def test_observing_rewards_updates_the_memory(result: Any) -> None:
     """Of the two tasks it was in one, and is told by rewards that it is now in the other."""
     if result.config.algorithm.name != "rl2":
         assert metarl_jax.adapt(result, {"good": 1}, episodes=1).agent.memory == ()
@@ -47,7 +47,7 @@ def test_a_memory_goes_on_learning(result: Any) -> None:
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (before, agent.memory)), strict=True))
 
 
-def test_what_does_not_fit_is_refused(result: Any) -> None:
+def test_wrong_shapes_and_options_are_refused(result: Any) -> None:
     agent = metarl_jax.adapt(result, {"good": 1}).agent
     with pytest.raises(
         UsageError, match=r"observation is of shape \(2,\); it must be of shape \(1,\), as secret shows it"

@@ -78,12 +78,12 @@ def test_a_run_is_loaded_as_it_was(result):
     assert list(again.metrics["meta_step"]) == [2, 4]
 
 
-def test_figures_of_a_run(result):
+def test_a_run_draws_its_adaptation_and_its_learning(result):
     assert result.plot().axes
     assert {axis.get_ylabel() for axis in result.plot("learning").axes} >= {"return", "loss"}
 
 
-def test_adapting_to_a_task_of_ones_own(result):
+def test_adapting_to_a_given_task_moves_the_agent(result):
     task = {"mean": [0.0, 0.0, 0.0, 0.0, 1.0]}
     adapted = api.adapt(result, task, adaptations=2)
     assert adapted.returns.shape == (3, 1)
@@ -110,7 +110,7 @@ def test_an_illegal_task_is_refused(result, task, options, words):
         api.adapt(result, task, **options)
 
 
-def test_build_gives_the_pure_learner():
+def test_build_returns_the_pure_learner():
     learner = api.build("maml", "bandit", preset="tiny", **SMALL)
     assert learner.env_steps == 4 * 2 * 2 * 3
     shapes = jax.eval_shape(learner.step, jax.eval_shape(learner.init, jax.random.key(0)), jax.random.key(1))
@@ -123,7 +123,7 @@ def test_agents_may_adapt_more_often_than_in_training(result):
 
 
 @pytest.mark.parametrize("options", [{"split": "tset"}, {"tasks": 0}, {"seed": -1}, {"adaptations": -1}])
-def test_an_evaluation_that_cannot_be_is_refused(result, options):
+def test_an_evaluation_with_illegal_options_is_refused(result, options):
     with pytest.raises(UsageError):
         result.evaluate(**options)
 
@@ -149,14 +149,14 @@ def test_build_takes_arrays_for_the_float_options_of_the_algorithm() -> None:
 @pytest.mark.parametrize(
     ("options", "split"), [({"size": 2}, "test"), ({"size": 2, "openings": 1.0}, "test"), ({"openings": 1.0}, "test")]
 )
-def test_mazes_without_a_test_are_refused_unless_none_is_asked_for(options: Any, split: str, tmp_path: Any) -> None:
+def test_mazes_without_test_tasks_are_refused(options: Any, split: str, tmp_path: Any) -> None:
     with pytest.raises(UsageError, match=rf"maze has no {split} tasks with its options, .*size="):
         metarl_jax.train("maml", "maze", out=tmp_path / "run", env=options, evaluation_tasks=4, **SHORT)
     assert not (tmp_path / "run").exists()
     check_split_has_tasks(make_environment("maze", **options), "train")
 
 
-def test_a_maze_without_training_is_refused(tmp_path: Any) -> None:
+def test_mazes_without_training_tasks_are_refused(tmp_path: Any) -> None:
     """The only maze of 3 x 3 cells without walls belongs to the test."""
     with pytest.raises(UsageError, match="maze has no train tasks"):
         metarl_jax.train(
@@ -165,7 +165,7 @@ def test_a_maze_without_training_is_refused(tmp_path: Any) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_an_evaluation_on_tasks_that_do_not_exist_is_refused(tmp_path: Any) -> None:
+def test_an_evaluation_on_an_empty_split_is_refused(tmp_path: Any) -> None:
     ENVIRONMENTS[OneTask.name] = OneTask
     try:
         options: dict[str, Any] = {"hidden": (4,), "tasks": 2, "evaluation_tasks": 0}

@@ -100,7 +100,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_taken(saved, damage
     assert "skipped checkpoint step-00000020" in caplog.text
 
 
-def test_when_none_is_usable_it_fails_and_touches_nothing(saved):
+def test_without_a_usable_checkpoint_loading_fails_and_changes_no_file(saved):
     for path in checkpoint.found(saved):
         flip_a_bit(path)
     before = {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()}
@@ -110,11 +110,11 @@ def test_when_none_is_usable_it_fails_and_touches_nothing(saved):
     assert before == {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()}
 
 
-def test_none_at_all_is_no_failure(tmp_path):
+def test_an_absent_folder_has_no_newest_checkpoint(tmp_path):
     assert checkpoint.newest(tmp_path / "checkpoints", LIKE) is None
 
 
-def test_what_is_not_finite_is_not_loaded(tmp_path):
+def test_a_checkpoint_that_is_not_finite_is_not_loaded(tmp_path):
     state = LEARNER.init(KEY)
     state = state._replace(meta_params=state.meta_params | {"w": state.meta_params["w"].at[0, 0].set(jnp.nan)})
     checkpoint.save(tmp_path, 1, state, keep=3)
@@ -135,7 +135,7 @@ def test_a_state_with_another_leaf_is_not_loaded(saved):
         checkpoint.load(saved / "step-00000020", like)
 
 
-def test_only_the_newest_are_kept(tmp_path):
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
     for step in (1, 2, 3, 10):
         checkpoint.save(tmp_path, step, LEARNER.init(KEY), keep=2)
     assert [path.name for path in checkpoint.found(tmp_path)] == ["step-00000003", "step-00000010"]

@@ -131,7 +131,7 @@ def test_flags_reach_the_configuration(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("flag", ["--lambda 0.5", "--lambda=0.5", "--lambda_ 0.5"])
-def test_an_option_is_called_lambda_whatever_python_needs(flag, monkeypatch):
+def test_the_flag_is_lambda_without_an_underscore(flag, monkeypatch):
     chosen = []
     monkeypatch.setattr(api, "run", lambda config, **how: chosen.append(config))
     monkeypatch.setattr(cli, "_announce", lambda result, quiet: 0)
@@ -139,7 +139,7 @@ def test_an_option_is_called_lambda_whatever_python_needs(flag, monkeypatch):
     assert chosen == [resolve("rl2", "maze", preset="tiny", lambda_=0.5)]
 
 
-def test_exit_codes_of_runs_that_fail(tmp_path, capsys):
+def test_runs_that_fail_have_their_own_exit_codes(tmp_path, capsys):
     run = tmp_path / "run"
     words = f"train toy bandit --meta-steps 8 --log-every 4 --checkpoint-every 4 --out {run} --quiet"
     words += " --evaluation-tasks 0"
@@ -153,7 +153,7 @@ def test_exit_codes_of_runs_that_fail(tmp_path, capsys):
     assert main([*words.replace("/run", "/other").split(), "--breaks-at", "2"]) == 3
 
 
-def test_doctor_is_well_here_and_says_so_when_it_is_not(monkeypatch, capsys):
+def test_doctor_reports_success_here_and_names_what_fails(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "NEEDED_GIB", 0.0)
     monkeypatch.setattr(doctor.devices, "usable_cores", jax.device_count)
     assert main(["doctor"]) == 0
@@ -163,7 +163,7 @@ def test_doctor_is_well_here_and_says_so_when_it_is_not(monkeypatch, capsys):
     assert "PROBLEM: less than" in capsys.readouterr().out
 
 
-def test_the_module_is_the_command():
+def test_running_the_module_runs_the_command():
     command = [sys.executable, "-m", "metarl_jax", "train", "mamml", "maze"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2

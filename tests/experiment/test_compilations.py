@@ -46,7 +46,7 @@ def test_another_task_compiles_nothing(result: Any) -> None:
     assert compiled(lambda: metarl_jax.adapt(result, {"goal": [0.3, -0.2]}, seed=3)) == 0
 
 
-def test_another_length_compiles_no_chunk_unless_something_is_annealed_over_it() -> None:
+def test_another_length_compiles_no_chunk_unless_a_schedule_depends_on_it() -> None:
     chunks = [
         training.programs(
             (config := resolve("rl2", "navigation", preset="tiny", meta_steps=steps, anneal=anneal)).annealed(),

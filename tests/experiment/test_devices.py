@@ -42,7 +42,7 @@ def test_the_cache_follows_the_xdg_folder(monkeypatch, tmp_path):
     assert devices.cache_folder() == tmp_path / "metarl_jax" / "xla"
 
 
-def test_preparing_after_the_first_use_of_a_device_changes_nothing_and_fails_not():
+def test_preparing_after_the_first_use_of_a_device_changes_nothing():
     before = jax.devices()
     devices.prepare()
     assert jax.devices() == before

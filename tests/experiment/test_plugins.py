@@ -102,7 +102,7 @@ def test_the_keywords_of_a_function_are_its_options(folder):
         ("my_module:without_defaults", "bandit", "'width' of without_defaults needs an annotation and a default"),
     ],
 )
-def test_what_is_not_there_is_refused_by_name(algorithm, environment, words, folder, capsys):
+def test_a_missing_name_is_refused_by_name(algorithm, environment, words, folder, capsys):
     assert main(["train", algorithm, environment, *TINY]) == 2
     assert words in capsys.readouterr().err
     assert not (folder / "runs").exists()

@@ -34,13 +34,13 @@ def test_json_has_the_agreed_fields_and_null_where_there_is_nothing(table):
     assert data["versions"]["jax"]
 
 
-def test_what_is_written_can_be_read(table, tmp_path):
+def test_a_written_table_is_read_back(table, tmp_path):
     path = table.write(tmp_path / "deep" / "maze.json")
     assert results.read(path) == table
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": [{"row": "x"}]}'])
-def test_what_is_no_table_is_refused(tmp_path, text):
+def test_a_file_that_is_no_table_is_refused(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(UsageError, match="no table of results"):
         results.read(tmp_path / "x.json")
@@ -147,7 +147,7 @@ def test_cells_know_how_many_tasks_and_seeds_they_are_from(published):
     assert [row.made for row in table.rows] == [None, None, None, {"seeds": [0], "tasks": 40}]
 
 
-def test_groups_of_tasks_count_alike_in_a_cell(published):
+def test_groups_of_tasks_have_equal_weight_in_a_cell(published):
     goals = np.array([0, 0, 0, 0, 1, 1])
     values = np.array([[1.0, 1, 1, 1, 4, 4], [2.0, 2, 2, 2, 9, 9]])
     table = Table("gridnavi", seeds=[0, 1], tasks=6)

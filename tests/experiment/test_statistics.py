@@ -54,7 +54,7 @@ def test_intervals_of_means_cover_as_often_as_they_say(name: str, count: int) ->
     assert_covers([confidence_interval(DRAWS[name](generator, count)) for _ in range(repeats)], MEANS[name])
 
 
-def test_of_few_and_very_skewed_values_they_cover_less_often_but_more_often_than_percentiles() -> None:
+def test_intervals_of_few_skewed_values_cover_more_often_than_percentiles() -> None:
     """Not reached: twelve lognormal values of skewness 6 give 91 %."""
     generator = np.random.default_rng(1)
     samples = np.exp(generator.normal(size=(2000, 12)))
@@ -195,7 +195,7 @@ def test_a_single_value_has_no_interval() -> None:
     assert np.isnan(seed_interval([1.0])).all()
 
 
-def test_what_is_no_sample_is_refused() -> None:
+def test_an_illegal_sample_is_refused() -> None:
     with pytest.raises(ValueError, match="non-empty"):
         confidence_interval(np.array([]))
     with pytest.raises(ValueError, match="strata are for the interval of a mean"):

@@ -193,7 +193,7 @@ def test_bad_input_leaves_nothing_behind(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_goes_on_elsewhere_says_where(tmp_path, monkeypatch, caplog):
+def test_a_run_resumed_on_another_device_says_so(tmp_path, monkeypatch, caplog):
     run = api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
     here, elsewhere = run_folder.trained_on(RunFolder(run.path))[0], "1 x another device"
     monkeypatch.setattr(run_folder.devices, "describe", lambda: elsewhere)
@@ -246,7 +246,7 @@ def test_an_option_that_a_run_is_older_than_has_its_default(tmp_path, caplog):
     assert api.resume(run.path, meta_steps=8).metrics["meta_step"][-1] == 8
 
 
-def test_an_option_that_is_no_more_is_named(tmp_path):
+def test_an_option_that_was_removed_is_named(tmp_path):
     run = api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
     rewritten(run, lambda config: config["run"].update(chekpoint_minutes=1.0))
     with pytest.raises(UsageError, match=r"made by another version .*'chekpoint_minutes'.*'checkpoint_minutes'"):
@@ -257,7 +257,7 @@ def test_an_option_that_is_no_more_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("part", ["environment", "algorithm"])
-def test_what_is_not_registered_here_is_said_to_be_so(tmp_path, part):
+def test_an_unregistered_name_is_reported(tmp_path, part):
     """A user's own environment, before it was imported: no other version is to blame."""
     run = api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
     rewritten(run, lambda config: config[part].update(name="mine"))
@@ -278,7 +278,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
             again(tmp_path)
 
 
-def test_checkpoints_by_the_clock(tmp_path):
+def test_checkpoints_are_saved_by_the_clock(tmp_path):
     options = SHORT | {"checkpoint_every": 1000, "checkpoint_minutes": 1e-9, "keep": 100}
     run = api.train(*TOY, meta_steps=12, out=tmp_path / "run", **options)
     assert [path.name[-2:] for path in checkpoint.found(run.path / "checkpoints")] == ["04", "08", "12"]
@@ -302,13 +302,13 @@ def test_chunks_of_every_length_are_one_program():
     assert compiled(lambda: chunk(chunk(state, keys.root, 5, 2)[0], keys.root, 7, 1)) == 0
 
 
-def test_handlers_are_restored(tmp_path):
+def test_signal_handlers_are_restored(tmp_path):
     before = [signal.getsignal(number) for number in interruption.SIGNALS]
     api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
     assert [signal.getsignal(number) for number in interruption.SIGNALS] == before
 
 
-def test_plain_lines_where_there_is_no_terminal(capsys):
+def test_progress_is_plain_lines_without_a_terminal(capsys):
     with progress.reporter(0, 8, quiet=False) as report:
         report({"meta_step": 4, "env_steps": 28, "wall_seconds": 1.0, "loss": 2.0, "return": 3.0, "odd": None})
     assert capsys.readouterr().err == "meta-step 4/8  return 3  loss 2  28 env steps  1.0 s\n"

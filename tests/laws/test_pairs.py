@@ -31,13 +31,13 @@ def trains_or_says_why_not(algorithm, environment, path, **options):
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_every_algorithm_in_every_environment(algorithm, environment, tmp_path):
+def test_every_algorithm_trains_in_every_environment_or_is_refused(algorithm, environment, tmp_path):
     trains_or_says_why_not(algorithm, environment, tmp_path / "run")
 
 
 @pytest.mark.parametrize("environment", ["bandit", "navigation"])
 @pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if hasattr(make(name), "estimator")])
-def test_every_algorithm_by_evolution(algorithm, environment, tmp_path):
+def test_every_algorithm_trains_by_evolution_or_is_refused(algorithm, environment, tmp_path):
     trains_or_says_why_not(algorithm, environment, tmp_path / "run", estimator="evolution")
 
 

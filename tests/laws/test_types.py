@@ -36,7 +36,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("variant", "actions", "estimator"), [case for case in CASES if makes_sense(*case)])
-def test_a_state_has_the_types_of_the_one_before(variant: str, actions: str, estimator: str) -> None:
+def test_a_step_keeps_the_types_of_the_state(variant: str, actions: str, estimator: str) -> None:
     """What `init` gives and what `step` gives are alike, so that one program takes both."""
     learner = algorithm_of(variant, estimator).build(ACTIONS[actions])
     first = jax.eval_shape(learner.init, jax.random.key(0))

@@ -27,7 +27,7 @@ def test_the_belief_is_the_bayesian_regression() -> None:
     np.testing.assert_allclose(np.linalg.inv(np.asarray(start.precision)), covariance, atol=0.03)
 
 
-def test_recommenders_rank_as_they_should() -> None:
+def test_recommenders_rank_in_the_known_order() -> None:
     """Chance < popularity < Thompson < known preferences, session by session on the same users."""
     environment = Assistant()
 

@@ -15,7 +15,7 @@ from metarl_jax.oracles import bandit, reference
 
 
 @pytest.mark.parametrize(("pulls", "arms", "value"), [(10, 5, 6.6600), (10, 10, 6.7140)])
-def test_bayes_optimum_of_the_published_sizes(pulls: int, arms: int, value: float) -> None:
+def test_the_bayes_optimum_has_its_published_values(pulls: int, arms: int, value: float) -> None:
     assert abs(bandit.bayes_value(arms, pulls) - value) < 5e-5
 
 
@@ -40,7 +40,7 @@ def independent_value(counts: tuple[tuple[int, int], ...], left: int) -> Fractio
 
 
 @pytest.mark.parametrize(("rewards", "chance"), [("bernoulli", 5.0), ("gaussian", 0.0)])
-def test_bandit_rows_are_in_order(rewards: Any, chance: float) -> None:
+def test_chance_thompson_bayes_and_known_arms_are_in_order(rewards: Any, chance: float) -> None:
     """Chance < Thompson < known arms; for Bernoulli arms Bayes lies between the last two."""
     environment = Bandit(rewards=rewards)
     tasks, keys = draw(environment, 2_000), jax.random.split(jax.random.key(0), 2_000)
@@ -60,16 +60,16 @@ KNOWN_ARMS = {"easy": 90.0, "medium": 75.0, "hard": 60.0, "uniform": 75.0}
 
 
 @pytest.mark.parametrize(("law", "regret"), [("easy", 0.625), ("medium", 1.0), ("hard", 2.312), ("uniform", 1.221)])
-def test_bayes_regret_of_dependent_arms(law: str, regret: float) -> None:
+def test_bayes_regret_of_dependent_arms_is_as_published(law: str, regret: float) -> None:
     assert abs(KNOWN_ARMS[law] - bandit.dependent_value(law, 100) - regret) < 6e-4
 
 
-def test_bayes_regret_of_independent_arms() -> None:
+def test_bayes_regret_of_independent_arms_is_as_published() -> None:
     assert abs(200.0 / 3.0 - bandit.two_arms_value(100) - 1.748) < 6e-4
 
 
 @pytest.mark.parametrize("pulls", [1, 2, 7])
-def test_two_ways_to_the_optimum_of_two_arms(pulls: int) -> None:
+def test_two_ways_to_the_optimum_of_two_arms_agree(pulls: int) -> None:
     assert bandit.two_arms_value(pulls) == pytest.approx(bandit.bayes_value(2, pulls), rel=1e-12)
 
 
@@ -93,7 +93,7 @@ def dependent_value(joint: dict[Fraction, Fraction], left: int) -> Fraction:
     return max(values)
 
 
-def test_gittins_indices_of_the_last_two_pulls() -> None:
+def test_gittins_indices_of_the_last_two_pulls_have_closed_forms() -> None:
     """One pull left: the chance q. Two left: q - z + q (q' - z) = 0 with q' after a success, for z > q is too much to
     go on after a failure."""
     indices = np.asarray(jax.jit(lambda: bandit.gittins_indices(6))())
@@ -105,7 +105,7 @@ def test_gittins_indices_of_the_last_two_pulls() -> None:
     assert np.all(np.diff(fresh) > 0)  # the longer the horizon the more an unknown arm is worth
 
 
-def test_players_rank_as_they_should() -> None:
+def test_players_rank_in_the_known_order() -> None:
     """Chance < Thompson < its optimist < greedy < Gittins = Bayes, nearly; regrets of common tasks and rewards."""
     environment = Bandit()
     indices = bandit.gittins_indices(environment.pulls)

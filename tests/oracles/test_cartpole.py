@@ -32,7 +32,7 @@ def test_known_physics_balance_the_pole() -> None:
     assert control("wide", True, False)[0] > 488.0  # 496.3 over 2,000 tasks
 
 
-def test_nominal_physics_do_not() -> None:
+def test_nominal_physics_do_not_balance_the_pole() -> None:
     """Half of the tasks swap the actions, and what balances the one half topples the other."""
     mean, error = control("mild", True, True)
     assert mean + 5 * error < 400.0

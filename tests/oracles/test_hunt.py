@@ -43,7 +43,7 @@ def test_the_reference_is_what_the_environment_pays(environment: Any, split: Spl
     np.testing.assert_allclose(np.broadcast_to(played[:, None], claimed.shape), claimed, atol=1e-5)
 
 
-def test_known_goals_of_the_published_games() -> None:
+def test_known_goals_have_their_published_returns() -> None:
     on_board = jnp.array(cells_between(CORNER, 5))
     known = jax.vmap(lambda goal: gridnavi.best_return(GridNavi(), GridNaviTask(goal, jnp.int32(5))))(on_board)
     assert abs(4 * float(known.mean()) - 44.286) < 1e-3
@@ -105,13 +105,13 @@ def test_dark_room_optimum_lies_between_its_bounds(hard: bool) -> None:
     assert dark_room.search_returns(environment).sum() <= best + 1e-9 <= dark_room.upper_bound(environment) + 2e-9
 
 
-def test_gridnavi_optimum_of_the_published_task() -> None:
+def test_the_gridnavi_optimum_has_its_published_value() -> None:
     """4.000 in the first episode, and in the others what an agent that knows the goal gets."""
     np.testing.assert_allclose(gridnavi.bayes_returns(GridNavi()), [4.0, *[44.286 / 4] * 3], atol=1e-3)
     assert abs(gridnavi.bayes_returns(GridNavi()).sum() - 37.214) < 1e-3
 
 
-def test_posterior_sampling_and_chance_on_the_published_task() -> None:
+def test_posterior_sampling_and_chance_have_their_published_returns() -> None:
     environment, n = GridNavi(), 8_000
     tasks, keys = drawn(environment, "train", n), jax.random.split(jax.random.key(4), n)
     sampling = jax.jit(jax.vmap(functools.partial(gridnavi.posterior_sampling_returns, environment)))(keys, tasks)

@@ -95,7 +95,7 @@ def test_the_maze_reference_is_what_the_environment_pays() -> None:
     np.testing.assert_allclose(jax.jit(jax.vmap(walk))(tasks), expected[:, 0], atol=1e-5)
 
 
-def test_the_random_walk_is_lost() -> None:
+def test_a_random_walk_rarely_finds_the_exit() -> None:
     environment = Maze()
     keys = jax.random.split(jax.random.key(0), 300)
     walks = jax.jit(jax.vmap(lambda key, task: maze.random_walk(environment, key, task)))(keys, draw(environment, 300))

@@ -22,7 +22,7 @@ from metarl_jax.oracles.play import play
         (dataclasses.replace(make("corners", steps=3), radius=0.5), (-0.9, 0.5)),
     ],
 )
-def test_straight_on_is_not_beaten_by_a_grid_of_plans(environment: Plane, goal: tuple[float, float]) -> None:
+def test_going_straight_is_not_beaten_by_a_grid_of_plans(environment: Plane, goal: tuple[float, float]) -> None:
     """All plans of three moves of -1, -1/2, 0, 1/2 or 1 stride an axis, played in the environment."""
     task, key = GoalTask(jnp.array(goal)), jax.random.key(3)
     best = float(point.best_return(environment, key, task))

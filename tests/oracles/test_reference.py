@@ -29,7 +29,7 @@ REFERENCES: list[tuple[str, Any, float]] = [
 
 
 @pytest.mark.parametrize(("name", "oracle", "margin"), REFERENCES)
-def test_knowing_the_physics_is_worth_something(name: str, oracle: Any, margin: float) -> None:
+def test_knowing_the_physics_beats_nominal_physics_and_chance(name: str, oracle: Any, margin: float) -> None:
     """In order: at random, the same controller for nominal physics, the reference."""
     environment, n = make(name), 100
     tasks, keys = draw(environment, n, "train"), jax.random.split(jax.random.key(2), n)

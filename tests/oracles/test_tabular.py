@@ -14,7 +14,7 @@ from metarl_jax.oracles import reference, tabular
 from metarl_jax.oracles.tabular import Counts
 
 
-def test_tabular_optimum_of_the_population() -> None:
+def test_the_tabular_optimum_of_the_population_has_its_computed_value() -> None:
     mean, error = mean_and_error(reference(RandomMDP())(jax.random.key(0), draw(RandomMDP(), 10_000))[:, 0])
     assert abs(mean - 21.837) < 3 * np.hypot(error, 0.016)
 
@@ -63,7 +63,7 @@ def test_the_plan_earns_the_value_that_it_promises() -> None:
     np.testing.assert_allclose(value, ahead, rtol=1e-5)
 
 
-def test_several_draws_promise_at_least_what_each_does() -> None:
+def test_planning_over_several_draws_is_at_least_as_optimistic_as_each() -> None:
     tasks = jax.vmap(lambda key: SMALL.draw_task(key, "train"))(jax.random.split(jax.random.key(1), 4))
     alone = jax.vmap(lambda task: tabular.optimal_value(task, 5))(tasks)
     assert np.all(tabular.optimal_plan(tasks, 5)[0] >= alone.max(axis=0) - 1e-5)

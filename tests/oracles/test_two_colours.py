@@ -70,7 +70,7 @@ def test_the_worth_of_two_colours_is_the_best_of_all_policies_and_is_paid(swap: 
     assert_pays(environment, two_boxes(), plan, lambda state: (state.place @ jnp.array([SIDE, 1]), *state.boxes))
 
 
-def test_known_colours_in_the_long_run() -> None:
+def test_known_colours_have_their_long_run_value() -> None:
     """.27893 a step, by taking the bad box until it lies in a corner, where it is least in the way.
 
     To leave it where it happens to lie is worth .2694 on average: the 2.69 M of ten million steps.

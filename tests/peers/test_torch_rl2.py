@@ -91,7 +91,7 @@ def tables(name: str, task: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", WORLDS)
-def test_their_world_answers_our_actions_as_ours(name: str) -> None:
+def test_the_torch_environment_answers_as_ours(name: str) -> None:
     world, environment, _ = WORLDS[name]
     task, record, _, _ = lived(name)
     expected, ended = perception(environment).features(record.timestep), record.terminated | record.truncated
@@ -127,7 +127,7 @@ def test_the_gradient_of_ppo_is_that_of_torch(name: str, form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("workload", peer.WORLDS)
-def test_a_replay_says_what_was_said_in_life(workload: str, form: str) -> None:
+def test_a_replay_repeats_the_recorded_outputs(workload: str, form: str) -> None:
     team = peer.Team(1, torch.zeros(1, 1), threading.Barrier(1))
     learner = peer.Learner(workload, peer.FORMS["usual"], 4, team, 0)
     learner.how = FORMS[form]

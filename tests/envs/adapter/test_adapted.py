@@ -113,14 +113,14 @@ def trajectories(name: str) -> Walk:
     return walker(name)(jax.random.split(jax.random.key(1), TASKS), few_tasks(name))
 
 
-def test_all_that_need_no_download_are_there() -> None:
+def test_every_gymnax_environment_that_needs_no_download_is_adapted() -> None:
     import gymnax
 
     assert set(ADAPTED) == {f"gymnax/{name}" for name in gymnax.registered_envs} - {"gymnax/MNISTBandit-bsuite"}
     assert len(ADAPTED) == 25
 
 
-def test_they_are_listed_apart() -> None:
+def test_adapted_environments_are_listed_separately() -> None:
     found = catalogue()
     assert [entry["name"] for entry in found["adapted"]] == list(ADAPTED)
     assert not set(ADAPTED) & set(ENVIRONMENTS)
@@ -170,7 +170,7 @@ def test_splits_are_legal_and_disjoint(name: str) -> None:
 
 
 @every_environment
-def test_what_it_shows_is_finite_and_inside_its_space(name: str) -> None:
+def test_observations_are_finite_and_inside_the_space(name: str) -> None:
     steps, space = trajectories(name).step, variant(name).observation_space
     assert np.all(np.isfinite(steps.observation))
     assert np.all(np.isfinite(steps.reward))
@@ -189,7 +189,7 @@ def at_the_edges(name: str) -> Tree:
 
 
 @every_environment
-def test_it_stays_finite_and_inside_its_space_at_the_edges_of_what_is_legal(name: str) -> None:
+def test_observations_are_finite_at_the_edges_of_the_legal_range(name: str) -> None:
     space, tasks = variant(name).observation_space, at_the_edges(name)
     steps = walker(name)(jax.random.split(jax.random.key(9), TASKS), tasks).step
     assert np.all(np.isfinite(steps.observation))
@@ -222,7 +222,7 @@ def test_the_key_decides_everything_and_every_task_number_counts(name: str) -> N
 
 
 @every_environment
-def test_a_batch_is_a_loop(name: str) -> None:
+def test_a_batch_of_steps_equals_a_loop(name: str) -> None:
     single = jax.jit(lambda key, *given: variant(name).step(jax.random.wrap_key_data(key), *given))
     for lane, time in ((0, 0), (1, 3), (2, 7)):
         given = jax.tree.map(lambda leaf, lane=lane, time=time: leaf[lane, time], trajectories(name))
@@ -332,7 +332,7 @@ def test_actions_outside_their_space_are_refused_or_clipped() -> None:
     assert same(step(jax.random.key(0), state, jnp.int32(2), task), step(jax.random.key(0), state, jnp.int32(1), task))
 
 
-def test_the_clock_is_ours() -> None:
+def test_the_time_limit_is_that_of_the_options() -> None:
     environment = make("gymnax/Pendulum-v1", steps=2)
     task = one_task("gymnax/Pendulum-v1")
     _, state = jax.jit(environment.reset)(jax.random.key(0), task)
@@ -442,7 +442,7 @@ def test_illegal_task_numbers_are_refused_by_name_and_range() -> None:
         environment.check_task(task._replace(controls=np.array([0, 1, 1])))
 
 
-def test_a_law_draws_what_it_says() -> None:
+def test_a_law_draws_from_its_distribution() -> None:
     share, side = jax.random.uniform(jax.random.key(0), (2, 5000))
     whole = read("n uniform 3 6 beyond 1 7")
     assert set(np.asarray(whole.inside(share, jnp.int32)).tolist()) == {3, 4, 5, 6}

@@ -30,7 +30,7 @@ def with_task(name: str) -> tuple[Environment, Any]:
 
 
 @every_environment
-def test_gymnasiums_checker_is_content(name: str) -> None:
+def test_gymnasiums_checker_passes(name: str) -> None:
     check_env(to_gymnasium(*with_task(name)))  # warnings are errors
 
 
@@ -39,7 +39,7 @@ def play(env: Any, actions: list[Any]) -> list[Any]:
 
 
 @every_environment
-def test_seeds_copies_and_pickles_stand_where_the_original_stood(name: str) -> None:
+def test_seeds_copies_and_pickles_continue_as_the_original(name: str) -> None:
     env = to_gymnasium(*with_task(name))
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(6)]
