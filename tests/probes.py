@@ -32,14 +32,14 @@ class Probe(Environment):
 
 
 class Nothing(NamedTuple):
-    """A task that leaves no room for another."""
+    """The only task of a family."""
 
     pay: Array  # [] what a step earns
 
 
 @dataclasses.dataclass(frozen=True)
 class Twin(Probe):
-    """Two steps that earn 1 each, then the end: by the task, so that nothing follows, or by the clock.
+    """Two steps that earn 1 each; then the episode is terminated by the task or truncated by the clock.
 
     V(0) = 1 + γ and V(1) = 1 where the episode terminates; V = 1 / (1 − γ) everywhere where it is truncated.
     """
@@ -77,9 +77,9 @@ class Hidden(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Secret(Probe):
-    """One action an episode, two episodes a trial: one of the actions earns 1, and the first reward tells which.
+    """One action an episode, two episodes a trial. One of the actions earns 1; the first reward reveals which.
 
-    Who learns gets 1/2, then 1; who does not gets 1/2 for ever.
+    An agent that learns gets 1/2 on average and then 1; one that does not gets 1/2 in every episode.
     """
 
     name: ClassVar[str] = "secret"
@@ -147,7 +147,7 @@ class Line(Probe):
 
 @dataclasses.dataclass(frozen=True)
 class OneTask(Line):
-    """A family of one task, whose author did not think of the test."""
+    """A family of one task, which leaves one of its splits empty."""
 
     test: bool = False
 

@@ -108,7 +108,7 @@ def test_every_combination_of_options_learns_or_is_refused(estimator: str, inner
 
 
 def test_normalising_a_single_return_is_refused() -> None:
-    """Not where there are more, nor where a learned critic is what they are counted from."""
+    """Several environments, or a learned critic without normalisation, are accepted."""
     environment = make_environment("bandit", pulls=1)
     with pytest.raises(ValueError, match="choose more envs"):
         make("maml", envs=1).build(environment)

@@ -41,7 +41,7 @@ def test_trials_grow_from_a_tenth_to_their_whole_length() -> None:
         short = growing(final(loss), 10, jnp.float32(progress)).counts(seen)
         np.testing.assert_array_equal(short.weight.sum(axis=0), counted)
         to_go = np.cumsum(np.asarray(seen.reward)[:counted][::-1], axis=0)[::-1] / 10  # nothing from beyond
-        np.testing.assert_allclose(loss.credit(short).target[:counted], to_go, rtol=1e-5)
+        np.testing.assert_allclose(loss.credit(short).target[:counted], to_go, rtol=1e-5, atol=1e-7)
     whole = growing(final(loss), 10, jnp.float32(1.0)).counts(seen)
     np.testing.assert_allclose(loss(params, whole), loss(params, seen), rtol=1e-6)
 
@@ -86,7 +86,7 @@ def test_a_critic_gets_no_second_copy_of_the_task_that_the_policy_sees() -> None
 
 @pytest.mark.parametrize("memory", ["gru", "lstm", "linear", "attention", "none"])
 def test_an_untrained_critic_predicts_values_near_zero(memory: str) -> None:
-    """Else its guesses, and not what was earned, are the first credit."""
+    """Otherwise the first advantages reflect the critic's initial guesses rather than rewards."""
     policy = make("rl2", width=8, memory=memory).policy(BANDIT)
     seen = jax.random.normal(jax.random.key(1), (64, *BANDIT.observation_space.shape))
     timestep = Timestep(seen, jnp.zeros(64, jnp.int32), jnp.ones(64), jnp.zeros(64, bool))

@@ -14,7 +14,7 @@ from metarl_jax.core.window import Window, bound, judged, turn_of
 
 
 def test_truncation_differentiates_the_last_adaptations_only() -> None:
-    """It is the gradient with φ held still in the earlier ones, but for the direct way through the parameters."""
+    """It is the gradient at the parameters that the earlier adaptations reached, with these held constant."""
     some, whole = MamlLives(adaptations=3, estimator="truncated", depth=2), MamlLives(adaptations=3)
     past, life = some.first()
 

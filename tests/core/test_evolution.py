@@ -23,14 +23,14 @@ def test_ranks_are_centred_and_ties_get_zero() -> None:
     ("pays", "slow", "fast"), [("arrival", 0.34, 1 - 1e-7), ("survival", 0.5, 0.9)], ids=["arrival", "survival"]
 )
 def test_the_fitness_of_a_window_is_higher_for_better_agents(pays: Any, slow: float, fast: float) -> None:
-    """It arrives three times as often; or it falls less, where every step pays the same."""
+    """The better agent arrives three times as often, or falls less often where every step pays the same."""
     how: dict[str, Any] = {"steps": 12, "lifespan": 50, "across_episodes": False, "estimator": "evolution"}
     better, worse = (-played(Line(pays), go, **how)["loss"] for go in (fast, slow))
     assert better > 1.3 * worse > 0
 
 
 def test_the_fitness_of_a_window_is_the_mean_discounted_return() -> None:
-    """Arriving every fourth step: rewards 0 0 0 1 in a row, cut at each end, from every step of a window of 12."""
+    """An arrival every fourth step gives rewards 0, 0, 0, 1 an episode; the mean is over the 12 steps of a window."""
     how: dict[str, Any] = {"steps": 12, "lifespan": 50, "estimator": "evolution", "gamma": 0.5}
     found = played(Line("arrival"), 1 - 1e-7, across_episodes=False, **how)
     units = sum(0.5**t for t in range(12))

@@ -35,7 +35,7 @@ def test_ppo_stops_at_its_clip() -> None:
 
 
 def test_masked_steps_of_a_gaussian_policy_cannot_overflow() -> None:
-    """After the quota of episodes the ratio of an action may be infinite; it must not become 0 times infinity."""
+    """The ratio of an action after the quota may be infinite; its weight of 0 must not give 0 times infinity."""
     environment = make_environment("navigation", steps=3)
     algorithm = make("maml", hidden=(4,), envs=2)
     world = algorithm.recipe(environment).window.world
@@ -148,7 +148,7 @@ def test_a_leave_one_out_baseline_is_unbiased_and_a_fitted_one_shrinks_the_gradi
 
 
 def test_normalisation_does_not_amplify_rounding_errors() -> None:
-    """Mazes whose exit nobody finds: all returns are as predicted, and what rounding leaves is not blown up to 1."""
+    """Where nobody finds the exit of a maze, all returns are as predicted, and the rest is rounding."""
     environment = make_environment("maze", size=3, steps=12, episodes=1)
     world = make("maml", hidden=(4,), envs=4).recipe(environment).window.world
     params = world.policy.init(jax.random.key(0))

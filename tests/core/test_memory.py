@@ -42,7 +42,7 @@ def trial(kind: str) -> tuple[Memory, Any, jax.Array, jax.Array]:
 
 
 def steps(memory: Memory, params: Any, state: Any, inputs: Any, keep: Any) -> tuple[Any, list[Any], jax.Array]:
-    """The memory in the end, after each step, and what it said."""
+    """The last memory, the memories after each step, and the outputs."""
     states, said = [], []
     for now, kept in zip(inputs, keep, strict=True):
         state, words = memory.step(params, state, now, kept)
@@ -85,7 +85,7 @@ def test_the_trail_restores_the_memory_at_every_step(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_reset_removes_all_influence_of_the_past(kind: str) -> None:
-    """Another past before a reset changes nothing after it, and something before it."""
+    """Changing the inputs before a reset changes outputs before it and none after it."""
     memory, params, inputs, _ = trial(kind)
     keep = jnp.ones((STEPS, ENVS, 1)).at[4].set(0.0)
     other = inputs.at[:4].add(jax.random.normal(jax.random.key(3), inputs[:4].shape))
@@ -149,7 +149,7 @@ def test_attention_looks_no_further_than_its_window() -> None:
 
 @pytest.mark.parametrize("memory", ["gru", "lstm", "linear", "attention"])
 def test_no_memory_leaks_between_tasks(memory: str) -> None:
-    """Another task in the place of one changes what is earned there, and nowhere else."""
+    """Replacing one task changes the return on this task only."""
     environment: Environment = make_environment("bandit", pulls=20)
     world = metarl_jax.make_algorithm("rl2", memory=memory, width=4).recipe(environment).window.world
     meta_params = jax.tree.map(lambda x: x + 0.3, world.learner.meta_init(jax.random.key(0)))

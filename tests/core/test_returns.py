@@ -67,7 +67,7 @@ def test_the_linear_baseline_is_the_weighted_least_squares_fit() -> None:
     solution = np.linalg.lstsq(x * flat[:, None] ** 0.5, target[:, 0] * flat**0.5, rcond=None)[0]
     np.testing.assert_allclose(linear_baseline(seen, jnp.asarray(target), ridge=0.0)[:, 0], x @ solution, atol=5e-2)
     lowered = jax.jit(lambda target: linear_baseline(seen, target)).lower(jnp.asarray(target))
-    assert "lapack" not in lowered.as_text()  # whose batches never end on one core
+    assert "lapack" not in lowered.as_text()  # batches of LAPACK calls never end on one core
 
 
 RIDGE = 0.1
@@ -91,7 +91,7 @@ def without(seen: Experience, target: Array, left_out: int) -> np.ndarray:
 
 @pytest.mark.parametrize("states", [0, 5])
 def test_each_environment_is_predicted_by_least_squares_on_the_others(states: int) -> None:
-    """Also of one-hot states, whose features are collinear, and of steps of which some do not count."""
+    """One-hot states have collinear features, and some steps do not count."""
     with jax.enable_x64(True):
         seen, target = drawn(states=states)
         found = jax.jit(functools.partial(leave_one_out_baseline, ridge=RIDGE))(seen, target)
@@ -133,7 +133,7 @@ def test_without_other_environments_the_baseline_is_zero() -> None:
 
 @pytest.mark.parametrize("envs", [2, 3])
 def test_predictions_stay_in_the_range_of_the_returns(envs: int) -> None:
-    """43 collinear features of 20 states, of which the others have seen some, and of times that they have not seen."""
+    """20 states have 43 collinear features; the other environments have seen some of the states and not all times."""
     seen, target = jax.tree.map(lambda *x: jnp.stack(x), *(drawn(envs, states=20, seed=seed) for seed in range(20)))
     low = jnp.min(target, axis=(1, 2), keepdims=True, where=seen.weight > 0, initial=jnp.inf)
     high = jnp.max(target, axis=(1, 2), keepdims=True, where=seen.weight > 0, initial=-jnp.inf)

@@ -78,7 +78,7 @@ def test_probabilities_of_all_action_sequences_sum_to_one() -> None:
 
 
 def test_a_held_scene_stops_at_the_end_of_its_quota() -> None:
-    """Episodes of 4 steps, two of them: after 8 steps nothing moves, in the memory nor elsewhere."""
+    """After two episodes of 4 steps neither the memory nor the environment changes any more."""
     line = Line("arrival", goal=4)
     policy = memory_policy(line, lambda inputs: gru(inputs, 3))
     params = policy.init(jax.random.key(0))

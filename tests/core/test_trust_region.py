@@ -73,7 +73,7 @@ def test_a_trust_region_step_stays_within_it_and_lowers_the_loss() -> None:
 
 
 def test_a_trust_region_without_curvature_steps_along_the_gradient() -> None:
-    """Damping beyond every curvature leaves nothing else of H + damping."""
+    """With damping far above every curvature, H + damping is a multiple of the identity."""
     some = MamlLives(outer="trust_region", divergence=1e-3, damping=1e6)
     plain = meta_learner(some.window, backprop_module.backprop(some.window, some.recipe.objective, optax.sgd(1.0)), 3)
     region = some.algorithm.build(ENVIRONMENT)

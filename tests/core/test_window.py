@@ -38,7 +38,7 @@ ESTIMATORS = ("backprop", "evolution")
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("name", ["meta_gradient", "intrinsic_reward", "rl2"])
 def test_lives_go_on_under_both_estimators(name: str, estimator: str) -> None:
-    """Half of the lives are in the first of two windows, which pays nothing, half in the second, which pays always."""
+    """Half of the lives are in their first window, which pays nothing, and half in their second, which always pays."""
     options = {"steps": 3, "lifespan": 2, "estimator": estimator, "hidden": (4,)}
     options |= BLIND | {"across_episodes": False} if name == "rl2" else {"adaptations": 0}
     learner, step = program(name, Line("late", goal=3), tuple(options.items()))
@@ -51,7 +51,7 @@ def test_lives_go_on_under_both_estimators(name: str, estimator: str) -> None:
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_an_agent_that_never_falls_logs_whole_episodes(estimator: str) -> None:
-    """Of 20 steps that pay 1, in windows of 4, of which the fifth ends an episode; a coin that falls stays twice."""
+    """An episode has 20 steps that pay 1, in windows of 4; an agent that stays with chance 1/2 gets 2 on average."""
     how: dict[str, Any] = {"windows": 5, "steps": 4, "lifespan": 50, "across_episodes": False, "estimator": estimator}
     perfect = played(Line("survival"), 1 - 1e-7, **how)
     assert (perfect["return"], perfect["reward"]) == (20.0, 1.0)

@@ -27,7 +27,7 @@ def result(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_an_adapted_agent_takes_the_action_that_it_found_to_pay(result: Any) -> None:
-    """One of two actions pays. After one look, which a trial has, the agent takes it; be it its memory that adapts."""
+    """One of two actions pays. After one episode the agent takes it, whether parameters or a memory adapt."""
     for seed in range(8):
         good = seed % 2
         agent = metarl_jax.adapt(result, {"good": good}, episodes=1, seed=seed).agent
@@ -35,7 +35,7 @@ def test_an_adapted_agent_takes_the_action_that_it_found_to_pay(result: Any) -> 
 
 
 def test_observing_rewards_updates_the_memory(result: Any) -> None:
-    """Of the two tasks it was in one, and is told by rewards that it is now in the other."""
+    """A reward of 0 for the action that paid shows that the task has changed."""
     if result.config.algorithm.name != "rl2":
         assert metarl_jax.adapt(result, {"good": 1}, episodes=1).agent.memory == ()
         return

@@ -42,7 +42,7 @@ def after_a_step(name: str, **options: Any) -> Any:
 
 
 def extremes(name: str) -> list[tuple[str, float]]:
-    """Each option at the least it may be, and at its default; a temperature next to 0 would follow rounding."""
+    """Each option at its minimum and at its default; at a temperature near 0 rounding would decide."""
     base, learned = small(name), LEARNED_LOGS.get(name, ())
     lows = {option: legal_ranges(ALGORITHMS[name])[option].low for option in floats(name)} | {"temperature": 0.01}
     least = [(option, lows[option]) for option in floats(name) if option not in learned]
