@@ -1,6 +1,6 @@
 """Summaries over tasks or seeds, with intervals. Plain NumPy: they run once, on the host.
 
-Each kind of interval was chosen by its measured coverage; tests/test_statistics.py measures it again.
+Each kind of interval was chosen by its measured coverage; tests/experiment/test_statistics.py measures it again.
 """
 
 from collections.abc import Callable
