@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from probes import Nothing, Secret, Twin
+from probes import LEARNERS, Nothing, Secret, Twin
 
 from metarl_jax.algorithms import make
 from metarl_jax.core.evaluation import evaluate
@@ -31,13 +31,6 @@ def test_a_critic_bootstraps_past_truncation_and_not_past_termination(ends: Any,
     both = Timestep(jnp.eye(2), jnp.zeros(2, jnp.int32), jnp.zeros(2), jnp.zeros(2, bool))
     found = world.policy.apply(agent.params, (), both)[1].value * HORIZON
     np.testing.assert_allclose(found, values, atol=0.1)
-
-
-LEARNERS: dict[str, dict[str, Any]] = {
-    "rl2": {"tasks": 64, "width": 8, "meta_lr": 1e-2, "entropy": 0.0},
-    "maml": {"tasks": 8, "envs": 8, "hidden": (), "inner_lr": 3.0, "meta_lr": 1e-2},
-    "q_learning": {"tasks": 8, "envs": 8, "hidden": (), "adaptations": 1, "meta_lr": 5e-2},
-}
 
 
 @pytest.mark.parametrize("name", LEARNERS)

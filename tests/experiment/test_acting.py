@@ -5,20 +5,16 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from probes import Secret
+from probes import LEARNERS, Secret
 
 import metarl_jax
 from metarl_jax.envs import ENVIRONMENTS
 from metarl_jax.experiment.errors import UsageError
 
-LEARNERS: dict[str, dict[str, Any]] = {
-    "rl2": {"tasks": 64, "width": 8, "meta_lr": 1e-2, "entropy": 0.0},
-    "maml": {"tasks": 8, "envs": 8, "hidden": (), "inner_lr": 3.0, "meta_lr": 1e-2},
-}
 SHORT: dict[str, Any] = {"meta_steps": 150, "log_every": 75, "evaluation_tasks": 0, "quiet": True}
 
 
-@pytest.fixture(scope="module", params=LEARNERS)
+@pytest.fixture(scope="module", params=["rl2", "maml"])
 def result(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     ENVIRONMENTS[Secret.name] = Secret
     out = tmp_path_factory.mktemp("secret") / "run"
