@@ -89,7 +89,7 @@ def test_a_traced_number_means_what_the_number_means(algorithm: str) -> None:
 
 def test_no_limit_is_no_limit_and_a_limit_is_kept() -> None:
     """One step of plain descent is as long as the gradient, or as the limit where that is shorter."""
-    shorten = metarl_jax.algorithms.base.shortened
+    shorten = metarl_jax.algorithms.base.clipped
     gradient = {"a": jnp.array([3.0, 0.0]), "b": jnp.array(4.0)}  # of length 5
 
     def length(limit: Any) -> Any:
