@@ -1,4 +1,4 @@
-"""Checks of what users pass, with errors that name the value, the rule, the remedy and the nearest name."""
+"""Checks of user input, with errors that name the value, the rule, the remedy and the nearest name."""
 
 import dataclasses
 import difflib

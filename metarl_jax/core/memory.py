@@ -30,7 +30,7 @@ class Memory(NamedTuple):
     unroll: Callable[[Tree, Tree, Array, Array], Array]  # params, memory, [T, ..., I], keep [T, ..., 1] -> [T, ..., W]
     width: int  # W, size of the readout
     sufficient: bool = False  # whether its readout and the current observation suffice for acting
-    trail: Callable[[Tree], Tree] = lambda memory: memory  # after a step -> what is recorded of it
+    trail: Callable[[Tree], Tree] = lambda memory: memory  # memory after a step -> its record
     at: Callable[[Tree, Tree, Array], Tree] = _of_time  # memory at the start, trail [T, E, ...], time [E] -> memory
     roomless: Callable[[tuple[int, ...]], Tree] | None = None  # a blank memory without the capacity that acting needs
 

@@ -29,7 +29,7 @@ class Policy(NamedTuple):
     distribution: Distribution
     critic: bool  # whether `value` is an estimate
     has_memory: bool = False
-    trail: Callable[[Tree], Tree] = lambda memory: ()  # memory -> what is recorded of it after a step
+    trail: Callable[[Tree], Tree] = lambda memory: ()  # memory after a step -> its record
     at: Callable[[Tree, Tree, Array], Tree] = lambda start, trail, time: ()  # start, trail [T, E, ...], [E] -> memory
 
 

@@ -63,7 +63,7 @@ def episode_time(first: Array) -> Array:
 
 
 def linear_baseline(experience: Experience, target: Array, ridge: float = 1e-5) -> Array:
-    """The least-squares fit of `target` [T, E] on [s, s², t, t², t³, 1], evaluated where it was fitted.
+    """The fitted values of a least-squares regression of `target` [T, E] on [s, s², t, t², t³, 1].
 
     The time-dependent linear baseline of Duan et al. 2016 (arXiv:1604.06778, §4.1), refitted to the data of one task; t
     is in units of 100 steps. The normal equations are solved on standardised features, and once more for the residual

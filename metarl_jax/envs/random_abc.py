@@ -1,4 +1,4 @@
-"""Three objects of unknown worth (Zheng et al. 2020, arXiv:1912.05500)."""
+"""Three objects with unknown rewards (Zheng et al. 2020, arXiv:1912.05500)."""
 
 import dataclasses
 from typing import ClassVar, NamedTuple

@@ -118,7 +118,7 @@ def gittins_indices(pulls: int, prices: int = PRICES) -> Array:
     def one_pull_more(value: Array, _: None) -> tuple[Array, Array]:
         worth = chance - price + chance * value[:, 1:, :-1] + (1.0 - chance) * value[:, :-1, 1:]  # [prices + 1, s, f]
         below, above = worth[:-1], worth[1:]
-        share = jnp.clip(below / (below - above), 0.0, 1.0)  # of the step up from each price that is still worth a pull
+        share = jnp.clip(below / (below - above), 0.0, 1.0)  # of the grid step above each worthwhile price
         grown = jnp.pad(jnp.maximum(worth, 0.0), ((0, 0), (0, 1), (0, 1)))  # its edge is never reached
         return grown, jnp.sum(share, axis=0) / prices
 

@@ -26,9 +26,7 @@ from metarl_jax.oracles.play import play
 SPEED_GAIN = 18.0  # 1/s, rate at which a joint corrects its speed
 ANGLE_GAIN = 6.0  # 1/s, rate at which it approaches its aim at the end
 BRAKING = 0.8  # the share of a joint's torque that is assumed for braking
-CHOICES = np.array(
-    list(itertools.product((0, 1), repeat=3))
-)  # posture, direction of the shoulder, direction of the elbow
+CHOICES = np.array(list(itertools.product((0, 1), repeat=3)))  # posture, directions of the shoulder and the elbow
 
 
 def plans(start: State, task: ReacherTask) -> Array:

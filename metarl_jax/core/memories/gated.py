@@ -19,9 +19,7 @@ from metarl_jax.core.types import Array, Key, Tree
 
 State = tuple[Array, ...]  # the readout h [..., W] comes first
 Gates = tuple[Array, ...]  # one array each: XLA for CPUs does not vectorise operations on slices
-Combine = Callable[
-    [Tree, State, Gates, Gates], State
-]  # elementwise parameters, state, gates from the inputs and from h
+Combine = Callable[[Tree, State, Gates, Gates], State]  # elementwise parameters, state, gates from inputs, from h
 
 
 class Cell(NamedTuple):

@@ -50,9 +50,7 @@ def _check_type(environment: Any, law: Law) -> None:
     if not jnp.issubdtype(dtype, jnp.integer):
         return
     if law.kind == "log_uniform":
-        raise ValueError(
-            f"{law.field!r} of {environment.name} is an integer, and log_uniform draws none; write uniform"
-        )
+        raise ValueError(f"{law.field!r} of {environment.name} is an integer; write uniform, not log_uniform")
     if any(number != round(number) for number in numbers):
         rule = "write whole numbers, also after 'beyond'"
         raise ValueError(f"{law.field!r} of {environment.name} is an integer, but its law has {numbers}; {rule}")

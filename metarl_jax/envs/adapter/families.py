@@ -64,11 +64,8 @@ def stopped_by_the_wall(state: State, params: Params) -> State:
 
 
 UNBOUNDED = (float("-inf"), float("inf"))
-GAME: dict[str, Any] = {
-    "permuted": True,
-    "sticky": 0.25,
-    "steps": 200,
-}  # sticky actions: Machado et al. 2018
+# A quarter of the actions are sticky (Machado et al. 2018).
+GAME: dict[str, Any] = {"permuted": True, "sticky": 0.25, "steps": 200}
 
 FAMILIES = (
     Family(
