@@ -1,7 +1,7 @@
 """Meta-reinforcement learning as one fused JAX program.
 
-φ ← φ − α ∇φ E_task[ L( f_φ(task) ) ], where f_φ is a lifetime of learning in one task. The public names, in the order
-of the formula; nothing is imported before it is used.
+φ ← φ − α ∇φ E_task[ L( f_φ(task) ) ], where f_φ is a lifetime of learning in one task. The public names are listed in
+the order of the formula, and each is imported on first use.
 """
 
 import importlib
@@ -50,7 +50,7 @@ _HOMES = {
     "begin": "core.life",
     "turn": "core.life",
     "run": "core.life",
-    # what they are judged by, and how that is differentiated
+    # objectives of lives, and how they are differentiated
     "Objective": "core.objective",
     "final": "core.objective",
     "mean": "core.objective",
@@ -71,7 +71,7 @@ _HOMES = {
     "MetaLearner": "core.meta",
     "meta_learner": "core.meta",
     "evaluate": "core.evaluation",
-    # algorithms by name, and what one of your own is made of
+    # algorithms by name, and the parts of a user-defined one
     "ALGORITHMS": "algorithms",
     "make_algorithm": "algorithms",
     "Algorithm": "algorithms.base",
@@ -85,7 +85,7 @@ _HOMES = {
     "adapt": "experiment.api",
     "Result": "experiment.api",
 }
-_CALLED = {"make_environment": "make", "make_algorithm": "make", "make_memory": "make"}  # by their name at home
+_CALLED = {"make_environment": "make", "make_algorithm": "make", "make_memory": "make"}  # name in the module
 
 __version__ = "0.1.0"
 __all__ = [*_HOMES, "__version__"]

@@ -1,4 +1,4 @@
-"""The algorithms: one family a file. A new one is a file and a line here."""
+"""The algorithms: one family a file. A new one needs a file and a line here."""
 
 import dataclasses
 from typing import Any
@@ -36,7 +36,7 @@ def make(name: str, **options: Any) -> Algorithm:
 
 
 def check_is_free(kind: type[Algorithm], option: str) -> None:
-    """Raise ValueError where an option is fixed in a variant."""
+    """Raise ValueError if a variant fixes the option."""
     if option in kind.stands_for:
         fixed = f"{option}={kind.stands_for[option]}"
         remedy = f"leave it out, or choose {kind.variant_of}"

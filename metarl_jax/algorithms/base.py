@@ -1,4 +1,4 @@
-"""What constructors of algorithms share: a recipe to return, groups of options with their legal ranges, the outer Adam.
+"""Shared parts of the algorithms: their recipe, groups of options with legal ranges, and the outer Adam.
 
 An algorithm is a frozen dataclass of options and one function of an environment, `recipe`, that returns a world, an
 objective and an update over the core.
@@ -35,16 +35,16 @@ Annealing = Annotated[int, Between(-1, 2**31 - 1)]
 
 
 class Recipe(NamedTuple):
-    """What an algorithm is in an environment: all that `meta_learner` needs."""
+    """An algorithm in an environment: everything that `meta_learner` needs."""
 
     window: Window
     update: Update
     lifespan: Span = 1  # windows
-    objective: Schedule | None = None  # that the update lowers, for those who look into it
+    objective: Schedule | None = None  # what the update minimises, for diagnostics
 
     @property
     def reports(self) -> tuple[int, int]:
-        """How a held-out evaluation reports: (number of reports after the first, adaptations between them)."""
+        """The reports of a held-out evaluation: (number after the first, adaptations between two)."""
         turns = self.window.turns
         if self.window.newborn or not turns:
             return turns, 1
@@ -54,10 +54,10 @@ class Recipe(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Algorithm:
-    """An algorithm: options, and the recipe that they make in an environment.
+    """An algorithm: its options, and its recipe in an environment.
 
-    Float options may be traced arrays, so that `jax.vmap` over them compiles once; a traced number means what the same
-    number in Python means. All other options are static.
+    Float options may be traced arrays, so that `jax.vmap` over them compiles once; a traced number has the same meaning
+    as a Python number. All other options are static.
 
     Args:
         tasks: N, tasks in a meta-step.
@@ -65,8 +65,8 @@ class Algorithm:
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    variant_of: ClassVar[str | None] = None  # the algorithm of which this is the name for some options
-    stands_for: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # those options
+    variant_of: ClassVar[str | None] = None  # the algorithm that this is a variant of
+    stands_for: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # the options that the variant fixes
 
     tasks: Count = 20
 
@@ -80,7 +80,7 @@ class Algorithm:
         return Passes()
 
     def refuses(self, environment: Environment) -> str | None:
-        """Why this algorithm cannot work in that environment, and what would; None where it can."""
+        """Why this algorithm cannot learn the environment, with the remedy; None where it can."""
         return None
 
     def recipe(self, environment: Environment) -> Recipe:
@@ -103,13 +103,13 @@ class Algorithm:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Acting(Algorithm):
-    """Options of how agents act.
+    """Options of the rollouts.
 
     Args:
         envs: E, parallel environments of an agent.
-        steps: T, steps of a rollout in each; 0 for one whole episode, or one whole trial of a policy with memory.
+        steps: T, steps of a rollout in each; 0 for a whole episode, or a whole trial for policies with memory.
         gamma: discount of the rewards.
-        chunk: tasks differentiated side by side; 0 for the fastest measured on this kind of device.
+        chunk: tasks differentiated together; 0 for the fastest number measured on this kind of device.
     """
 
     envs: Count = 10
@@ -124,9 +124,9 @@ class MetaLearned(Acting):
 
     Args:
         meta_lr: step size of the outer Adam.
-        anneal: meta-steps over which step size and entropy bonus fall to zero; 0 keeps them constant, and a run takes
-            -1 for its whole length.
-        max_gradient_norm: longest meta-gradient; longer ones are scaled down. 0 for no limit.
+        anneal: meta-steps over which step size and entropy bonus fall to zero; 0 keeps them constant, and -1 stands
+            for the whole run.
+        max_gradient_norm: largest norm of the meta-gradient, to which larger ones are scaled down; 0 for no limit.
     """
 
     meta_lr: Amount = 1e-3
@@ -134,7 +134,7 @@ class MetaLearned(Acting):
     max_gradient_norm: Amount = 1.0
 
     def remaining(self, step: Array) -> Array:
-        """The share of the annealing that lies ahead: 1 at first, 0 in the end."""
+        """The remaining share of the annealing: 1 at first, 0 at the end."""
         return jnp.clip(1.0 - step / self.anneal, 0.0, 1.0) if self.anneal > 0 else jnp.ones(())
 
 
@@ -143,8 +143,8 @@ class Population:
     """Options of evolution.
 
     Args:
-        pairs: antithetic pairs of a population, for evolution.
-        sigma: standard deviation of the population, for evolution.
+        pairs: antithetic pairs in a population of evolution strategies.
+        sigma: standard deviation of that population.
     """
 
     pairs: Count = 16
@@ -153,10 +153,10 @@ class Population:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Improved(MetaLearned, Population):
-    """Options of algorithms that are improved either way.
+    """Options of algorithms that backpropagation or evolution can improve.
 
     Args:
-        estimator: how φ is improved, by backpropagation through the lifetime or by evolution strategies.
+        estimator: the gradient of φ, by backpropagation through the lifetime or by evolution strategies.
     """
 
     estimator: Literal["backprop", "evolution"] = "backprop"
@@ -167,8 +167,8 @@ class Adapting:
     """Options of agents that adapt.
 
     Args:
-        adaptations: K, how often an agent adapts in a window.
-        objective: which losses of a window count, the last or the mean of all.
+        adaptations: K, adaptations of an agent in a window.
+        objective: the outer loss of a window: its final loss, or the mean of all.
     """
 
     adaptations: Size = 1
@@ -176,9 +176,9 @@ class Adapting:
 
 
 def adam(options: MetaLearned, eps: float = 1e-5) -> optax.GradientTransformation:
-    """Adam on φ, annealed by meta-steps, behind a limit on the length of the meta-gradient."""
+    """Adam on φ with a clipped meta-gradient and a step size that is annealed over meta-steps."""
     rate = lambda step: options.meta_lr * options.remaining(step // options.passes.updates)  # noqa: E731
-    return optax.chain(shortened(options.max_gradient_norm), optax.adam(rate, eps=eps))
+    return optax.chain(clipped(options.max_gradient_norm), optax.adam(rate, eps=eps))
 
 
 def improved(
@@ -191,16 +191,16 @@ def improved(
     eps: float = 1e-5,
     lifespan: Span = 1,
 ) -> Recipe:
-    """The recipe of an algorithm that is improved by its `estimator`.
+    """The recipe of an algorithm whose `estimator` option selects the update.
 
     Args:
-        options: of the algorithm.
-        window: what a meta-step lives.
-        loss: the outer loss, given the share of the annealing that lies ahead.
+        options: those of the algorithm.
+        window: the window that a meta-step lives.
+        loss: the outer loss, given the remaining share of the annealing.
         fitness: the outer loss of evolution, which needs no gradient.
-        shape: a change of the objective, given that share.
-        eps: of Adam: gradients far below it hardly move φ.
-        lifespan: windows that a life lasts.
+        shape: modifies the objective, given that share.
+        eps: epsilon of Adam; gradients far below it hardly change φ.
+        lifespan: windows in a life.
     """
     evolved = options.estimator == "evolution"
     reduce = OBJECTIVES[options.objective if isinstance(options, Adapting) else "final"]
@@ -217,12 +217,12 @@ def improved(
 
 
 def rollout_steps(options: Acting, environment: Environment, episodes: int = 1) -> tuple[int, int | None]:
-    """T and the quota of episodes: whole episodes where `steps` is 0, else a window of that length."""
+    """T and the quota of episodes: whole episodes if `steps` is 0, otherwise a window of that length."""
     return (options.steps, None) if options.steps else (environment.horizon * episodes, episodes)
 
 
-def shortened(longest: Array | float) -> optax.GradientTransformation:
-    """Scale a longer gradient down to that length; 0 stands for no limit, also where it is traced."""
+def clipped(longest: Array | float) -> optax.GradientTransformation:
+    """Scale gradients down to a norm of at most `longest`; 0, traced or not, stands for no limit."""
 
     def scale(gradient: Any, params: Any = None) -> Any:
         share = longest / jnp.maximum(optax.tree.norm(gradient), 1e-30)
@@ -233,7 +233,7 @@ def shortened(longest: Array | float) -> optax.GradientTransformation:
 
 
 def needs_discrete(environment: Environment) -> str | None:
-    """The refusal of algorithms that compare the values of finitely many actions."""
+    """The refusal of algorithms that need finitely many actions."""
     if isinstance(environment.action_space, Discrete):
         return None
-    return "it compares finitely many actions and these are vectors; maml, rl2 or meta_gradient take vectors"
+    return "it needs finitely many actions, and these are vectors; choose maml, rl2 or meta_gradient"

@@ -1,6 +1,6 @@
-"""Beliefs about the task: a latent m, a memory that infers it, decoders that explain a trial by it, and their ELBO.
+"""Beliefs about the task: a latent m, a memory that infers it, decoders of a trial given m, and their ELBO.
 
-    q_t(m) = N(μ_t, σ_t²),  (μ_t, σ_t) = f(all that was perceived up to t)
+    q_t(m) = N(μ_t, σ_t²),  (μ_t, σ_t) = f(everything perceived up to t)
     ELBO_t = E_{m ~ q_t} [ Σ_i log p(r_i | m, s_i, a_i, s_{i+1}) + log p(s_{i+1} | m, s_i, a_i) ] − β KL(q_t ‖ q_{t−1})
 
 where i runs over the whole trial, past and future, and q_{−1} = N(0, 1) (Zintgraf et al. 2020, VariBAD,
@@ -30,7 +30,7 @@ RewardModel = Literal["gaussian", "bernoulli"]
 
 
 def inferred(memory: Memory, latent: int) -> Memory:
-    """What a memory believes, [μ, log σ²] [..., 2 L]."""
+    """The memory with the posterior [μ, log σ²] as its readout, [..., 2 L]."""
     heads = dense(memory.width, 2 * latent)
 
     def init(key: Key) -> Tree:
@@ -38,8 +38,8 @@ def inferred(memory: Memory, latent: int) -> Memory:
         return {"memory": memory.init(memory_key), "posterior": heads.init(heads_key)}
 
     def step(params: Tree, state: Tree, inputs: Array, keep: Array) -> tuple[Tree, Array]:
-        state, said = memory.step(params["memory"], state, inputs, keep)
-        return state, heads.apply(params["posterior"], said)
+        state, readout = memory.step(params["memory"], state, inputs, keep)
+        return state, heads.apply(params["posterior"], readout)
 
     def unroll(params: Tree, state: Tree, inputs: Array, keep: Array) -> Array:
         return heads.apply(params["posterior"], memory.unroll(params["memory"], state, inputs, keep))
@@ -48,7 +48,7 @@ def inferred(memory: Memory, latent: int) -> Memory:
 
 
 def detached(memory: Memory) -> Memory:
-    """The same memory, which whoever reads it does not change."""
+    """The same memory with constant parameters, so that a loss of its readout does not train it."""
 
     def step(params: Tree, state: Tree, inputs: Array, keep: Array) -> tuple[Tree, Array]:
         return memory.step(jax.lax.stop_gradient(params), state, inputs, keep)
@@ -60,7 +60,7 @@ def detached(memory: Memory) -> Memory:
 
 
 class Trials(NamedTuple):
-    """What the ELBO reads of trials."""
+    """The part of a record of trials that the ELBO reads."""
 
     timestep: Timestep  # [T, E, ...]
     action: Array  # [T, E, ...]
@@ -70,7 +70,7 @@ class Trials(NamedTuple):
 
 
 class Inference(NamedTuple):
-    """A model of the task: the decoders' parameters, and the negative ELBO of trials."""
+    """A model of the task: its decoders and the negative ELBO of trials."""
 
     init: Callable[[Key], Tree]
     loss: Callable[..., tuple[Array, Info]]  # memory's and decoders' parameters, trials [T, E], key, keys [E], devices
@@ -87,19 +87,20 @@ def inference(
     divergence: Array | float = 0.1,
     beliefs: int = 0,
 ) -> Inference:
-    """The negative ELBO, a mean over the steps t of a trial, and the decoders that it trains along.
+    """The negative ELBO, a mean over the steps t of a trial, and the decoders that it trains with the memory.
 
-    Its loss draws with a key for all trials and one for each; where `devices` share the trials it is this one's part.
+    The loss takes one key for all trials and one key for each trial. Where `devices` share the trials, it returns the
+    part of this device.
 
     Args:
-        environment: where the trials were lived.
+        environment: the environment of the trials.
         belief: the memory that infers the latent.
         hidden: widths of the decoders' layers.
-        rewards: the law of a reward, normal of variance 1, or (bernoulli) of whether it is positive.
-        arrival: a reward depends on where a step leads alone, not on where it began or on the action.
-        states: decode what follows a step too, not only what it pays.
+        rewards: the likelihood of a reward: normal with variance 1, or Bernoulli for whether it is positive.
+        arrival: rewards depend only on the next observation, not on the observation before it or on the action.
+        states: decode the next observation too, not only the reward.
         divergence: β.
-        beliefs: steps t of a trial whose ELBO is taken, drawn at random, at most; 0 for all.
+        beliefs: most steps t of a trial whose ELBO is computed, drawn at random; 0 for all.
     """
     perceive, latent = perception(environment), belief.width // 2
     space, observed = environment.action_space, environment.observation_space.shape[0]
@@ -113,7 +114,7 @@ def inference(
         return params | {"state": follows.init(state_key)} if states else params
 
     def error(params: Tree, latents: Array, trials: Trials) -> Array:
-        """−log p of each step [T, E] given the latents [R, E, L], but for a constant: [R, T, E]."""
+        """−log p of each step [T, E] given the latents [R, E, L], up to a constant: [R, T, E]."""
         action = jax.nn.one_hot(trials.action, acted) if isinstance(space, Discrete) else trials.action
         before = _joined(latents, jnp.concatenate([trials.timestep.observation, action], axis=-1))
         after = jnp.broadcast_to(trials.next_observation, (*before.shape[:-1], observed))
@@ -137,11 +138,11 @@ def inference(
     ) -> tuple[Array, Info]:
         features, keep = perceive.features(trials.timestep), perceive.keep(trials.timestep)
         steps, envs = trials.reward.shape
-        said = belief.unroll(memory, belief.blank((envs,)), features, keep)
-        moved = weighted_mean(_divergences(said), trials.weight, devices.mean)
+        posterior = belief.unroll(memory, belief.blank((envs,)), features, keep)
+        moved = weighted_mean(_divergences(posterior), trials.weight, devices.mean)
         some = 0 < beliefs < steps
         times = jax.random.choice(key, steps, (beliefs,), replace=False) if some else jnp.arange(steps)
-        mean, log_variance = jnp.split(said[times], 2, axis=-1)  # [R, E, L]
+        mean, log_variance = jnp.split(posterior[times], 2, axis=-1)  # [R, E, L]
         noise = jax.vmap(lambda key: jax.random.normal(key, (len(times), latent)), out_axes=1)(keys)
         latents = mean + jnp.exp(0.5 * log_variance) * noise
         unexplained = jnp.sum(error(decoders, latents, trials) * trials.weight, axis=1)  # [R, E]
@@ -152,26 +153,26 @@ def inference(
 
 
 def _joined(latents: Array, seen: Array) -> Array:
-    """Each latent [R, E, L] beside each step [T, E, S]: [R, T, E, L + S]."""
+    """Each latent [R, E, L] concatenated with each step [T, E, S]: [R, T, E, L + S]."""
     shape = (latents.shape[0], seen.shape[0], latents.shape[1])
     left = jnp.broadcast_to(latents[:, None], (*shape, latents.shape[-1]))
     return jnp.concatenate([left, jnp.broadcast_to(seen, (*shape, seen.shape[-1]))], axis=-1)
 
 
-def _divergences(said: Array) -> Array:
-    """KL(q_t ‖ q_{t−1}) [T, E], from N(0, 1) on."""
-    before = jnp.concatenate([jnp.zeros_like(said[:1]), said[:-1]])
-    (mean, log_variance), (old_mean, old_log_variance) = (jnp.split(x, 2, axis=-1) for x in (said, before))
+def _divergences(posterior: Array) -> Array:
+    """KL(q_t ‖ q_{t−1}), [T, E], with q_{−1} = N(0, 1)."""
+    before = jnp.concatenate([jnp.zeros_like(posterior[:1]), posterior[:-1]])
+    (mean, log_variance), (old_mean, old_log_variance) = (jnp.split(x, 2, axis=-1) for x in (posterior, before))
     ratio = jnp.exp(log_variance - old_log_variance)
     distance = (mean - old_mean) ** 2 * jnp.exp(-old_log_variance)
     return 0.5 * jnp.sum(ratio + distance - 1.0 - log_variance + old_log_variance, axis=-1)
 
 
 class Kept(NamedTuple):
-    """The memory of learning to explain trials."""
+    """The state of the update that trains the model."""
 
     optimiser: Tree
-    trials: Trials  # [B, T, ...] the latest, in a ring
+    trials: Trials  # [B, T, ...] the latest trials in a ring buffer
     total: Array  # [] trials seen so far
 
 
@@ -184,7 +185,7 @@ def explain(
     trials: int,
     updates: int,
 ) -> Update:
-    """Learn to explain recorded trials: `updates` steps on the ELBO of `trials` drawn from the `kept` latest."""
+    """Train the model: `updates` steps on the ELBO of `trials` trials drawn from the `kept` latest."""
 
     def init(meta_params: Tree) -> Kept:
         def live(key: Key) -> Trials:
@@ -220,7 +221,7 @@ def explain(
 
 
 def _with_latest(own: Kept, fresh: Trials, devices: Devices) -> tuple[Trials, Array]:
-    """The ring with the trials [N, E, T, ...] of all devices in place of the oldest, and how many have been seen."""
+    """The ring with the trials [N, E, T, ...] of all devices in place of the oldest, and the number seen so far."""
     fresh = devices.gathered(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), fresh))
     count, kept = fresh.reward.shape[0], own.trials.reward.shape[0]
     places = (own.total + jnp.arange(count)) % kept
@@ -234,5 +235,5 @@ def _each(past: Experience) -> Trials:
 
 
 def _explained_by(meta_params: Tree) -> Tree:
-    """The part of φ that explains trials."""
+    """The part of φ that the ELBO trains."""
     return {name: meta_params[name] for name in ("memory", "decoders")}

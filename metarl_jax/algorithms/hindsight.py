@@ -1,6 +1,6 @@
-"""Credit for what an adaptation gained: what E-MAML adds to MAML (Al-Shedivat et al. 2018; Stadie et al. 2018).
+"""Credit for the gain from an adaptation, which E-MAML adds to MAML (Al-Shedivat et al. 2018; Stadie et al. 2018).
 
-A lifetime's expected return depends on φ also through what its agents look at before they adapt:
+The expected return of a lifetime also depends on φ through the actions before an adaptation:
 
     ∇φ E[ R_K ] = E[ ∂R_K/∂φ + R_K Σ_{k<K} Σ_{t,e} ∇ log π_{θ_k}(a|s) ]
 
@@ -19,7 +19,7 @@ from metarl_jax.core.types import Agent, Array, Record, Tree
 
 
 def with_hindsight(objective: Objective, policy: Policy) -> Objective:
-    """Credit the actions before an adaptation with the gain from it, which the record has to hold."""
+    """Credit the actions before an adaptation with the gain from it, which the record must hold."""
 
     def credit(meta_params: Tree, agent: Agent, lived: Record) -> Array:
         moved = log_ratio(policy, replay(policy, agent.params, lived.seen), lived.seen)
@@ -31,16 +31,15 @@ def with_hindsight(objective: Objective, policy: Policy) -> Objective:
 def credit_hindsight(loss: Loss, lived: Record, devices: Devices = Devices()) -> Record:  # noqa: B008
     """Fill in `hindsight` [N, K+1, T, E] of records: the same for all steps of a trajectory, 0 after the last.
 
-    R_K − b in the units in which `loss` counts returns, where R_K is the mean return after the last adaptation. The
-    baseline b is the mean return of the other trajectories that the agent then adapted to, plus the gain from adapting
-    in the other tasks: no action is judged against its own luck, so b leaves the expected gradient unchanged.
-    Standardised advantages divide by a number that itself depends on what was adapted to; without them the credit is
-    exact.
+    The credit is R_K − b in the units in which `loss` counts returns; R_K is the mean return after the last adaptation.
+    The baseline b is the mean return of the other trajectories of the same adaptation plus the mean gain in the other
+    tasks. It is independent of the credited actions, so the expected gradient is unchanged. Standardised advantages are
+    divided by a number that itself depends on the adaptation; without standardising the credit is exact.
     """
     before = _mean_return(lived, axis=2)[:, :-1]  # [N, K, E]
     after = _mean_return(lived, axis=(2, 3))[:, -1:]  # [N, 1]
-    alone = before.shape[-1] == 1
-    gained = after + jnp.zeros_like(before[..., 0]) if alone else after - jnp.mean(before, axis=-1)  # [N, K]
+    single = before.shape[-1] == 1
+    gained = after + jnp.zeros_like(before[..., 0]) if single else after - jnp.mean(before, axis=-1)  # [N, K]
     baseline = _others(before, axis=-1) + _others(gained, axis=0, devices=devices)[..., None]
     worth = (after[..., None] - baseline) * _unit(loss, lived)[:, None, None]
     whole = jnp.concatenate([worth, jnp.zeros_like(worth[:, :1])], axis=1)[:, :, None]  # [N, K+1, 1, E]
@@ -55,7 +54,7 @@ def _mean_return(lived: Record, axis: int | tuple[int, ...]) -> Array:
 
 
 def _unit(loss: Loss, lived: Record) -> Array:
-    """By how much the last loss falls when the return of an episode grows by one, [N]."""
+    """The decrease of the last loss when the return of an episode grows by one, [N]."""
     seen, credit = jax.tree.map(lambda x: x[:, -1], lived)
     counted = jnp.maximum(jnp.sum(seen.weight, axis=(1, 2)), 1e-8)
     unit = jnp.sum(seen.timestep.first * seen.weight, axis=(1, 2)) / counted

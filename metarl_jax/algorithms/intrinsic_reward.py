@@ -1,4 +1,4 @@
-"""A learned intrinsic reward that makes the extrinsic return grow (Zheng et al. 2020, arXiv:1912.05500)."""
+"""A learned intrinsic reward that increases the extrinsic return (Zheng et al. 2020, arXiv:1912.05500)."""
 
 import dataclasses
 from typing import ClassVar, Literal
@@ -34,19 +34,19 @@ class IntrinsicReward(Improved, Adapting):
     """Learn a reward network r_φ(s, a, s') that teaches a newborn agent faster than the task's own reward does.
 
     The agent is born as a random network and adapts by θ ← θ − lr ∇θ L(θ; r + r_φ), an actor-critic loss. The outer
-    loss is that of REINFORCE on the extrinsic reward alone: the agent's critic values r + r_φ, and advantages made with
-    it would reward what the learned reward likes. Without a critic its returns end with the rollout: what comes later
-    counts only through the windows that follow.
+    loss is REINFORCE on only the extrinsic reward: the agent's critic estimates the value of r + r_φ, so advantages
+    from it would reward the learned reward. Without a critic its returns end with the rollout, and later rewards count
+    only through later windows.
 
     Args:
-        reward_scale: factor of r_φ; 0 is the control that learns from the extrinsic reward alone.
+        reward_scale: factor of r_φ; 0 is the control without an intrinsic reward.
         inner_lr: step size of an adaptation.
-        inner_optimiser: what turns inner gradients into steps.
+        inner_optimiser: optimiser of the inner loop.
         lambda_: trace decay of the agent's advantages.
         entropy: weight of the agent's entropy bonus.
         value_weight: weight of the error of the agent's critic.
-        baseline: what the outer loss subtracts from an environment's returns: a linear regression on all environments
-            (fitted), or on the others alone (leave_one_out), which leaves the expected gradient unchanged.
+        baseline: subtracted from an environment's returns in the outer loss: a linear regression on all environments
+            (fitted), or on only the others (leave_one_out), which leaves the expected gradient unchanged.
         lifespan: meta-steps before an agent is reborn in another task.
         hidden: widths of the policy's, the critic's and the reward network's layers.
     """

@@ -1,7 +1,7 @@
-"""MAML: the meta-parameters are where a policy-gradient learner starts (Finn et al. 2017, arXiv:1703.03400, §4.2).
+"""MAML: φ holds the initial parameters of a policy-gradient learner (Finn et al. 2017, arXiv:1703.03400, §4.2).
 
-What changes within a lifetime, how its adaptation is differentiated and how φ moves are three arguments; the methods of
-the literature are their combinations, at the end of this file.
+Three arguments select the parameters that adapt, the derivative of an adaptation and the update of φ. The methods of
+the literature are combinations of them, at the end of this file.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from metarl_jax.core.evolution import evolution, negative_return
 from metarl_jax.core.learner import ESTIMATORS, Estimator, Learner, gradient_learner, partition
 from metarl_jax.core.life import World
 from metarl_jax.core.losses import Baseline, Loss, actor_critic, reinforce
-from metarl_jax.core.objective import OBJECTIVES, Objective, Schedule, pull
+from metarl_jax.core.objective import OBJECTIVES, Objective, Schedule, reptile
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.trust_region import trust_region
 from metarl_jax.core.types import Array, Key, Tree
@@ -57,37 +57,37 @@ class MAML(MetaLearned, Population, Adapting):
     Args:
         estimator: how an adaptation is differentiated: by the curvature of its surrogate (lvc, naive, dice,
             control_variates, loaded_dice), with credit to the actions before it (e_maml), without second derivatives
-            (first_order), through the last `depth` adaptations only (truncated), or not at all: by moving φ to where
-            agents went (reptile) or by evolution strategies.
-        outer: how φ moves: by Adam, by Adam on the clipped surrogate in `epochs` with a penalty on leaving the policies
-            that acted before adaptation (ppo), or by natural gradients within a trust region.
-        inner_lr: step size of an adaptation, or the first guess of it and the unit of what is learned.
-        inner_decay: what each adaptation multiplies the next one's step size by. Less than 1 keeps agents stable that
-            adapt more often than in training.
+            (first_order), or through only the last `depth` adaptations (truncated). Without differentiation, φ moves
+            towards the adapted parameters (reptile) or by evolution strategies.
+        outer: the update of φ: Adam (gradient), Adam on the clipped surrogate in `epochs` with a penalty on the
+            divergence from the policies that acted before adaptation (ppo), or natural gradients within a trust region.
+        inner_lr: step size of an adaptation; with `learned_rates` its initial value and unit.
+        inner_decay: factor of the step size from one adaptation to the next. With less than 1, agents that adapt more
+            often than in training stay stable.
         inner_loss: REINFORCE with a linear baseline, or actor-critic or PPO with a learned one.
-        baseline: what REINFORCE subtracts from the returns of an environment: a linear regression on all environments
-            (fitted), or on the others alone (leave_one_out), which leaves the expected gradient unchanged.
+        baseline: subtracted from an environment's returns in REINFORCE: a linear regression on all environments
+            (fitted), or on only the others (leave_one_out), which leaves the expected gradient unchanged.
         normalise: standardise the advantages of a rollout before adapting to it.
-        outer_normalise: standardise those after the last adaptation too. It gives all tasks a like say, where the
-            expected return listens most to those in which most is to be won.
-        sweeps: gradient steps of an adaptation, all on one rollout.
+        outer_normalise: also standardise the advantages after the last adaptation. All tasks then have equal weight,
+            whereas in the expected return those with the largest returns dominate.
+        sweeps: gradient steps in an adaptation, all on one rollout.
         learned_rates: meta-learn one step size per parameter (Meta-SGD).
         adapts: which parameters change within a lifetime: all, the last layer (ANIL), or a context vector (CAVIA).
-        context: length of the context vector, where that is what adapts.
-        credit_decay: what loaded_dice multiplies the credit of past actions by at every step.
-        depth: adaptations, from the last, that truncated differentiates through.
+        context: length of the context vector, if that adapts.
+        credit_decay: factor a step by which loaded_dice discounts the credit of past actions.
+        depth: how many of the last adaptations truncated differentiates through.
         remat: recompute each adaptation in the backward pass: less memory, more time.
         hidden: widths of the policy's layers.
-        activation: what follows each of them.
-        spread: standard deviation of a newborn policy's actions, where they are vectors, in halves of their range.
+        activation: the nonlinearity after each of them.
+        spread: initial standard deviation of actions that are vectors, in units of half their range.
         lambda_: trace decay of the advantages, where there is a critic.
         entropy: weight of the entropy bonus of the outer loss.
-        epochs: how often ppo relives a batch of lifetimes.
-        minibatches: in how many parts.
-        clip: how far ppo lets the ratio to the acting policy move the surrogate.
-        divergence: mean divergence that ppo's penalty aims at, and size of the trust region.
-        damping: what a trust region adds to every curvature. Where float32 hardly resolves it beside the largest
-            curvature, directions that the adapted policies do not feel are stepped along by rounding.
+        epochs: passes of ppo over a batch of lifetimes.
+        minibatches: minibatches of tasks in each pass.
+        clip: clipping range of the ratio to the behaviour policy in ppo.
+        divergence: target divergence of ppo's penalty, and size of the trust region.
+        damping: added to every eigenvalue of the curvature in a trust region. If float32 hardly resolves it beside the
+            largest eigenvalue, rounding errors dominate in directions that do not change the adapted policies.
     """
 
     name: ClassVar[str] = "maml"
@@ -137,34 +137,32 @@ class MAML(MetaLearned, Population, Adapting):
             raise ValueError(f"estimator of {self.name} is {self.estimator}; {reason}")
 
     def _contradiction(self) -> str | None:
-        """What of the estimator does not go with the rest, and the remedy."""
+        """The conflict of the estimator with another option, and its remedy."""
         estimator, outer = self.estimator, self.outer
         if estimator in ("evolution", "reptile") and outer != "gradient":
-            return f"it gives outer={outer} no loss to improve: choose outer=gradient, or another estimator"
+            return f"it has no loss for outer={outer}: choose outer=gradient, or another estimator"
         if estimator == "reptile" and (self.learned_rates or self.adapts != "all"):
-            return (
-                "it moves φ to where agents went, and can only learn what adapts: leave adapts=all, learned_rates off"
-            )
+            return "it moves φ towards the adapted parameters, so all must adapt: leave adapts=all, learned_rates off"
         if estimator in ("reptile", "e_maml") and self.objective != "final":
-            return "it looks at the end of a lifetime: choose objective=final"
+            return "it uses only the end of a lifetime: choose objective=final"
         if estimator in ("reptile", "e_maml") and self.adaptations == 0:
-            return "without adaptations it has nothing to go by: choose adaptations=1 or more"
+            return "it needs an adaptation: choose adaptations=1 or more"
         if estimator == "truncated" and self.depth >= self.adaptations:
             return f"depth={self.depth} of {self.adaptations} adaptations cuts nothing: choose more adaptations, or lvc"
         if self.inner_loss == "ppo" and (not is_off(estimator_of(self).curvature)):
-            return "ppo has a surrogate of its own, with the curvature of lvc: choose lvc or another inner_loss"
+            return "inner_loss=ppo has the curvature of lvc: choose estimator=lvc or another inner_loss"
         return None
 
     def refuses(self, environment: Environment) -> str | None:
         centred = self.normalise or self.outer_normalise or self.inner_loss == "reinforce"
         if centred and self.envs * rollout_steps(self, environment)[0] == 1:
             remedy = "choose more envs, or normalise and outer_normalise off and inner_loss=actor_critic"
-            return f"a rollout is one step, whose advantage over its own mean is 0; {remedy}"
+            return f"a rollout has one step, whose standardised advantage is always 0; {remedy}"
         return super().refuses(environment)
 
     @property
     def passes(self) -> Passes:
-        """How often a meta-step relives its lives."""
+        """Passes of a meta-step over its lives."""
         return Passes(self.epochs, self.minibatches) if self.outer == "ppo" else Passes()
 
     def recipe(self, environment: Environment) -> Recipe:
@@ -184,7 +182,7 @@ class MAML(MetaLearned, Population, Adapting):
 
 
 def estimator_of(options: MAML) -> Estimator:
-    """How the options differentiate an adaptation; reptile and evolution do not."""
+    """The estimator that the options name; reptile and evolution do not use it."""
     chosen = ESTIMATORS.get(options.estimator, Estimator())._replace(remat=options.remat)
     if options.estimator == "loaded_dice":
         return chosen._replace(curvature=options.credit_decay)
@@ -217,14 +215,14 @@ def maml_learner(options: MAML, policy: Policy) -> Learner:
 
 
 def inner_loss(options: MAML, policy: Policy) -> Loss:
-    """The loss that agents adapt by."""
+    """The loss of an adaptation."""
     how, clip = estimator_of(options), options.clip if options.inner_loss == "ppo" else None
     normalise = options.normalise
     return policy_loss(options, policy, how.baseline, curvature=how.curvature, clip=clip, normalise=normalise)
 
 
 def decaying_sgd(lr: Array | float, decay: Array | float, sweeps: int) -> optax.GradientTransformation:
-    """Plain gradient steps, `sweeps` an adaptation, of which each multiplies the next one's step size by `decay`."""
+    """Gradient descent with `sweeps` steps an adaptation; the step size decays by `decay` with each adaptation."""
     if isinstance(decay, int | float) and decay == 1:
         return optax.sgd(lr)
     return optax.sgd(lambda count: lr * decay ** (count // sweeps))
@@ -239,9 +237,9 @@ def policy_loss(options: MAML, policy: Policy, baseline: bool = True, **how: Any
 
 
 def objective_of(options: MAML, world: World) -> Schedule:
-    """What lives are judged by, after so many meta-steps."""
+    """The objective of lives as a function of the meta-steps taken."""
     clip = options.clip if options.outer == "ppo" else None
-    reduce = pull if options.estimator == "reptile" else OBJECTIVES[options.objective]
+    reduce = reptile if options.estimator == "reptile" else OBJECTIVES[options.objective]
 
     def objective(step: Array) -> Objective:
         if options.estimator == "evolution":
@@ -254,7 +252,7 @@ def objective_of(options: MAML, world: World) -> Schedule:
 
 
 def update_of(options: MAML, window: Window, objective: Schedule) -> Update:
-    """How φ moves."""
+    """The update of φ."""
     if options.estimator == "evolution":
         return evolution(window, objective, adam(options), pairs=options.pairs, sigma=options.sigma)
     recorded = record(window, objective, credit_hindsight if window.estimator.hindsight else None)
@@ -269,7 +267,7 @@ def update_of(options: MAML, window: Window, objective: Schedule) -> Update:
 
 
 def variant(name: str, **stands_for: Any) -> type[MAML]:
-    """MAML under a name of its own, which stands for some of its options: they are no options of the variant."""
+    """MAML under another name with some options fixed; the variant does not have these options."""
     members = [(option, ClassVar[Any], dataclasses.field(default=value)) for option, value in stands_for.items()]
     called = {"name": name, "variant_of": MAML.name, "stands_for": stands_for, "__doc__": MAML.__doc__}
     return dataclasses.make_dataclass(name, members, bases=(MAML,), namespace=called, frozen=True, kw_only=True)

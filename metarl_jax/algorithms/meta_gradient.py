@@ -29,7 +29,7 @@ from metarl_jax.core.window import Window, fitting_chunk
 
 Tuned = Literal["gamma", "lambda", "entropy", "rate"]
 TUNED: tuple[Tuned, ...] = ("gamma", "lambda", "entropy", "rate")
-OPTION = {"lambda": "lambda_", "rate": "inner_lr"}  # that holds the first value, where it has another name
+OPTION = {"lambda": "lambda_", "rate": "inner_lr"}  # the option with the initial value, where the names differ
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,18 +37,18 @@ class MetaGradient(Improved, Adapting):
     """Tune discount, trace decay, entropy bonus and step size online, within one long lifetime.
 
     φ = {gamma, lambda} through a sigmoid and {entropy, rate} through an exponential. The agent is born as a random
-    network and adapts by θ ← θ − rate ∇θ L_φ(θ) on a stream of experience; the outer loss judges the updated agent
-    on what comes next, with fixed γ' and λ' (eq. 5-7 of the paper, with the exact product in place of its
-    approximation). Its advantages bootstrap on the one critic that the agent has, which learns under the inner
-    discount: where the two discounts differ, the outer loss has the bias that Bonnet et al. 2022 describe.
+    network and adapts by θ ← θ − rate ∇θ L_φ(θ) on a stream of experience; the outer loss evaluates the updated agent
+    on the experience that follows, with fixed γ' and λ' (eq. 5-7 of the paper, with the exact product in place of its
+    approximation). Its advantages bootstrap on the agent's only critic, which learns with the inner discount. If the
+    two discounts differ, the outer loss has the bias described by Bonnet et al. 2022.
 
     Args:
-        tunes: which hyper-parameters are meta-learned; the others stay at their first value.
-        inner_lr: first guess of the step size.
-        inner_optimiser: what turns inner gradients into steps.
-        gamma: first guess of the inner discount.
-        lambda_: first guess of the inner trace decay.
-        entropy: first guess of the inner entropy bonus.
+        tunes: the hyper-parameters that are meta-learned; the others keep their initial values.
+        inner_lr: initial step size.
+        inner_optimiser: optimiser of the inner loop.
+        gamma: initial inner discount.
+        lambda_: initial inner trace decay.
+        entropy: initial inner entropy bonus.
         outer_gamma: discount of the outer loss.
         outer_lambda: trace decay of the outer loss.
         value_weight: weight of the critic's error in the inner loss.
@@ -82,7 +82,7 @@ class MetaGradient(Improved, Adapting):
             if isinstance(value, int | float) and not 0.0 < value < most:
                 bound = "above 0" if most > 1.0 else "above 0 and below 1"
                 remedy = f"leave {tuned} out of tunes, or start {bound}"
-                raise ValueError(f"{option} of meta_gradient is {value}, from where it cannot be tuned; {remedy}")
+                raise ValueError(f"{option} of meta_gradient is {value}, and cannot be tuned from there; {remedy}")
 
     def recipe(self, environment: Environment) -> Recipe:
         policy = mlp_policy(environment, self.hidden, critic=True)
@@ -104,7 +104,7 @@ class MetaGradient(Improved, Adapting):
 
 
 def tuned_learner(options: MetaGradient, policy: Policy, steps: int) -> Learner:
-    """Birth as a random network, adaptation by one optimiser step on the actor-critic loss that φ parametrises."""
+    """Birth as a random network; adaptation by one optimiser step on the actor-critic loss L_φ."""
     first = {
         "gamma": logit(options.gamma),
         "lambda": logit(options.lambda_),

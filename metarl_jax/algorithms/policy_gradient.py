@@ -1,4 +1,4 @@
-"""Policy gradients from scratch: no meta-learning, every task anew. The baseline row of every table."""
+"""Policy gradients from scratch in every task, without meta-learning: the baseline of every table."""
 
 import dataclasses
 import functools
@@ -21,19 +21,19 @@ from metarl_jax.core.window import Window, fitting_chunk
 class PolicyGradient(Acting, Adapting):
     """Learn each task from a random network, by REINFORCE, actor-critic or PPO.
 
-    φ is empty: there is nothing to meta-learn, and a meta-step only advances the lives of N agents in N tasks.
+    φ is empty, and a meta-step only advances the lives of N agents in N tasks.
 
     Args:
         algorithm: the policy loss.
-        baseline: what REINFORCE subtracts from the returns of an environment: a linear regression on all environments
-            (fitted), or on the others alone (leave_one_out), which leaves the expected gradient unchanged.
+        baseline: subtracted from an environment's returns in REINFORCE: a linear regression on all environments
+            (fitted), or on only the others (leave_one_out), which leaves the expected gradient unchanged.
         inner_lr: step size of the inner Adam.
         epochs: gradient steps on each rollout.
         lifespan: meta-steps before an agent is reborn in another task.
         hidden: widths of the policy's and the critic's layers.
         lambda_: trace decay of the advantages.
         entropy: weight of the entropy bonus.
-        clip: how far PPO lets the ratio to the acting policy move the surrogate.
+        clip: clipping range of the ratio to the behaviour policy in PPO.
     """
 
     name: ClassVar[str] = "policy_gradient"

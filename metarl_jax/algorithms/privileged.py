@@ -1,4 +1,4 @@
-"""Seeing what is hidden: the upper reference of agents that have to find it out, and their critics."""
+"""Observations of the hidden task numbers, for upper references and privileged critics."""
 
 import dataclasses
 from typing import Any, cast
@@ -11,7 +11,7 @@ from metarl_jax.core.types import Array, Key, Step, Tree
 
 
 def with_task_in_view(environment: Environment) -> Environment:
-    """The same environment, whose observations end with the numbers of the task; whole ones over their largest."""
+    """The environment with the task numbers at the end of its observations; integers are divided by their maximum."""
     return cast(Environment, _TaskInView(environment))
 
 
@@ -43,12 +43,12 @@ class _TaskInView:
         return step._replace(observation=self.informed(step.observation, task))
 
     def informed(self, observation: Array, task: Tree) -> Array:
-        """An observation of the hidden environment, and the numbers of the task."""
+        """An observation of the hidden environment followed by the task numbers."""
         scaled = [jnp.ravel(x).astype(observation.dtype) / self._unit(name, x) for name, x in _numbers(task)]
         return jnp.concatenate([observation, *scaled])
 
     def _unit(self, name: str, x: Any) -> float:
-        """What a number counts in: whole ones in their largest."""
+        """The unit of a task number: 1 for floats, the maximum for integers."""
         return 1.0 if jnp.issubdtype(x.dtype, jnp.floating) else max(map(abs, self.hidden.limits[name]))
 
 

@@ -1,4 +1,4 @@
-"""Q-learning as the inner rule, with its start, step size and exploration meta-learned (after Watkins & Dayan 1992)."""
+"""Q-learning as the inner loop, with meta-learned initialisation, step size and exploration (Watkins & Dayan 1992)."""
 
 import dataclasses
 from typing import ClassVar
@@ -34,24 +34,24 @@ from metarl_jax.core.window import Window, fitting_chunk
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QLearning(Improved, Adapting):
-    """Learn where a Q-function should start, how far it should step and how greedily it should act.
+    """Learn the initialisation, the step size and the temperature of Q-learning.
 
     φ = {params, log_temperature, log_rate}; θ = the Q-function and its temperature. The policy is Boltzmann's,
-    π(a|s) ∝ exp(Q(s, a) / τ), through which the outer gradient reaches Q; adaptation follows the one-step error
+    π(a|s) ∝ exp(Q(s, a) / τ), through which the outer gradient reaches Q. Adaptation descends the one-step error
 
-        θ ← θ − α ∇θ ½ E[ (Q_θ(s, a) − r − γ max_b Q_θ̄(s', b))² ],    θ̄ = θ, constant within, not without.
+        θ ← θ − α ∇θ ½ E[ (Q_θ(s, a) − r − γ max_b Q_θ̄(s', b))² ],    θ̄ = θ, constant only in the inner gradient.
 
     Args:
-        inner_lr: first guess of the step size α.
-        temperature: first guess of the temperature τ.
+        inner_lr: initial step size α.
+        temperature: initial temperature τ.
         sweeps: temporal-difference steps on each rollout.
-        baseline: what the outer loss subtracts from an environment's returns: a linear regression on all environments
-            (fitted), or on the others alone (leave_one_out), which leaves the expected gradient unchanged.
-        hidden: widths of the Q-network; none for a function linear in the observation, a table where that is one-hot.
+        baseline: subtracted from an environment's returns in the outer loss: a linear regression on all environments
+            (fitted), or on only the others (leave_one_out), which leaves the expected gradient unchanged.
+        hidden: widths of the Q-network; none for a function linear in the observation, a table if that is one-hot.
     """
 
     name: ClassVar[str] = "q_learning"
-    summary: ClassVar[str] = "temporal-difference learning whose start, step size and exploration are learned"
+    summary: ClassVar[str] = "temporal-difference learning with learned initialisation, step size and exploration"
 
     adaptations: Size = 3
     inner_lr: Amount = 0.1
@@ -63,7 +63,7 @@ class QLearning(Improved, Adapting):
     def __post_init__(self) -> None:
         super().__post_init__()
         if is_off(self.inner_lr):
-            raise ValueError("inner_lr of q_learning is 0; its logarithm is learned: choose a number above 0")
+            raise ValueError("inner_lr of q_learning is 0; its logarithm is meta-learned: choose a number above 0")
 
     def refuses(self, environment: Environment) -> str | None:
         return needs_discrete(environment)
@@ -81,7 +81,7 @@ class QLearning(Improved, Adapting):
 
 
 def boltzmann_policy(environment: Environment, network: Network, temperature: Array | float) -> Policy:
-    """Acts by exp(Q / τ); parameters are {q, log_temperature}."""
+    """The policy π(a|s) ∝ exp(Q(s, a) / τ) with parameters {q, log_temperature}."""
 
     def init(key: Key) -> Tree:
         return {"q": network.init(key), "log_temperature": jnp.log(jnp.asarray(temperature, jnp.float32))}
@@ -110,7 +110,7 @@ def q_learner(policy: Policy, network: Network, gamma: Array | float, inner_lr: 
         chosen = jnp.sum(values * jax.nn.one_hot(seen.action, policy.distribution.size), axis=-1)
         return 0.5 * weighted_mean((chosen - target) ** 2, seen.weight)
 
-    gradient = inner_gradient(error)
+    inner = inner_gradient(error)
 
     def meta_init(key: Key) -> Tree:
         return {"params": policy.init(key), "log_rate": jnp.log(jnp.asarray(inner_lr, jnp.float32))}
@@ -119,8 +119,8 @@ def q_learner(policy: Policy, network: Network, gamma: Array | float, inner_lr: 
         rate = jnp.exp(meta_params["log_rate"])
 
         def sweep(q: Tree, _: None) -> tuple[Tree, None]:
-            slope = gradient(q, q, seen)
-            return jax.tree.map(lambda p, g: p - rate * g, q, slope), None
+            gradient = inner(q, q, seen)
+            return jax.tree.map(lambda p, g: p - rate * g, q, gradient), None
 
         q, _ = jax.lax.scan(sweep, agent.params["q"], None, length=sweeps)
         return agent._replace(params={**agent.params, "q": q})

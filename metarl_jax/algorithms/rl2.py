@@ -29,39 +29,39 @@ from metarl_jax.core.losses import Loss, per_step, ppo
 from metarl_jax.core.memories import make as make_memory
 from metarl_jax.core.memories.attention import HEADS
 from metarl_jax.core.memory import Memory
-from metarl_jax.core.objective import Objective, growing
+from metarl_jax.core.objective import Objective, curriculum
 from metarl_jax.core.policy import Policy, memory_policy
 from metarl_jax.core.types import Array, Experience
 from metarl_jax.core.window import Window, fitting_chunk
 
-FIXED = ("belief", "none")  # memories without parameters: all that is learned stands between them and the heads
+FIXED = ("belief", "none")  # memories without parameters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrialLearner(MetaLearned):
-    """Options of policies that learn in their memory, by PPO over whole trials.
+    """Options of policies that adapt through their memory, trained by PPO over whole trials.
 
     Args:
-        layers: memories upon each other.
+        layers: layers of the memory.
         window: steps that attention looks back; 0 for the whole rollout.
-        knows_task: see the hidden numbers of the task, the upper reference.
-        across_episodes: let returns run on across the ends of episodes, so that what is found out in one is worth
-            something in the next, and end a trial when the environment's quota of episodes is used up. Otherwise
-            windows of `steps` count no episodes: right where every step is rewarded (CartPole), since a quota that
-            early ends use up would leave little to learn from.
-        expected_reward: learn from what an action pays on average instead of what was drawn, where the environment
-            says so: the same gradient on average, with less noise. The policy still perceives what was drawn.
-        curriculum: share of the annealing over which trials grow from a tenth to their whole length.
+        knows_task: observe the hidden task numbers, as an upper reference.
+        across_episodes: let returns extend across the ends of episodes, so that exploration in one episode is rewarded
+            in the next, and end a trial when the environment's quota of episodes is used up. Otherwise windows of
+            `steps` have no quota. That is right where every step is rewarded (CartPole): early ends would use up a
+            quota and leave little experience.
+        expected_reward: learn from the expected reward of an action instead of the sampled one, where the environment
+            provides it: the expected gradient is unchanged, with less noise. The policy still perceives samples.
+        curriculum: share of the annealing over which the length of trials grows from a tenth to the full length.
         width: units of the memory.
-        hidden: widths of the layers between memory and heads; by default none, or two of `width` where the memory has
-            nothing to learn (belief, none).
+        hidden: widths of the layers between memory and heads; by default none, or two of `width` for memories without
+            parameters (belief, none).
         lambda_: trace decay of the advantages.
-        clip: how far the ratio to the acting policy may move the surrogate.
+        clip: clipping range of the ratio to the behaviour policy.
         entropy: weight of the entropy bonus.
         value_weight: weight of the critic's error.
-        critic_scale: of the weights of the critic's head at birth, whose guesses are the first credit.
-        epochs: how often a batch of trials is relived.
-        minibatches: in how many parts.
+        critic_scale: initial scale of the critic's head, whose values enter the first advantages.
+        epochs: passes over a batch of trials.
+        minibatches: minibatches of tasks in each pass.
     """
 
     tasks: Count = 256
@@ -86,17 +86,17 @@ class TrialLearner(MetaLearned):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not is_off(self.curriculum) and self.anneal == 0:
-            rule = "it is a share of the annealing: choose anneal=-1, or the meta-steps that it takes"
+            rule = "it is a share of the annealing: choose anneal=-1, or a number of meta-steps"
             raise ValueError(f"curriculum of {self.name} is {self.curriculum}; {rule}")
 
     def refuses(self, environment: Environment) -> str | None:
-        if self.expected_reward and not _says_expected_reward(environment):
-            return "it does not say what an action pays on average: leave expected_reward off"
+        if self.expected_reward and not _gives_expected_reward(environment):
+            return "it does not provide expected rewards: leave expected_reward off"
         return None
 
     @property
     def passes(self) -> Passes:
-        """How often a batch of trials is relived."""
+        """Passes over a batch of trials."""
         return Passes(self.epochs, self.minibatches)
 
     def paid(self, seen: Experience) -> Array:
@@ -106,24 +106,24 @@ class TrialLearner(MetaLearned):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RL2(TrialLearner, Improved):
-    """Learn a policy whose memory outlasts the episodes of a trial, by PPO over whole trials.
+    """Learn a policy whose memory persists across the episodes of a trial, by PPO over whole trials.
 
-    φ = the policy's parameters; the agent never adapts, its memory does.
+    φ = the policy's parameters, which never adapt; the agent adapts through its memory.
 
     Args:
-        memory: what carries the trial: a GRU, an LSTM, a linear recurrence that is trained by an associative scan,
-            attention with a cache, the exact posterior where the environment knows it (belief), or nothing (none): one
-            memoryless policy for all tasks, the lower reference.
-        critic_knows_task: let the critic, and it alone, see the hidden numbers of the task and read them through two
-            layers of `width`. How lucky a task is then counts neither for nor against what was done in it: the
-            gradient is the same on average, with less noise (Pinto et al. 2017, arXiv:1710.06542; unbiased since the
-            critic sees the memory too, Baisero and Amato 2022, arXiv:2105.11674).
-        separate: give the critic a memory of its own.
-        lifespan: windows of `steps` that a trial lasts at most; gradients reach back to the start of a window.
+        memory: a GRU, an LSTM, a linear recurrence trained by an associative scan, attention with a cache, the exact
+            posterior where the environment has one (belief), or none: one memoryless policy for all tasks, as a lower
+            reference.
+        critic_knows_task: let only the critic observe the hidden task numbers, through two layers of `width`. Its
+            baseline then removes the variance between tasks: the expected gradient is unchanged, with less noise (Pinto
+            et al. 2017, arXiv:1710.06542; unbiased because the critic also reads the memory, Baisero and Amato 2022,
+            arXiv:2105.11674).
+        separate: give the critic its own memory.
+        lifespan: most windows of `steps` in a trial; gradients reach back to the start of a window.
     """
 
     name: ClassVar[str] = "rl2"
-    summary: ClassVar[str] = "a policy that learns in its memory, across the episodes of a trial"
+    summary: ClassVar[str] = "a policy that adapts through its memory, across the episodes of a trial"
 
     memory: Literal["gru", "lstm", "linear", "attention", "belief", "none"] = "gru"
     critic_knows_task: bool = False
@@ -132,19 +132,19 @@ class RL2(TrialLearner, Improved):
 
     @property
     def passes(self) -> Passes:
-        """How often a meta-step relives its trials; evolution lives each once."""
+        """Passes of a meta-step over its trials; evolution lives each once."""
         return Passes() if self.estimator == "evolution" else super().passes
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_heads(self, self.memory)
         if not is_off(self.curriculum) and self.lifespan > 1:
-            rule = "it lengthens trials in one window: choose lifespan=1"
+            rule = "it needs trials of one window: choose lifespan=1"
             raise ValueError(f"curriculum of {self.name} is {self.curriculum}; {rule}")
 
     def refuses(self, environment: Environment) -> str | None:
         if self.memory == "belief" and environment.belief() is None:
-            return "its posterior is not known: choose another memory"
+            return "its exact posterior is not known: choose another memory"
         return super().refuses(environment)
 
     def recipe(self, environment: Environment) -> Recipe:
@@ -158,13 +158,13 @@ class RL2(TrialLearner, Improved):
             window,
             lambda remaining: trial_loss(self, world, remaining),
             negative_return(world, self.gamma, trial=self.across_episodes, reward=self.paid),
-            shape=lambda objective, remaining: lengthening(self, world, objective, remaining),
+            shape=lambda objective, remaining: with_curriculum(self, world, objective, remaining),
             lifespan=self.lifespan,
         )
 
     def policy(self, environment: Environment, *, forgets: bool = False) -> Policy:
-        """What acts in the world's environment; with its memory erased after each episode if it `forgets`."""
-        told = numbers_of(environment) if self.critic_knows_task and not self.knows_task else 0
+        """The acting policy; with `forgets` its memory is erased after each episode."""
+        privileged = numbers_of(environment) if self.critic_knows_task and not self.knows_task else 0
         belief = environment.belief() if self.memory == "belief" else None
         return memory_policy(
             environment,
@@ -172,8 +172,8 @@ class RL2(TrialLearner, Improved):
             self.hidden or (self.width, self.width) * (self.memory in FIXED),
             forgets=forgets,
             separate=self.separate,
-            told=told,
-            critic_hidden=(self.width, self.width) if told else (),
+            privileged=privileged,
+            critic_hidden=(self.width, self.width) if privileged else (),
             critic_scale=self.critic_scale,
         )
 
@@ -192,7 +192,7 @@ def trial_memory(options: TrialLearner, kind: str, environment: Environment, inp
 
 
 def trial_loss(options: TrialLearner, world: World, remaining: Array) -> Loss:
-    """PPO over trials; `remaining` is the share of the annealing that lies ahead."""
+    """PPO over trials, given the remaining share of the annealing."""
     return ppo(
         world.policy,
         gamma=options.gamma,
@@ -205,13 +205,13 @@ def trial_loss(options: TrialLearner, world: World, remaining: Array) -> Loss:
     )
 
 
-def lengthening(options: TrialLearner, world: World, objective: Objective, remaining: Array) -> Objective:
-    """The objective under the curriculum: trials grow to their whole length over a share of the annealing."""
+def with_curriculum(options: TrialLearner, world: World, objective: Objective, remaining: Array) -> Objective:
+    """The objective with a curriculum: the length of trials grows over a share of the annealing."""
     if is_off(options.curriculum):
         return objective
     share = jnp.asarray(options.curriculum)
     progress = jnp.where(share > 0, (1.0 - remaining) / jnp.maximum(share, 1e-30), jnp.inf)
-    return growing(objective, world.steps, progress)
+    return curriculum(objective, world.steps, progress)
 
 
 def check_heads(options: TrialLearner, kind: str) -> None:
@@ -221,7 +221,7 @@ def check_heads(options: TrialLearner, kind: str) -> None:
         raise ValueError(f"width of {options.name} is {options.width}; {rule}")
 
 
-def _says_expected_reward(environment: Environment) -> bool:
+def _gives_expected_reward(environment: Environment) -> bool:
     def one() -> object:
         key = jax.random.key(0)
         task = environment.draw_task(key, "train")

@@ -1,4 +1,4 @@
-"""VariBAD: act on a belief that is inferred by variational inference (Zintgraf et al. 2020, arXiv:1910.08348)."""
+"""VariBAD: act on a belief from variational inference (Zintgraf et al. 2020, arXiv:1910.08348)."""
 
 import dataclasses
 from typing import ClassVar, Literal
@@ -9,7 +9,7 @@ import optax
 from metarl_jax.algorithms.base import Amount, Count, Recipe, Size, Widths, adam
 from metarl_jax.algorithms.belief import Inference, RewardModel, detached, explain, inference, inferred
 from metarl_jax.algorithms.privileged import with_task_in_view
-from metarl_jax.algorithms.rl2 import TrialLearner, check_heads, lengthening, trial_loss, trial_memory, trial_world
+from metarl_jax.algorithms.rl2 import TrialLearner, check_heads, trial_loss, trial_memory, trial_world, with_curriculum
 from metarl_jax.core.backprop import backprop
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import frozen
@@ -23,25 +23,25 @@ from metarl_jax.core.window import Window, fitting_chunk
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VariBAD(TrialLearner):
-    """Learn to infer a latent that explains whole trials, and a policy on (observation, mean and variance of it).
+    """Learn to infer a latent that explains whole trials, and a policy on the observation and the posterior.
 
-    φ = the policy, the memory that infers and the decoders. PPO moves the policy alone; memory and decoders follow the
-    ELBO of trials kept from earlier meta-steps, with a step size of their own. See algorithms/belief.py.
+    φ = the policy, the memory and the decoders. PPO updates only the policy; the memory and the decoders follow the
+    ELBO of trials from a replay buffer, with their own step size. See algorithms/belief.py.
 
     Args:
-        memory: what infers the latent.
+        memory: the network that infers the latent.
         hidden: widths of the layers between the belief and the heads.
-        latent: L, numbers that describe a task.
+        latent: L, size of the latent.
         decoder: widths of the decoders' layers.
-        reward_model: the law of a reward given the latent: normal, or (bernoulli) of whether it is positive.
-        pays_at_arrival: rewards depend on where a step leads alone, not on where it began or on the action.
-        decodes_states: explain what follows a step too, not only what it pays.
-        kl_weight: weight of the divergence of a belief from the one before.
-        beliefs: steps of a trial whose ELBO is taken, drawn at random, at most; 0 for all, in memory that grows with
+        reward_model: likelihood of a reward given the latent: normal, or Bernoulli for whether it is positive.
+        pays_at_arrival: rewards depend only on the next observation, not on the last one or the action.
+        decodes_states: decode the next observation too, not only the reward.
+        kl_weight: weight of the divergence of a belief from the previous one.
+        beliefs: most steps of a trial whose ELBO is computed, drawn at random; 0 for all, for which memory grows with
             the square of a trial's length.
-        kept: trials that are kept.
-        trials: trials of a step on the ELBO.
-        updates: steps on the ELBO in a meta-step.
+        kept: trials in the replay buffer.
+        trials: trials in a gradient step on the ELBO.
+        updates: gradient steps on the ELBO in a meta-step.
         model_lr: step size of the Adam on the ELBO.
     """
 
@@ -67,7 +67,9 @@ class VariBAD(TrialLearner):
         check_heads(self, self.memory)
         if self.trials > self.kept or self.tasks * self.envs > self.kept:
             least = max(self.trials, self.tasks * self.envs)
-            raise ValueError(f"kept of varibad is {self.kept}; it must hold what one meta-step adds and reads: {least}")
+            raise ValueError(
+                f"kept of varibad is {self.kept}; it must hold the trials of one meta-step: choose at least {least}"
+            )
 
     def recipe(self, environment: Environment) -> Recipe:
         environment = with_task_in_view(environment) if self.knows_task else environment
@@ -82,7 +84,7 @@ class VariBAD(TrialLearner):
 
         def objective(step: Array) -> Objective:
             remaining = self.remaining(step)
-            return lengthening(self, world, final(trial_loss(self, world, remaining)), remaining)
+            return with_curriculum(self, world, final(trial_loss(self, world, remaining)), remaining)
 
         acting = backprop(window, objective, adam(self), self.passes)
         how = {"kept": self.kept, "trials": self.trials, "updates": self.updates}
@@ -90,7 +92,7 @@ class VariBAD(TrialLearner):
         return Recipe(window, chain(acting, explaining), objective=objective)
 
     def policy(self, environment: Environment, *, forgets: bool = False) -> Policy:
-        """What acts in the world's environment; with its memory erased after each episode if it `forgets`."""
+        """The acting policy; with `forgets` its memory is erased after each episode."""
         return memory_policy(
             environment,
             lambda inputs: detached(self.belief(environment, inputs)),
@@ -104,7 +106,7 @@ class VariBAD(TrialLearner):
         return inferred(trial_memory(self, self.memory, environment, inputs), self.latent)
 
     def model(self, environment: Environment) -> Inference:
-        """The decoders that explain trials by the latent, and their ELBO."""
+        """The decoders of trials given the latent, and their ELBO."""
         return inference(
             environment,
             self.belief(environment, perception(environment).size),

@@ -1,1 +1,1 @@
-"""The pure core: one noun of the formula a file."""
+"""The pure core: one file for each noun of the formula."""

@@ -14,16 +14,16 @@ from metarl_jax.core.types import Array, Tree
 AXIS = "tasks"  # the mesh axis over which tasks are divided
 LANES = 32  # environments whose trial stays in a CPU core's cache while it is relived
 CACHE_BYTES = 4 * 2**20  # of memories that act side by side
-LARGE = 4096  # bytes of a memory that many tasks at once push out of the cache
+LARGE = 4096  # bytes of a memory above which the memories of many tasks do not fit the cache
 CACHE_ROWS = 2048  # time steps of one chunk whose activations stay in a CPU core's cache
 
 
 def default_chunk(rows_per_task: int, shared_params: bool, memory_bytes: int = 0) -> int | None:
     """How many tasks to batch at once; None for all of them.
 
-    Accelerators, and policies whose parameters all tasks share, want one large product. On a CPU adapted parameters
-    differ by task, and a chunk whose activations stay in the cache is fastest; and so it is where what an agent
-    remembers, `memory_bytes` a task, is read again at every step.
+    One large product is fastest on accelerators, and for policies whose parameters all tasks share. On a CPU adapted
+    parameters differ by task, and a chunk whose activations stay in the cache is fastest. The same holds where a memory
+    of `memory_bytes` a task is read at every step.
     """
     if jax.default_backend() != "cpu":
         return None
@@ -33,10 +33,10 @@ def default_chunk(rows_per_task: int, shared_params: bool, memory_bytes: int = 0
 
 
 def lane_groups(tasks: int, envs: int) -> int:
-    """In how many groups tasks that share a policy are relived; each is one batch of environments.
+    """The number of groups in which tasks that share a policy are relived; each is one batch of environments.
 
-    One where products are to be large; on a CPU the activations of a whole trial in `LANES` environments stay in the
-    cache.
+    One group on accelerators, for large products. On a CPU, groups of about `LANES` environments, whose activations
+    over a whole trial stay in the cache.
     """
     if jax.default_backend() != "cpu":
         return 1
@@ -45,7 +45,7 @@ def lane_groups(tasks: int, envs: int) -> int:
 
 
 def map_tasks(function: Callable[..., Any], chunk: int | None, *tasks: Tree) -> Any:
-    """`function` over the leading axis N of `tasks`, vmapped `chunk` at a time."""
+    """Map `function` over the leading axis N of `tasks`, vmapped over `chunk` tasks at a time."""
     total = jax.tree.leaves(tasks)[0].shape[0]
     if chunk is None or chunk >= total:
         return jax.vmap(function)(*tasks)
@@ -57,42 +57,42 @@ def mean_gradient(
 ) -> tuple[Array, Tree, Any]:
     """The mean over tasks of `function(φ, *task) -> loss, aux`, its gradient in φ, and aux with its task axis.
 
-    Chunk after chunk, so that only one chunk's activations are alive; the last chunk may be smaller.
+    Chunks run one after another, so that only one chunk's activations are stored; the last chunk may be smaller.
     """
 
-    def gradient(*tasks: Tree) -> tuple[Array, Tree, Any]:
+    def summed(*tasks: Tree) -> tuple[Array, Tree, Any]:
         def total(meta_params: Tree) -> tuple[Array, Any]:
             losses, aux = jax.vmap(lambda *task: function(meta_params, *task))(*tasks)
             return jnp.sum(losses), aux
 
-        (loss, aux), slope = jax.value_and_grad(total, has_aux=True)(meta_params)
-        return loss, slope, aux
+        (loss, aux), gradient = jax.value_and_grad(total, has_aux=True)(meta_params)
+        return loss, gradient, aux
 
     total = jax.tree.leaves(tasks)[0].shape[0]
     whole = total if chunk is None or chunk >= total else total - total % chunk
     parts = []
     if whole:
-        parts.append(_scan_chunks(gradient, whole if chunk is None else min(chunk, whole), _cut(tasks, 0, whole)))
+        parts.append(_scan_chunks(summed, whole if chunk is None else min(chunk, whole), _cut(tasks, 0, whole)))
     if whole < total:
-        parts.append(gradient(*_cut(tasks, whole, total)))
-    loss, slope = jax.tree.map(lambda *xs: sum(xs) / total, *[part[:2] for part in parts])
-    return loss, slope, jax.tree.map(lambda *xs: jnp.concatenate(xs), *[part[2] for part in parts])
+        parts.append(summed(*_cut(tasks, whole, total)))
+    loss, gradient = jax.tree.map(lambda *xs: sum(xs) / total, *[part[:2] for part in parts])
+    return loss, gradient, jax.tree.map(lambda *xs: jnp.concatenate(xs), *[part[2] for part in parts])
 
 
-def _scan_chunks(gradient: Callable[..., tuple[Array, Tree, Any]], chunk: int, tasks: Any) -> tuple[Array, Tree, Any]:
+def _scan_chunks(summed: Callable[..., tuple[Array, Tree, Any]], chunk: int, tasks: Any) -> tuple[Array, Tree, Any]:
     total = jax.tree.leaves(tasks)[0].shape[0]
     if chunk == total:
-        return gradient(*tasks)
+        return summed(*tasks)
 
     def add(sums: Tree, tasks: Any) -> tuple[Tree, Any]:
-        loss, slope, aux = gradient(*tasks)
-        return jax.tree.map(jnp.add, sums, (loss, slope)), aux
+        loss, gradient, aux = summed(*tasks)
+        return jax.tree.map(jnp.add, sums, (loss, gradient)), aux
 
     chunks = jax.tree.map(lambda x: x.reshape(total // chunk, chunk, *x.shape[1:]), tasks)
-    shapes = jax.eval_shape(gradient, *jax.tree.map(lambda x: x[0], chunks))[:2]
+    shapes = jax.eval_shape(summed, *jax.tree.map(lambda x: x[0], chunks))[:2]
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    (loss, slope), aux = jax.lax.scan(add, zeros, chunks)
-    return loss, slope, jax.tree.map(lambda x: x.reshape(total, *x.shape[2:]), aux)
+    (loss, gradient), aux = jax.lax.scan(add, zeros, chunks)
+    return loss, gradient, jax.tree.map(lambda x: x.reshape(total, *x.shape[2:]), aux)
 
 
 def _cut(tasks: Any, start: int, stop: int) -> Any:
@@ -101,7 +101,7 @@ def _cut(tasks: Any, start: int, stop: int) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """What a device can ask of the others, each of which has an equal share of the tasks; one device without a mesh."""
+    """Communication between devices, each with an equal share of the tasks; a single device without a mesh."""
 
     mesh: Mesh | None = None
 
@@ -110,7 +110,7 @@ class Devices:
         return 1 if self.mesh is None else self.mesh.shape[AXIS]
 
     def mean(self, tree: Tree) -> Tree:
-        """The average over devices of what each has."""
+        """The average over devices."""
         return tree if self.mesh is None else jax.lax.pmean(tree, AXIS)
 
     def gathered(self, tree: Tree) -> Tree:
@@ -118,7 +118,7 @@ class Devices:
         return tree if self.mesh is None else jax.lax.all_gather(tree, AXIS, tiled=True)
 
     def share(self, tree: Tree) -> Tree:
-        """This device's part of what all have [N, ...]; the whole where it cannot be divided."""
+        """This device's part of a replicated tree [N, ...]; the whole tree where it cannot be divided."""
         total = jax.tree.leaves(tree)[0].shape[0]
         if total % self.count or self.mesh is None:
             return tree

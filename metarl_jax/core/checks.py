@@ -1,4 +1,4 @@
-"""Checks of what users pass, with errors that name the value, the rule, the remedy and the nearest name."""
+"""Checks of user input, with errors that name the value, the rule, the remedy and the nearest name."""
 
 import dataclasses
 import difflib
@@ -42,8 +42,8 @@ def check_least(what: str, value: Any, least: int) -> None:
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A hint that names the choices most like `word`, or nothing.
 
-    First those of which the word, or its initials, is a part: for `lr` and for `learning_rate` that is `meta_lr`. Else
-    the one with the most letters in common.
+    Names that have the word, or its initials, as a part come first: for `lr` and for `learning_rate` that is `meta_lr`.
+    Otherwise it is the most similar name.
     """
     names = {_bare(name): name for name in choices}
     asked = _bare(word)
@@ -54,14 +54,14 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 
 def _bare(name: str) -> str:
-    """A name without what only command lines and Python need."""
+    """A name without the punctuation of command lines and Python."""
     return name.strip("-_").replace("-", "_").replace(".", "_").lower()
 
 
 def check_options(owner: str, options: Any) -> None:
     """Raise ValueError unless every field of a dataclass is one of its choices and lies in its legal range.
 
-    Floats may be traced, and are then taken on trust; nothing else may be an array.
+    Floats may be traced and are then not checked; no other option may be an array.
     """
     kinds, legal = get_type_hints(type(options)), legal_ranges(type(options))
     for field in dataclasses.fields(options):
@@ -76,7 +76,7 @@ def check_options(owner: str, options: Any) -> None:
 
 
 def legal_ranges(kind: type) -> dict[str, Between]:
-    """The legal range of each field of a dataclass; one that a subclass annotates anew without a range keeps it."""
+    """The legal range of each field of a dataclass; annotating it again without a range keeps the range."""
     found: dict[str, Between] = {}
     for each in reversed(kind.__mro__):
         for name, hint in get_type_hints(each, include_extras=True).items():
@@ -91,7 +91,7 @@ def _choices(kind: Any) -> tuple[Any, ...]:
 
 
 def _concrete(owner: str, name: str, value: Any, kind: Any) -> Any:
-    """An option as a number of Python's, or None where it is traced."""
+    """An option as a Python number, or None where it is traced."""
     if not isinstance(value, jax.Array | np.ndarray | np.generic):
         return value
     if kind is not float or np.shape(value):
@@ -101,5 +101,5 @@ def _concrete(owner: str, name: str, value: Any, kind: Any) -> Any:
 
 
 def is_off(value: Any) -> bool:
-    """Whether an option is known to be 0, which some take for off; of a traced one nothing is known."""
+    """Whether an option is known to be 0, which means off for some options; False where it is traced."""
     return isinstance(value, int | float) and value == 0

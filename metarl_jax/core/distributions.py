@@ -11,9 +11,9 @@ from metarl_jax.core.types import Array, Key, Tree
 
 
 class Distribution(NamedTuple):
-    """A family of distributions: each function takes the parameters that the policy put out."""
+    """A family of distributions: each function takes the parameters that the policy outputs."""
 
-    size: int  # numbers that the network has to deliver
+    size: int  # number of network outputs
     sample: Callable[[Key, Tree], Array]
     log_prob: Callable[[Tree, Array], Array]
     entropy: Callable[[Tree], Array]
@@ -30,7 +30,7 @@ def categorical(n: int) -> Distribution:
     """Categorical over n actions; the parameters are logits [..., n]."""
 
     def log_prob(logits: Array, action: Array) -> Array:
-        chosen = jax.nn.one_hot(action, n, dtype=logits.dtype)  # a product: gathers are slow to differentiate
+        chosen = jax.nn.one_hot(action, n, dtype=logits.dtype)  # a product, because gathers are slow to differentiate
         return jnp.sum(jax.nn.log_softmax(logits) * chosen, axis=-1)
 
     def entropy(logits: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Environments are pure functions of a task; a task is nothing but numbers."""
+"""Environments are pure functions of a task, and a task consists only of numbers."""
 
 import dataclasses
 from typing import Any, ClassVar, NamedTuple
@@ -13,9 +13,9 @@ from metarl_jax.core.once import once
 from metarl_jax.core.types import SPLITS, Array, Key, Split, Step, Tree
 
 HELD_OUT_SHARE = 8  # one task in eight belongs to the test split
-PROBED = 1024  # tasks that are looked at before a split is drawn from
-FEWEST = 8  # of them that must belong to it
-MOST_DRAWS = 10_000  # after which `sample_task` gives up; a split of FEWEST in PROBED has been met by then
+PROBED = 1024  # tasks drawn to check that a split is not empty
+FEWEST = 8  # of these, how many must belong to the split
+MOST_DRAWS = 10_000  # after which `sample_task` gives up; a split with FEWEST of PROBED tasks is met long before
 
 
 class Discrete(NamedTuple):
@@ -48,14 +48,14 @@ class Box(NamedTuple):
 class Environment:
     """A family of tasks that share their spaces: a frozen dataclass of static options.
 
-    A subclass names its `Task` (a NamedTuple of arrays) and defines the legal range of each of its fields in `limits`,
+    A subclass names its `Task` (a NamedTuple of arrays) and defines `limits` (the legal range of each task number),
     `reset`, `step`, `draw_task`, `extrapolates` and the two spaces. Everything is written for one task and one episode;
     callers vmap. `step` never resets and `reset` never changes the task.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    reference: ClassVar[str | None] = None  # what the oracle row of an evaluation stands for
+    reference: ClassVar[str | None] = None  # describes the reference agent of an evaluation
     Task: ClassVar[type]
 
     @property
@@ -73,20 +73,20 @@ class Environment:
 
     @property
     def horizon(self) -> int:
-        """The most steps that one episode can take."""
+        """The maximal number of steps of an episode."""
         raise NotImplementedError
 
     @property
     def trial_episodes(self) -> int:
-        """How many episodes of one task make a trial, the quota of every held-out evaluation."""
+        """The number of episodes of a trial, which is the quota of every held-out evaluation."""
         raise NotImplementedError
 
     def belief(self) -> Memory | None:
-        """The posterior over tasks, exact, as a memory of what a policy perceives; None where there is none."""
+        """The exact posterior over tasks as a memory over the policy's inputs; None where it is not known."""
         return None
 
     def reset(self, key: Key, task: Tree) -> tuple[Array, Tree]:
-        """Start an episode of `task`: the observation [O] and the state."""
+        """Start an episode of `task` and return its observation [O] and state."""
         raise NotImplementedError
 
     def step(self, key: Key, state: Tree, action: Array, task: Tree) -> Step:
@@ -94,28 +94,28 @@ class Environment:
         raise NotImplementedError
 
     def draw_task(self, key: Key, split: Split) -> Tree:
-        """Draw from the law that train and test share, or from the one of the extrapolation split."""
+        """Draw from the distribution that train and test share, or from that of the extrapolation split."""
         raise NotImplementedError
 
     def extrapolates(self, task: Tree) -> Array:
-        """Whether a task lies outside what the law of train and test can draw, [] bool."""
+        """Whether a task lies outside the support of the training distribution, [] bool."""
         raise NotImplementedError
 
     @property
     def withholds(self) -> bool:
-        """Whether test tasks are withheld from training; families of a handful of tasks share them."""
+        """Whether test tasks are withheld from training; families of only a few tasks share them."""
         return True
 
     def holds_out(self, task: Tree) -> Array:
-        """Whether a task of the law of train and test belongs to test, [] bool: one in eight, by a hash of its bits."""
+        """Whether a training or test task belongs to the test split, [] bool: one in eight, by a hash of its bits."""
         return is_held_out(task)
 
     def sample_task(self, key: Key, split: Split) -> Tree:
         """Draw a task of `split`.
 
-        Train and test follow one law and are disjoint by construction: `holds_out` says to which of the two a task
-        belongs, and draws from the other side are rejected. After `MOST_DRAWS` the last one is returned whatever its
-        side: `check_split_has_tasks` refuses such laws beforehand.
+        Train and test share one distribution and are disjoint by construction: `holds_out` assigns each task to one of
+        the two, and draws that belong to the other are rejected. After `MOST_DRAWS` draws the last one is returned in
+        any case; `check_split_has_tasks` refuses such distributions beforehand.
         """
         check_split(split)
         if split == "extrapolation" or not self.withholds:
@@ -131,7 +131,7 @@ class Environment:
         def again(carry: tuple[Array, Tree]) -> tuple[Array, Tree]:
             return carry[0] + 1, draw(carry[0] + 1)
 
-        # A blank task that is never accepted: `draw` is then compiled once, in the loop.
+        # The loop starts from a blank task that is never accepted, so that `draw` is compiled once.
         blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(draw, jnp.int32(0)))
         return jax.lax.while_loop(wrong_side, again, (jnp.int32(-1), blank))[1]
 
@@ -141,11 +141,11 @@ class Environment:
         Raises:
             ValueError: a field is missing, unknown, of the wrong shape, not finite or outside its legal range.
         """
-        with jax.ensure_compile_time_eval():  # also where a task is a constant of a program
+        with jax.ensure_compile_time_eval():  # also for a task that is a constant of a program
             return self.checked(task)
 
     def checked(self, task: Any) -> Tree:
-        """What `check_task` does; environments whose numbers must fit each other look at more."""
+        """Implement `check_task`; environments whose task numbers constrain each other extend it."""
         fields = task if isinstance(task, dict) else getattr(task, "_asdict", dict)()
         template = jax.eval_shape(lambda: self.draw_task(jax.random.key(0), "train"))._asdict()
         unknown = [name for name in fields if name not in template]
@@ -170,13 +170,13 @@ class Environment:
             rule = f"it must lie in [{low:g}, {high:g}]"
             raise ValueError(f"task number {name!r} of {self.name} is {illegal.flat[0]:g}; {rule}")
         if not jnp.issubdtype(like.dtype, jnp.floating) and np.any(array != np.round(array.astype(float))):
-            raise ValueError(f"task number {name!r} of {self.name} is not whole; it must be")
+            raise ValueError(f"task number {name!r} of {self.name} must be a whole number")
         return jnp.asarray(array, like.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
 class Episodic(Environment):
-    """An environment whose clock and trial are options: at most `steps` an episode, `episodes` a trial."""
+    """An environment with options for the length of an episode (at most `steps`) and of a trial (`episodes`)."""
 
     steps: int = 100
     episodes: int = 1
@@ -200,28 +200,28 @@ def check_split(split: str) -> None:
 
 
 def check_split_has_tasks(environment: Environment, split: Split) -> None:
-    """Raise ValueError where the law of train and test leaves (next to) nothing for one of the two."""
+    """Raise ValueError where the distribution of train and test leaves too few tasks for the split."""
     rejects = type(environment).sample_task is Environment.sample_task and environment.withholds
     if split == "extrapolation" or not rejects:
         return
     belong, distinct = _probed(environment, split)
     if belong < FEWEST:
         options = ", ".join(f"{name}={value!r}" for name, value in vars(environment).items()) or "none"
-        found = f"{PROBED} draws are {distinct} different tasks, and {belong} of the draws belong to it"
-        remedy = "choose options under which more tasks differ, or let train and test share them: `withholds` False"
+        found = f"{PROBED} draws gave {distinct} different tasks, and {belong} of the draws belong to the split"
+        remedy = "choose options with more different tasks, or let train and test share them: `withholds` False"
         raise ValueError(f"{environment.name} has no {split} tasks with its options, {options}: {found}; {remedy}")
 
 
 @once
 def _probed(environment: Environment, split: Split) -> tuple[int, int]:
-    """How many of PROBED draws belong to the split, and how many draws differ."""
+    """How many of PROBED draws belong to the split, and how many different tasks they are."""
 
     @jax.jit
     def draw(keys: Key) -> tuple[Tree, Array]:
         tasks = jax.vmap(lambda key: environment.draw_task(key, split))(keys)
         return tasks, jax.vmap(environment.holds_out)(tasks) == (split == "test")
 
-    with jax.ensure_compile_time_eval():  # also where a learner is built inside a program
+    with jax.ensure_compile_time_eval():  # also for a learner that is built inside a program
         tasks, belong = jax.device_get(draw(jax.random.split(jax.random.key(0), PROBED)))
     rows = np.concatenate(
         [np.reshape(leaf, (PROBED, -1)).astype(np.float64) for leaf in jax.tree.leaves(tasks)], axis=1

@@ -1,4 +1,4 @@
-"""What an agent gets in tasks it has never seen: by adaptation and by episode, the same quota in every task."""
+"""Returns in held-out tasks by adaptation and by episode, with the same quota of episodes in every task."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,11 +19,11 @@ CHUNK = 256  # tasks evaluated side by side: bounds the memory of the record
 
 
 class Curve(NamedTuple):
-    """Per task, reported adaptation and episode: [N, P, episodes]."""
+    """Results by task, report and episode: [N, P, episodes]."""
 
     returns: Array
     lengths: Array  # steps
-    terminated: Array  # 1 where the episode terminated, 0 where the clock ended it
+    terminated: Array  # 1 where the episode terminated, 0 where it was truncated
 
 
 def evaluate(
@@ -41,11 +41,11 @@ def evaluate(
 ) -> Curve:
     """Adapt to each of `tasks` [N, ...] and report after 0, stride, 2 stride ... adaptations · stride turns.
 
-    Every report is a trial of its own: `episodes` whole episodes (the environment's quota unless given) with blank
-    memory, from which the agent's parameters do not learn. The numbers are means over `envs` such trials. `greedy`
-    acts by the mode in the report; what is learned from is always sampled. Task i uses the i-th key, so a task's
-    result does not depend on the others. With `expected` a reward is what the action pays on average, where the
-    environment says so: the same return on average, with less noise.
+    Every report is a separate trial of `episodes` whole episodes (by default the environment's quota). It starts with
+    blank memory, and the agent's parameters do not learn from it. The numbers are means over `envs` such trials. With
+    `greedy` the reports act by the mode, while the experience for adaptation is always sampled. Task i uses the i-th
+    key, so its result does not depend on the other tasks. With `expected` rewards are replaced by their expectation
+    given the action, where the environment provides it: the expected return is unchanged, with less noise.
     """
     episodes = episodes or world.environment.trial_episodes
 
@@ -56,7 +56,7 @@ def evaluate(
         return reported(world, meta_params, begin(world, meta_params, task, key), adaptations, report, stride)[1]
 
     total = jax.tree.leaves(tasks)[0].shape[0]
-    chunk = fitting_chunk(world) if adaptations or world.learner.shared else None  # the newborn act alike
+    chunk = fitting_chunk(world) if adaptations or world.learner.shared else None  # newborns share parameters
     return map_tasks(one, min(chunk or CHUNK, CHUNK), tasks, jax.random.split(key, total))
 
 
@@ -96,7 +96,7 @@ def trial(
     expected: bool = False,
     hold: bool = False,
 ) -> tuple[Scene, Curve]:
-    """A trial of whole episodes with the agent as it is, [episodes], and its last scene if it is to `hold` there."""
+    """A trial of whole episodes without adaptation, [episodes], and the scene after it, where `hold` stops it."""
     environment, policy = world.environment, world.policy
     open_key, act_key = jax.random.split(draws(life).observe)
     scene = opening(environment, policy, life.task, open_key, envs)

@@ -32,8 +32,8 @@ def evolution(
         ∇φ L ≈ 1/(2 n σ) Σ_i [u(φ + σ ε_i) − u(φ − σ ε_i)] ε_i
 
     u are centred ranks of L over the population. All members live the same tasks with the same keys, so that a pair
-    differs in φ alone. Needs no derivative of anything. Lives that outlast a meta-step continue as φ itself lives
-    them, and every member lives the next window from there.
+    differs only in φ. No derivative is needed. Lives that outlast a meta-step continue with φ itself, and every member
+    lives the next window from there.
     """
     schedule = scheduled(objective)
 
@@ -70,11 +70,11 @@ def negative_return(
     trial: bool = False,
     reward: Callable[[Experience], Array] = lambda seen: seen.reward,
 ) -> Loss:
-    """The negative of what a rollout earned, without a gradient.
+    """The negative return of a rollout, without a gradient.
 
-    Of whole episodes −E[ return ]. Of windows, which cut episodes, −E_t[ Σ_u γ^u r_{t+u} ] in units of one reward: the
-    mean over their steps of what is discounted from there to the end of the episode, of the trial if it is a `trial`,
-    or of the window. It falls when rewards come sooner, and when episodes that pay at every step last longer.
+    For whole episodes it is −E[ return ]. For windows, which cut episodes, it is −E_t[ Σ_u γ^u r_{t+u} ] in units of
+    one reward: the mean over steps of the discounted return to the end of the episode (with `trial`, of the trial) or
+    of the window. It falls when rewards come sooner, and when episodes that pay at every step last longer.
     """
     episodes = world.envs * world.quota if world.fresh and world.quota else 0  # 0 where windows cut them
 
@@ -93,7 +93,7 @@ def negative_return(
 
 
 def centred_ranks(scores: Array) -> Array:
-    """Ranks scaled to [−½, ½]; ties share the mean of their ranks, so that equal scores weigh nothing."""
+    """Ranks scaled to [−½, ½]; ties share the mean of their ranks, so that equal scores give a zero gradient."""
     chex.assert_rank(scores, 1)
     below = jnp.sum(scores[:, None] > scores[None, :], axis=1)
     tied = jnp.sum(scores[:, None] == scores[None, :], axis=1)

@@ -1,4 +1,4 @@
-"""Learners: how an agent is born, how it adapts, and how an adaptation is differentiated."""
+"""Learners: the birth of an agent, its adaptation, and how an adaptation is differentiated."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -18,39 +18,38 @@ class Learner(NamedTuple):
 
     meta_init: Callable[[Key], Tree]  # key -> φ
     birth: Callable[[Tree, Key], Agent]  # φ, key -> the newborn agent
-    adapt: Callable[[Tree, Agent, Experience, Key], Agent]  # φ, agent, what it saw -> the agent, a little wiser
-    shared: bool = False  # every agent acts with φ itself, in all tasks, for life
+    adapt: Callable[[Tree, Agent, Experience, Key], Agent]  # φ, agent, its experience -> the adapted agent
+    shared: bool = False  # every agent acts with φ itself, in all tasks, for its whole life
 
 
 def frozen(meta_init: Callable[[Key], Tree]) -> Learner:
-    """The learner that never adapts: its agent acts with φ itself, and its memory does the learning."""
+    """The learner that never adapts: its agents act with φ itself and learn in their memory."""
     return Learner(
         meta_init, lambda meta_params, key: Agent(meta_params), lambda meta_params, agent, seen, key: agent, shared=True
     )
 
 
 def still(learner: Learner) -> Learner:
-    """The same learner, whose agents stay as they were born."""
+    """The same learner without adaptation."""
     return learner._replace(adapt=lambda meta_params, agent, seen, key: agent)
 
 
 class Estimator(NamedTuple):
     """How a lifetime is differentiated; docs/estimators.md says which to choose.
 
-    It is no part of what a life is: lives are lived alike under all of them. The learners and the exact oracle,
-    oracles/meta_gradient.py, share it.
+    It does not change how a life is lived. The learners and the exact oracle, oracles/meta_gradient.py, share it.
     """
 
     curvature: Array | float | None = 0.0  # of the inner surrogate, see core/losses.py
-    baseline: bool = True  # whether a baseline is subtracted from the returns that weigh the inner surrogate
-    depth: int | None = None  # adaptations, from the last, whose inner gradients are differentiated; None for all
+    baseline: bool = True  # whether a baseline is subtracted from the returns that weight the inner surrogate
+    depth: int | None = None  # how many of the last adaptations are differentiated; None for all
     hindsight: bool = False  # whether actions before an adaptation are credited with the gain from it
     remat: bool = False  # recompute each turn in the backward pass: memory grows with T, not with K T
 
 
 ESTIMATORS = {
     "lvc": Estimator(),  # Rothfuss et al. 2019, arXiv:1810.06784
-    "naive": Estimator(curvature=None),  # log π: what MAML's first implementations differentiate
+    "naive": Estimator(curvature=None),  # log π, as in MAML's first implementations
     "e_maml": Estimator(curvature=None, hindsight=True),  # Stadie et al. 2018, arXiv:1803.01118
     "dice": Estimator(curvature=1.0, baseline=False),  # Foerster et al. 2018, arXiv:1802.05098
     "control_variates": Estimator(curvature=1.0),  # Mao et al. 2019; Liu et al. 2019
@@ -60,21 +59,21 @@ ESTIMATORS = {
 }
 
 
-InnerLoss = Callable[[Tree, Tree, Any], Array]  # θ, everything else that is differentiable, data
+InnerLoss = Callable[[Tree, Tree, Any], Array]  # θ, all other differentiable inputs, data
 
 
 def inner_gradient(loss: InnerLoss) -> InnerLoss:
-    """The function (θ, φ, data) -> ∇θ loss, with its own derivative: forward over reverse.
+    """The function (θ, φ, data) -> ∇θ loss with a custom derivative: forward over reverse.
 
     For a cotangent v one Jacobian-vector product of the joint gradient along θ gives both products at once,
 
         ∂/∂ε ∇_{θ,φ} loss(θ + ε v, φ) |_{ε=0} = (∇²_θθ loss · v,  ∇_φ (∇_θ loss · v)),
 
-    by the symmetry of second derivatives. It equals reverse over reverse, needs less memory and is faster. Data gets
-    no derivative.
+    by the symmetry of second derivatives. It equals reverse over reverse, and is faster with less memory. Data has no
+    derivative.
 
-    Semi-gradients: pass the target's own parameters inside φ. They are constants of the inner gradient, as they must
-    be, yet the outer one reaches them.
+    Semi-gradients: pass the target's parameters inside φ. They are constants of the inner gradient, as they must be,
+    but the outer gradient reaches them.
     """
     joint = jax.grad(loss, argnums=(0, 1))
 
@@ -108,14 +107,14 @@ def gradient_learner(
     """The learner that follows the gradient of a policy loss, θ ← θ + u(∇θ L_φ(θ)).
 
     Args:
-        policy: whose parameters θ are.
+        policy: the policy with parameters θ.
         meta_init: key -> φ.
         birth: φ, key -> the parameters of a newborn agent.
-        loss: the loss L_φ, given what it reads of φ.
+        loss: the loss L_φ, given the part of φ that it reads.
         optimiser: the rule u, twice differentiable: see `inner_optimiser`.
-        reads: φ -> what the loss reads of it.
+        reads: φ -> the part of φ that the loss reads.
         scale: φ, updates -> updates, where φ holds step sizes.
-        adapts: chooses the parameters that adapt, by their path; all unless given.
+        adapts: whether the parameters at a path adapt; all by default.
         sweeps: gradient steps of an adaptation, all on one rollout and one credit.
     """
 
@@ -132,7 +131,7 @@ def gradient_learner(
     def adapt(meta_params: Tree, agent: Agent, seen: Experience, key: Key) -> Agent:
         fast, slow = partition(agent.params, adapts)
         read = reads(meta_params)
-        # A semi-gradient within: the critic's targets are constants there, yet the meta-gradient reaches them.
+        # A semi-gradient: the critic's targets are constants of the inner gradient, but the meta-gradient reaches them.
         credit = loss(read).credited(revalue(policy, agent.params, seen))
 
         def sweep(carry: tuple[Tree, Tree], _: None) -> tuple[tuple[Tree, Tree], None]:
@@ -148,7 +147,7 @@ def gradient_learner(
 
 
 def inner_optimiser(name: Literal["sgd", "adam"], lr: Array | float) -> optax.GradientTransformation:
-    """The optimisers that may run inside a lifetime: twice differentiable, also at a zero gradient.
+    """The optimisers for inner loops, which are twice differentiable even at a zero gradient.
 
     Adam takes the square root of a running mean of squares, whose derivative at zero is infinite; `eps_root` moves
     it away from zero.
@@ -159,7 +158,7 @@ def inner_optimiser(name: Literal["sgd", "adam"], lr: Array | float) -> optax.Gr
 
 
 def partition(tree: Tree, chosen: Callable[[str], bool]) -> tuple[Tree, Tree]:
-    """Split a tree of parameters in two by the path of each leaf; None stands where the other half has the leaf."""
+    """Split a tree of parameters in two by the path of each leaf; None marks a leaf of the other half."""
     mask = jax.tree_util.tree_map_with_path(lambda path, leaf: chosen(jax.tree_util.keystr(path)), tree)
     return (
         jax.tree.map(lambda here, leaf: leaf if here else None, mask, tree),
@@ -173,6 +172,6 @@ def merge(one: Tree, other: Tree) -> Tree:
 
 
 def logit(share: Array | float) -> Array:
-    """The inverse of the sigmoid: how numbers in (0, 1) are meta-learned."""
+    """The inverse of the sigmoid; numbers in (0, 1) are meta-learned as logits."""
     share = jnp.asarray(share, jnp.float32)
     return jnp.log(share) - jnp.log1p(-share)

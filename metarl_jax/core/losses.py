@@ -1,9 +1,9 @@
-"""Policy losses. Each is a pair: `credit` turns a record into advantages (data), `surrogate` is what is differentiated.
+"""Policy losses. Each is a pair: `credit` turns a record into advantages (data), and `surrogate` is differentiated.
 
-All surrogates are written with what an action's probability has become relative to the policy that acted. At the
-acting parameters the gradient is that of log π, whatever the form; the `curvature` decides on second derivatives, which
-a meta-gradient through an adaptation reads. With g_t = ∇ log π(a_t|s_t) and ℓ_t = log π_θ(a_t|s_t) − log π_b(a_t|s_t),
-the weight of the advantage A_t and the Hessian of that weight are
+All surrogates are functions of the ratio to the behaviour policy. At the behaviour parameters every form has the
+gradient of log π. The `curvature` determines the second derivatives, on which a meta-gradient through an adaptation
+depends. With g_t = ∇ log π(a_t|s_t) and ℓ_t = log π_θ(a_t|s_t) − log π_b(a_t|s_t), the weight of the advantage A_t and
+its Hessian are
 
     None      ℓ_t                                        ∇²log π
     0         exp(ℓ_t)                                   ∇²log π + g_t g_tᵀ
@@ -12,8 +12,8 @@ the weight of the advantage A_t and the Hessian of that weight are
 
 with sums within an episode. Only c = 1 has the Hessian of the expected return; every smaller c has less variance. None
 is the log-likelihood; 0 is LVC (Rothfuss et al. 2019, arXiv:1810.06784); c is Loaded DiCE (Farquhar et al. 2019,
-arXiv:1909.10549), c = 1 with returns for advantages DiCE (Foerster et al. 2018, arXiv:1802.05098), and with a baseline
-taken off them DiCE with control variates of both orders (Mao et al. 2019; Liu et al. 2019).
+arXiv:1909.10549). With c = 1 and returns as advantages it is DiCE (Foerster et al. 2018, arXiv:1802.05098); with a
+baseline subtracted from them, DiCE with control variates of both orders (Mao et al. 2019; Liu et al. 2019).
 """
 
 from collections.abc import Callable
@@ -30,21 +30,21 @@ from metarl_jax.core.types import Array, Credit, Experience, Output, Tree
 Scalar = Array | float
 Baseline = Literal["fitted", "leave_one_out"]
 BASELINES = {"fitted": linear_baseline, "leave_one_out": leave_one_out_baseline}
-RESOLUTION = 1e-3  # share of the returns below which an advantage is no more than rounding
+RESOLUTION = 1e-3  # share of the returns below which advantages are rounding errors
 
 
 class Loss(NamedTuple):
-    """A loss of an agent's parameters on what was experienced; minimised."""
+    """A loss of an agent's parameters on its experience; minimised."""
 
     credit: Callable[[Experience], Credit]
     surrogate: Callable[[Tree, Experience, Credit], Array]
-    normalise: bool = False  # standardise advantages, over whatever is credited together
+    normalise: bool = False  # standardise advantages over everything that is credited together
 
     def __call__(self, params: Tree, experience: Experience) -> Array:
         return self.surrogate(params, experience, self.credited(experience))
 
     def credited(self, experience: Experience) -> Credit:
-        """The credit of one task's experience, standardised over itself."""
+        """The credit of one task's experience, standardised over that experience."""
         credit = self.credit(experience)
         return standardised(credit, experience.weight) if self.normalise else credit
 
@@ -52,7 +52,7 @@ class Loss(NamedTuple):
 def weighted_mean(x: Array, weight: Array, mean: Callable[[Array], Array] = lambda x: x) -> Array:
     """The mean of x over the steps that count; where devices share them, `mean` averages over devices.
 
-    What a device returns is then its part: the average of the parts is the mean over all steps.
+    Each device then returns its part, and the average of the parts is the mean over all steps.
     """
     return jnp.sum(x * weight) / jnp.maximum(mean(jnp.sum(weight)), 1.0)
 
@@ -66,15 +66,15 @@ def standardised(credit: Credit, weight: Array, mean: Callable[[Array], Array] =
 def moments(credit: Credit, weight: Array, mean: Callable[[Array], Array] = lambda x: x) -> tuple[Array, Array]:
     """The mean of the advantages over the steps that count, and the deviation that they are divided by.
 
-    The deviation is at least `RESOLUTION` of the size of the returns. Where all returns are as predicted, advantages
-    are rounding errors and would otherwise count as much as any.
+    The deviation is at least `RESOLUTION` of the size of the returns. If all returns are as predicted, advantages are
+    rounding errors, which standardising would otherwise amplify.
     """
     chex.assert_equal_shape([credit.advantage, credit.target, weight])
     share = jnp.maximum(mean(jnp.mean(weight)), 1e-8)
     middle = mean(jnp.mean(credit.advantage * weight)) / share
     variance = mean(jnp.mean((credit.advantage - middle) ** 2 * weight)) / share
     least = RESOLUTION**2 * mean(jnp.mean(credit.target**2 * weight)) / share
-    return middle, jnp.sqrt(variance + least + 1e-12)  # inside the root: differentiable where all is equal
+    return middle, jnp.sqrt(variance + least + 1e-12)  # inside the root: differentiable where all are equal
 
 
 def reinforce(
@@ -92,8 +92,8 @@ def reinforce(
     L(θ) = −E[ π_θ(a|s) / π_b(a|s) · (G_t − b(s_t, t)) ] − c E[ H(π_θ) ]
 
     The baseline of an environment is fitted to the returns of all environments, or to those of the others
-    (leave_one_out), which leaves the expected gradient unchanged; False is none. `curvature` chooses the form of the
-    first factor, see the head of this file; `clip` clips it as in `ppo`.
+    (leave_one_out), which leaves the expected gradient unchanged; with False there is no baseline. `curvature` chooses
+    the form of the first factor, see the head of this file; `clip` clips it as in `ppo`.
     """
 
     def credit(experience: Experience) -> Credit:
@@ -151,9 +151,9 @@ def ppo(policy: Policy, *, clip: Scalar = 0.2, normalise: bool = True, **options
 def per_step(
     gamma: Scalar, steps: int, reward: Callable[[Experience], Array] = lambda seen: seen.reward
 ) -> Callable[[Experience], Array]:
-    """The reward in units in which a discounted return is an average: divided by the effective horizon.
+    """The reward divided by the effective horizon, so that a discounted return is an average.
 
-    1 / (1 − γ) steps, or T where that is shorter. A critic then learns numbers of the size of one reward.
+    The horizon is 1 / (1 − γ) steps, or T where that is shorter. A critic then learns values on the scale of a reward.
     """
     horizon = 1.0 / jnp.maximum(1.0 - gamma, 1.0 / steps)
     return lambda seen: reward(seen) / horizon
@@ -169,7 +169,7 @@ def _advantage_credit(
         rewards = experience.reward if reward is None else reward(experience)
         edges = boundaries(experience, trial)
         following = experience.next_value
-        if trial:  # what follows the end of an episode is the next one
+        if trial:  # the next episode follows the end of an episode
             following = jnp.concatenate([experience.value[1:], experience.onward[None]])
         advantage = gae(rewards, experience.value, following, edges, gamma, lambda_)
         return Credit(advantage, experience.value + advantage)
@@ -178,7 +178,7 @@ def _advantage_credit(
 
 
 def log_ratio(policy: Policy, output: Output, experience: Experience) -> Array:
-    """log π_θ(a|s) − log π_b(a|s), [T, E]; 0 at steps that do not count, of which the ratio could overflow."""
+    """log π_θ(a|s) − log π_b(a|s), [T, E]; 0 at steps that do not count, where the ratio could overflow."""
     log_prob = policy.distribution.log_prob(output.distribution, experience.action)
     return jnp.where(experience.weight > 0, log_prob - experience.log_prob, 0.0)
 
@@ -191,7 +191,7 @@ def _policy_term(
     curvature: Scalar | None,
     clip: Scalar | None,
 ) -> Array:
-    """−E[ score · A ], or the lower of that and the same with the score within 1 ± clip."""
+    """−E[ score · A ], or with `clip` −E[ min(score · A, clip(ρ, 1 − clip, 1 + clip) · A) ]."""
     moved = log_ratio(policy, output, experience)
     chex.assert_equal_shape([moved, credit.advantage, experience.weight])
     gain = _score(moved, experience.timestep.first, curvature) * credit.advantage
@@ -202,7 +202,7 @@ def _policy_term(
 
 
 def _score(log_ratio: Array, first: Array, curvature: Scalar | None) -> Array:
-    """What weighs the advantages [T, E]; its gradient at the acting parameters is that of log π."""
+    """The weight of the advantages, [T, E]; its gradient at the behaviour parameters is that of log π."""
     if curvature is None:
         return log_ratio
     if isinstance(curvature, int | float) and curvature == 0:
@@ -212,7 +212,7 @@ def _score(log_ratio: Array, first: Array, curvature: Scalar | None) -> Array:
 
 
 def _so_far(x: Array, first: Array, decay: Scalar) -> Array:
-    """Decayed sums over the steps of the episode up to each, Σ_{u≤t} c^{t−u} x_u, [T, E]: returns run backwards."""
+    """Decayed sums over the episode up to each step, Σ_{u≤t} c^{t−u} x_u, [T, E]: returns of the reversed record."""
     backwards = discounted_returns(x[::-1], (decay * (1.0 - first.astype(x.dtype)))[::-1])
     return backwards[::-1]
 

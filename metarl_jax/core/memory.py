@@ -1,4 +1,4 @@
-"""Memories: what carries the past forward. One interface, so that what learns in its memory does not know which."""
+"""Memories of the past behind one interface, so that a learner works with any of them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,37 +10,37 @@ from metarl_jax.core.types import Array, Key, Tree
 
 
 def _of_time(start: Tree, trail: Tree, time: Array) -> Tree:
-    """The memory after step `time` [E] of a trail [T, E, ...] that recorded it whole."""
+    """The memory after step `time` [E] from a trail [T, E, ...] that recorded it in full."""
     return jax.tree.map(lambda x: x[time, jnp.arange(time.shape[0])], trail)
 
 
 class Memory(NamedTuple):
-    """A memory as data. `keep` is 1, or 0 where all before this input is to be forgotten.
+    """A memory as data. `keep` is 1, or 0 where everything before this input must be forgotten.
 
-    `step` takes one input with any leading axes; `unroll` takes [T, ...] and is what a replay differentiates. What a
-    step adds to a memory is recorded by `trail`, from which `at` makes the memory after any step again: a cache need
-    not be stored whole at every step.
+    `step` takes one input with any leading axes; `unroll` takes [T, ...] and is differentiated by a replay. `trail`
+    records what a step adds to the memory, and `at` reconstructs from it the memory after any step, so that a cache
+    need not be stored in full at every step.
     """
 
     init: Callable[[Key], Tree]
-    blank: Callable[[tuple[int, ...]], Tree]  # leading axes -> a memory of nothing
+    blank: Callable[[tuple[int, ...]], Tree]  # leading axes -> a blank memory
     step: Callable[
         [Tree, Tree, Array, Array], tuple[Tree, Array]
     ]  # params, memory, [..., I], keep [..., 1] -> [..., W]
     unroll: Callable[[Tree, Tree, Array, Array], Array]  # params, memory, [T, ..., I], keep [T, ..., 1] -> [T, ..., W]
-    width: int  # W, of what is read from it
-    sufficient: bool = False  # whether what it says and the present observation are all that matters for acting
-    trail: Callable[[Tree], Tree] = lambda memory: memory  # after a step -> what is recorded of it
+    width: int  # W, size of the readout
+    sufficient: bool = False  # whether its readout and the current observation suffice for acting
+    trail: Callable[[Tree], Tree] = lambda memory: memory  # memory after a step -> its record
     at: Callable[[Tree, Tree, Array], Tree] = _of_time  # memory at the start, trail [T, E, ...], time [E] -> memory
-    roomless: Callable[[tuple[int, ...]], Tree] | None = None  # a blank without the room that acting needs
+    roomless: Callable[[tuple[int, ...]], Tree] | None = None  # a blank memory without the capacity that acting needs
 
     def newborn(self, leading: tuple[int, ...]) -> Tree:
-        """What a trial that begins with a memory of nothing is unrolled from."""
+        """The memory from which a trial without a past is unrolled."""
         return (self.roomless or self.blank)(leading)
 
 
 def nothing() -> Memory:
-    """Remembers nothing: what is left of a policy is a function of the present."""
+    """The memory that remembers nothing: the policy is a function of the current observation."""
 
     def step(params: Tree, memory: Tree, inputs: Array, keep: Array) -> tuple[Tree, Array]:
         return memory, inputs[..., :0]
@@ -56,7 +56,7 @@ def nothing() -> Memory:
 
 
 def recursive(blank: Callable[[tuple[int, ...]], Tree], step: Any, width: int) -> Memory:
-    """A sufficient memory without parameters, from its law alone: `step` as in `Memory`, but for the parameters."""
+    """A sufficient memory without parameters, defined by a `step` as in `Memory` but without parameters."""
 
     def unroll(params: Tree, memory: Tree, inputs: Array, keep: Array) -> Array:
         return jax.lax.scan(lambda memory, now: step(memory, *now), memory, (inputs, keep))[1]
@@ -65,7 +65,7 @@ def recursive(blank: Callable[[tuple[int, ...]], Tree], step: Any, width: int) -
 
 
 def stack(layers: Sequence[Memory]) -> Memory:
-    """Memories upon each other: each reads what the one below it says."""
+    """Stacked memories: each reads the readout of the one below it."""
     if len(layers) == 1:
         return layers[0]
 
@@ -85,15 +85,15 @@ def stack(layers: Sequence[Memory]) -> Memory:
 
 
 def beside(parts: Sequence[Memory]) -> Memory:
-    """Memories next to each other: all read the same, and what they say is joined."""
+    """Parallel memories: all read the same inputs, and their readouts are concatenated."""
 
     def step(params: Tree, memory: Tree, inputs: Array, keep: Array) -> tuple[Tree, Array]:
         both = [part.step(w, own, inputs, keep) for part, w, own in zip(parts, params, memory, strict=True)]
-        return [own for own, _ in both], jnp.concatenate([said for _, said in both], axis=-1)
+        return [own for own, _ in both], jnp.concatenate([readout for _, readout in both], axis=-1)
 
     def unroll(params: Tree, memory: Tree, inputs: Array, keep: Array) -> Array:
-        said = [part.unroll(w, own, inputs, keep) for part, w, own in zip(parts, params, memory, strict=True)]
-        return jnp.concatenate(said, axis=-1)
+        readout = [part.unroll(w, own, inputs, keep) for part, w, own in zip(parts, params, memory, strict=True)]
+        return jnp.concatenate(readout, axis=-1)
 
     return _of_parts(parts, step, unroll, sum(part.width for part in parts))
 

@@ -1,4 +1,4 @@
-"""The networks behind the policies. Flax stays inside this file: what leaves it are pure functions of a dict."""
+"""The networks of the policies. Flax is used only in this file, which returns pure functions of a dict."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -53,10 +53,10 @@ def layer_norm(width: int) -> Network:
 
 
 def orthogonal(scale: float = 1.0) -> Callable[..., Array]:
-    """An initialiser of matrices with orthonormal columns, or rows, times a scale; uniform over all of them.
+    """An initialiser of scaled matrices with orthonormal columns (or rows), uniform over all such matrices.
 
-    By Gram and Schmidt, on a Gaussian matrix, twice for the sake of rounding. LAPACK's QR of many networks at once
-    waits for the threads that it runs on: on one core for ever.
+    Gram-Schmidt on a Gaussian matrix, applied twice against rounding errors. LAPACK's QR of many networks at once can
+    deadlock, as it waits for threads of the pool that it runs in.
     """
 
     def init(key: Key, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
@@ -67,9 +67,9 @@ def orthogonal(scale: float = 1.0) -> Callable[..., Array]:
     return init
 
 
-@jax.jit  # or a network that is made outside of one compiles the loop each time
+@jax.jit  # otherwise each network created outside of jit would compile the loop
 def _orthonormal(x: Array) -> Array:
-    """Columns [R, C], each less what it shares with those before it, at length 1."""
+    """Orthonormalise the columns of x [R, C] in their order."""
 
     def step(k: Array, x: Array) -> Array:
         column = x[:, k] / jnp.linalg.norm(x[:, k])
@@ -80,7 +80,7 @@ def _orthonormal(x: Array) -> Array:
 
 
 def rowwise(function: Callable[[Array], Any], x: Array) -> Array:
-    """`function` of the rows [R, I] of x [..., I]; the gradient of a product over one axis of rows needs no copies."""
+    """Apply `function` to the rows [R, I] of x [..., I]. With one axis of rows gradients need no copies."""
     rows: Array = function(x.reshape(-1, x.shape[-1]))
     return rows.reshape(*x.shape[:-1], *rows.shape[1:])
 

@@ -1,4 +1,4 @@
-"""What a window of a life is judged by: losses of its agents before and after they adapt, and their reduction."""
+"""Objectives of a window of a life: losses of its agents before and after they adapt, and their reduction."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,17 +12,17 @@ from metarl_jax.core.policy import Policy
 from metarl_jax.core.rollout import replay, select
 from metarl_jax.core.types import Agent, Array, Experience, Record, Tree
 
-AgentLoss = Callable[[Tree, Agent, Record], Array]  # φ, agent, what it saw and what that was worth -> loss
+AgentLoss = Callable[[Tree, Agent, Record], Array]  # φ, agent, its experience with credit -> loss
 
 
 class Objective(NamedTuple):
     """The losses of a window and their reduction; minimised."""
 
-    loss: Loss  # of a policy; credits what was lived before it is relived
+    loss: Loss  # of a policy; it also credits a record before that is relived
     last: AgentLoss  # of the agent after its last adaptation
     before: AgentLoss | None = None  # of the agent before each adaptation
     reduce: Callable[[Array], Array] = jnp.sum  # of all these losses
-    counts: Callable[[Experience], Experience] = lambda seen: seen  # weighs the steps that count
+    counts: Callable[[Experience], Experience] = lambda seen: seen  # sets the weights of the steps
 
     def __call__(self, meta_params: Tree, agents: Agent, agent: Agent, lived: Record) -> Array:
         """The objective of the `agents` [K] before each adaptation and of the last `agent`, on their record [K+1]."""
@@ -34,7 +34,7 @@ class Objective(NamedTuple):
         return self.reduce(losses)
 
 
-Schedule = Callable[[Array], Objective]  # meta-steps taken -> what lives are judged by
+Schedule = Callable[[Array], Objective]  # meta-steps taken -> objective
 
 
 def final(loss: Loss) -> Objective:
@@ -51,22 +51,22 @@ OBJECTIVES = {"final": final, "mean": mean}
 
 
 def with_penalty(objective: Objective, policy: Policy, weight: Array) -> Objective:
-    """Hold on to the policies that acted before each adaptation: + η E[KL(π_b ‖ π_{θ_k})] (ProMP, arXiv:1810.06784)."""
+    """Penalise divergence before each adaptation: + η E[KL(π_b ‖ π_{θ_k})] (ProMP, arXiv:1810.06784)."""
     return joined(objective, lambda meta_params, agent, lived: weight * divergence(policy, agent, lived.seen))
 
 
-def pull(loss: Loss) -> Objective:
-    """Draw φ towards the parameters that it was adapted to, ½ ‖φ − θ_K‖² (Reptile: arXiv:1803.02999, algorithm 1)."""
+def reptile(loss: Loss) -> Objective:
+    """The distance from φ to the adapted parameters, ½ ‖φ − θ_K‖² (Reptile: arXiv:1803.02999, algorithm 1)."""
 
     def distance(meta_params: Tree, agent: Agent, lived: Record) -> Array:
-        there = jax.lax.stop_gradient(agent.params)
-        return 0.5 * optax.tree.norm(optax.tree.sub(meta_params["params"], there), squared=True)
+        adapted = jax.lax.stop_gradient(agent.params)
+        return 0.5 * optax.tree.norm(optax.tree.sub(meta_params["params"], adapted), squared=True)
 
     return Objective(loss, distance)
 
 
-def growing(objective: Objective, steps: int, progress: Array) -> Objective:
-    """Let only the first steps of a rollout count: a tenth of them at first, all `steps` when `progress` reaches 1."""
+def curriculum(objective: Objective, steps: int, progress: Array) -> Objective:
+    """Count only the first steps of a rollout: a tenth of them at first, all `steps` once `progress` reaches 1."""
     count = jnp.ceil(steps * jnp.clip(progress, 0.1, 1.0))
 
     def shorten(seen: Experience) -> Experience:
@@ -77,12 +77,13 @@ def growing(objective: Objective, steps: int, progress: Array) -> Objective:
 
 
 def divergence(policy: Policy, agent: Agent, seen: Experience) -> Array:
-    """How far an agent is from the one that acted, E[ KL(π_b ‖ π_θ) ], over the steps that count."""
+    """The mean divergence of an agent from the behaviour policy, E[ KL(π_b ‖ π_θ) ], over the steps that count."""
     return divergence_of(policy, replay(policy, agent.params, seen).distribution, seen)
 
 
 def divergence_of(policy: Policy, distribution: Tree, seen: Experience) -> Array:
-    """The same from the agent's distribution parameters [T, E, ...]; where a step does not count it could overflow."""
+    """The same from the agent's distribution parameters [T, E, ...]."""
+    # Steps that do not count could overflow.
     now = select(seen.weight > 0, distribution, seen.distribution)
     return weighted_mean(policy.distribution.divergence(seen.distribution, now), seen.weight)
 

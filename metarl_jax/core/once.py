@@ -1,15 +1,15 @@
-"""Make a thing once for each set of arguments: what JAX compiled for it is then found again."""
+"""Caching of constructors by their arguments, so that JAX finds the compiled programs of their results again."""
 
 import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 Made = TypeVar("Made")
-KEPT = 32  # of each kind
+KEPT = 32  # results of each constructor
 
 
 def once(make: Callable[..., Made]) -> Callable[..., Made]:
-    """`make`, which remembers the latest it has made by their arguments; those that cannot be hashed are made anew."""
+    """Cache the latest results of `make` by its arguments; calls with unhashable arguments are not cached."""
     remembered = functools.lru_cache(maxsize=KEPT)(make)
 
     @functools.wraps(make)

@@ -1,4 +1,4 @@
-"""Policies: pure functions from what was perceived to a distribution over actions, with or without memory."""
+"""Policies: pure functions from timesteps to distributions over actions, with or without memory."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ from metarl_jax.core.types import Array, Key, Output, Timestep, Tree
 
 
 class Policy(NamedTuple):
-    """A policy as data. Whoever acts and whoever replays calls the same functions, so memory resets agree.
+    """A policy as data. Acting and replaying call the same functions, so memory resets agree.
 
-    `apply` takes one timestep with any leading axes; `unroll` takes [T, ...] and is what a replay differentiates:
-    one batched call where there is no memory, a loop over nothing but the recurrence where there is. Given None, it
-    begins with a memory of nothing.
+    `apply` takes one timestep with any leading axes; `unroll` takes [T, ...] and is differentiated by a replay. It is
+    one batched call for a policy without memory, and a loop over only the recurrence for a policy with memory. With
+    None in place of the memory, it starts from a blank one.
     """
 
     init: Callable[[Key], Tree]
@@ -27,9 +27,9 @@ class Policy(NamedTuple):
     apply: Callable[[Tree, Tree, Timestep], tuple[Tree, Output]]
     unroll: Callable[[Tree, Tree, Timestep], Output]
     distribution: Distribution
-    critic: bool  # whether `value` means anything
+    critic: bool  # whether `value` is an estimate
     has_memory: bool = False
-    trail: Callable[[Tree], Tree] = lambda memory: ()  # memory -> what is recorded of it after a step
+    trail: Callable[[Tree], Tree] = lambda memory: ()  # memory after a step -> its record
     at: Callable[[Tree, Tree, Array], Tree] = lambda start, trail, time: ()  # start, trail [T, E, ...], [E] -> memory
 
 
@@ -45,7 +45,7 @@ def mlp_policy(
     """A memoryless policy over the observation, with a separate critic of the same widths if asked for.
 
     `context` appends that many free parameters, zero at first, to the observation (CAVIA, arXiv:1810.03642, eq. 3).
-    `spread` is the standard deviation of the first actions, in halves of their legal range.
+    `spread` is the standard deviation of the initial actions, in units of half their legal range.
     """
     distribution = distribution_of(environment.action_space)
     inputs = environment.observation_space.shape[0] + context
@@ -88,20 +88,20 @@ def mlp_policy(
 
 
 class Perception(NamedTuple):
-    """What a memory is told: [observation, last action (one-hot), last reward, whether an episode begins]."""
+    """The inputs of a memory: [observation, last action (one-hot), last reward, whether an episode begins]."""
 
     size: int
     features: Callable[[Timestep], Array]  # [...] -> [..., size]
-    keep: Callable[[Timestep], Array]  # [...] -> [..., 1], 0 where the past is to be forgotten
+    keep: Callable[[Timestep], Array]  # [...] -> [..., 1], 0 where the past must be forgotten
 
 
-def perception(environment: Environment, forgets: bool = False, told: int = 0) -> Perception:
-    """The perception of an environment but for the last `told` numbers that it shows.
+def perception(environment: Environment, forgets: bool = False, privileged: int = 0) -> Perception:
+    """The perception of an environment without the last `privileged` numbers of its observation.
 
-    One that `forgets` starts anew with each episode.
+    With `forgets`, the memory is erased at the start of each episode.
     """
     size, discrete = distribution_of(environment.action_space).size, isinstance(environment.action_space, Discrete)
-    seen = environment.observation_space.shape[0] - told
+    seen = environment.observation_space.shape[0] - privileged
 
     def keep(timestep: Timestep) -> Array:
         first = timestep.first[..., None]
@@ -124,53 +124,53 @@ def memory_policy(
     *,
     forgets: bool = False,
     separate: bool = False,
-    told: int = 0,
+    privileged: int = 0,
     critic_hidden: Sequence[int] = (),
     critic_scale: float = 0.01,
 ) -> Policy:
-    """An actor-critic with a memory of what its `Perception` tells.
+    """An actor-critic with a memory of its `Perception`.
 
-    `remember` makes a memory of that many inputs. The heads read it beside the inputs, so that what is visible needs no
-    detour through the memory; beside the observation alone, if the memory is `sufficient`. With `separate` the critic
-    has a memory of its own. The last `told` numbers of an observation are for the critic's head alone. Its layers are
-    `critic_hidden`, or else `hidden`. What a newborn critic makes of a memory would be the first credit, so the weights
-    of its head begin at a small `critic_scale`.
+    `remember` makes a memory with the given number of inputs. The heads read the memory together with its inputs, so
+    that visible information need not pass through the memory; with a `sufficient` memory they read only the observation
+    besides. With `separate` the critic has its own memory. Only the critic's head sees the last `privileged` numbers of
+    an observation. Its layers are `critic_hidden`, or `hidden` if that is empty. The newborn critic's values enter the
+    first advantages, so the weights of its head start at the small scale `critic_scale`.
     """
     distribution = distribution_of(environment.action_space)
     discrete = isinstance(environment.action_space, Discrete)
-    perceive = perception(environment, forgets, told)
+    perceive = perception(environment, forgets, privileged)
     memory = remember(perceive.size)
     width, sufficient = memory.width, memory.sufficient
-    seen = environment.observation_space.shape[0] - told
+    seen = environment.observation_space.shape[0] - privileged
     inputs = width + (seen if sufficient else perceive.size)
     memory = beside([memory, remember(perceive.size)]) if separate else memory
     actor = mlp(inputs, hidden, distribution.size, head_scale=0.01)
-    value = mlp(inputs + told, critic_hidden or hidden, 1, head_scale=critic_scale)
+    value = mlp(inputs + privileged, critic_hidden or hidden, 1, head_scale=critic_scale)
 
     def init(key: Key) -> Tree:
         memory_key, actor_key, critic_key = jax.random.split(key, 3)
         params = {"memory": memory.init(memory_key), "actor": actor.init(actor_key), "critic": value.init(critic_key)}
         return params if discrete else {**params, "log_std": _initial_log_std(environment)}
 
-    def read(params: Tree, said: Array, timestep: Timestep, features: Array) -> Output:
+    def read(params: Tree, readout: Array, timestep: Timestep, features: Array) -> Output:
         visible = timestep.observation[..., :seen] if sufficient else features
-        acting = jnp.concatenate([said[..., :width], visible], axis=-1)
-        judging = jnp.concatenate([said[..., width:], visible], axis=-1) if separate else acting
-        judging = jnp.concatenate([judging, timestep.observation[..., seen:]], axis=-1) if told else judging
+        acting = jnp.concatenate([readout[..., :width], visible], axis=-1)
+        judging = jnp.concatenate([readout[..., width:], visible], axis=-1) if separate else acting
+        judging = jnp.concatenate([judging, timestep.observation[..., seen:]], axis=-1) if privileged else judging
         head = actor.apply(params["actor"], acting)
         estimate = value.apply(params["critic"], judging)[..., 0]
         return Output(head if discrete else (head, jnp.broadcast_to(params["log_std"], head.shape)), estimate)
 
     def apply(params: Tree, state: Tree, timestep: Timestep) -> tuple[Tree, Output]:
         features = perceive.features(timestep)
-        state, said = memory.step(params["memory"], state, features, perceive.keep(timestep))
-        return state, read(params, said, timestep, features)
+        state, readout = memory.step(params["memory"], state, features, perceive.keep(timestep))
+        return state, read(params, readout, timestep, features)
 
     def unroll(params: Tree, state: Tree, timesteps: Timestep) -> Output:
         features = perceive.features(timesteps)  # [T, ..., I]
         state = memory.newborn(features.shape[1:-1]) if state is None else state
-        said = memory.unroll(params["memory"], state, features, perceive.keep(timesteps))
-        return read(params, said, timesteps, features)
+        readout = memory.unroll(params["memory"], state, features, perceive.keep(timesteps))
+        return read(params, readout, timesteps, features)
 
     return Policy(
         init,
@@ -186,7 +186,7 @@ def memory_policy(
 
 
 def random_policy(environment: Environment) -> Policy:
-    """Acts without looking: uniform over actions, or Gaussian on the scale of the legal ones. Has no parameters."""
+    """A policy without parameters that ignores observations: uniform, or Gaussian on the scale of legal actions."""
     distribution = distribution_of(environment.action_space)
     zeros = jnp.zeros(distribution.size)
     discrete = isinstance(environment.action_space, Discrete)
@@ -207,7 +207,7 @@ def random_policy(environment: Environment) -> Policy:
 
 
 def _initial_log_std(environment: Environment) -> Array:
-    """Explore on the scale of the legal actions, a standard deviation of half their range: [A]."""
+    """The initial log standard deviation [A]: half the legal range of the actions."""
     space = environment.action_space
     assert not isinstance(space, Discrete)
     return jnp.full(space.shape, math.log((space.high - space.low) / 2), jnp.float32)

@@ -10,14 +10,14 @@ from metarl_jax.core.types import Array, Experience
 
 
 class Boundaries(NamedTuple):
-    """Where the future stops counting."""
+    """Where sums over the future are cut."""
 
-    bootstrap: Array  # [T, E] 1 where the value of what follows counts
+    bootstrap: Array  # [T, E] 1 where the value of the next observation counts
     trace: Array  # [T, E] 1 where the next step belongs to the same sum
 
 
 def boundaries(experience: Experience, trial: bool = False) -> Boundaries:
-    """Cut sums at episode ends, or, over a `trial`, only where its quota of episodes is used up.
+    """Cut sums at the ends of episodes, or with `trial` only where the quota of episodes is used up.
 
     A terminated episode has no future; a truncated one has, but its next step belongs to another episode.
     """
@@ -57,19 +57,19 @@ def gae(
 
 
 def episode_time(first: Array) -> Array:
-    """Steps since the episode began, [T, E], counted from where the record starts."""
+    """Steps since the episode began, [T, E], counted from the start of the record if it began earlier."""
     clock = jnp.arange(first.shape[0]).reshape((-1,) + (1,) * (first.ndim - 1))
     return clock - jax.lax.cummax(jnp.where(first, clock, 0))
 
 
 def linear_baseline(experience: Experience, target: Array, ridge: float = 1e-5) -> Array:
-    """The least-squares fit of `target` [T, E] on [s, s², t, t², t³, 1], evaluated where it was fitted.
+    """The fitted values of a least-squares regression of `target` [T, E] on [s, s², t, t², t³, 1].
 
-    The time-dependent linear baseline of Duan et al. 2016 (arXiv:1604.06778, §4.1), refitted to the data of one
-    task; t counts hundreds of steps. The normal equations are solved on standardised features, and once more for what
-    the first solution leaves, which in float32 is more than rounding where all returns are as predicted.
+    The time-dependent linear baseline of Duan et al. 2016 (arXiv:1604.06778, §4.1), refitted to the data of one task; t
+    is in units of 100 steps. The normal equations are solved on standardised features, and once more for the residual
+    of the first solution, which in float32 exceeds rounding errors where all returns are as predicted.
 
-    Every return has a share in its own prediction, and the advantage loses it: the expected policy gradient shrinks.
+    Every return contributes to its own prediction, so the advantages and the expected policy gradient shrink.
     `leave_one_out_baseline` has no such bias.
     """
     chex.assert_rank([target, experience.weight], 2)
@@ -87,17 +87,17 @@ def linear_baseline(experience: Experience, target: Array, ridge: float = 1e-5) 
 
 
 def leave_one_out_baseline(experience: Experience, target: Array, ridge: float = 0.2) -> Array:
-    """The same regression for each environment, fitted to the other environments alone, [T, E].
+    """The same regression for each environment, fitted only to the other environments, [T, E].
 
-    Given the agent, trajectories of different environments are independent. What is subtracted from the returns of one
-    then depends on that one through s_t and t only, and leaves the expected policy gradient unchanged. One
-    environment has no others, and its prediction is 0.
+    Given the agent, trajectories of different environments are independent. The baseline of an environment therefore
+    depends on that environment only through s_t and t, and the expected policy gradient is unchanged. With a single
+    environment the prediction is 0.
 
-    Each environment has a Gram matrix of [1, features, target]; their sum less its own is that of the others, and E
-    systems are eliminated at once. Few trajectories cover few states, so the `ridge` is large, and no prediction is
-    outside the range of the others' returns. The ridge is in units of a feature's variance among the others, without
-    the constant; the variance in the whole record, which depends on the environment left out, counts only where theirs
-    is next to 0.
+    Each environment has a Gram matrix of [1, features, target]. That of the others is the sum of all minus its own, and
+    the E systems are solved together. Few trajectories cover few states, so the `ridge` is large, and predictions are
+    clipped to the range of the others' returns. The ridge is in units of each feature's variance among the others; the
+    constant has none. The variance in the whole record, which depends on the environment left out, matters only where
+    the variance among the others is almost 0.
     """
     chex.assert_rank([target, experience.weight], 2)
     features, weight = _standard_features(experience), experience.weight
@@ -107,17 +107,17 @@ def leave_one_out_baseline(experience: Experience, target: Array, ridge: float =
     count = others[:, 0, 0]
     others = (others / jnp.where(count > 0, count, 1.0)[:, None, None]).at[:, 0, 0].set(1.0)
     gram, moment = others[:, :-1, :-1], others[:, :-1, -1]
-    variance = jnp.diagonal(gram, axis1=1, axis2=2) - gram[:, 0] ** 2  # [E, F], 0 of the constant
+    variance = jnp.diagonal(gram, axis1=1, axis2=2) - gram[:, 0] ** 2  # [E, F], 0 for the constant
     least = jnp.sqrt(jnp.finfo(gram.dtype).eps)
     penalty = (ridge * jnp.maximum(variance, 0.0) + least).at[:, 0].set(0.0)
-    slope = jax.vmap(_solve)(gram + penalty[:, :, None] * jnp.eye(gram.shape[-1]), moment)
-    predicted = jnp.einsum("tei,ei->te", rows[..., :-1], slope)
+    coefficients = jax.vmap(_solve)(gram + penalty[:, :, None] * jnp.eye(gram.shape[-1]), moment)
+    predicted = jnp.einsum("tei,ei->te", rows[..., :-1], coefficients)
     low, high = _range_of_others(target, weight)
     return jnp.where(low <= high, jnp.clip(predicted, low, high), 0.0)
 
 
 def _range_of_others(x: Array, weight: Array) -> tuple[Array, Array]:
-    """The least and the most of x [T, E] in the other environments, over the steps that count, each [E]."""
+    """The minimum and maximum of x [T, E] over the counted steps of the other environments, [E] each."""
     apart = ~jnp.eye(x.shape[1], dtype=bool)
     low = jnp.min(x, axis=0, where=weight > 0, initial=jnp.inf)
     high = jnp.max(x, axis=0, where=weight > 0, initial=-jnp.inf)
@@ -139,9 +139,9 @@ def _standard_features(experience: Experience) -> Array:
 
 
 def _solve(matrix: Array, vector: Array) -> Array:
-    """x [F] of A x = b for a positive definite A [F, F], by elimination; such a matrix needs no pivots.
+    """Solve A x = b, [F], for a positive definite A [F, F] by elimination, which then needs no pivoting.
 
-    LAPACK's batches wait for the threads that they run on: with one thread, for ever.
+    LAPACK's batched solvers can deadlock, as they wait for threads of the pool that they run in.
     """
 
     def eliminate(k: Array, rows: Array) -> Array:

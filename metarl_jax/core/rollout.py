@@ -1,4 +1,4 @@
-"""Acting in the environment, and recomputing the same outputs from the record."""
+"""Acting in the environment, and recomputing the same outputs from a record."""
 
 from typing import Any, NamedTuple
 
@@ -11,13 +11,13 @@ from metarl_jax.core.types import Array, Experience, Key, Output, Step, Timestep
 
 
 class Scene(NamedTuple):
-    """Where the parallel environments of one task stand."""
+    """The state of the parallel environments of one task."""
 
     timestep: Timestep  # [E, ...]
     state: Tree  # [E, ...]
     memory: Tree  # [E, ...]
     episodes: Array  # [E] int32 ended so far
-    earned: Array  # [E] reward of the running episode so far
+    earned: Array  # [E] return of the current episode so far
 
 
 def opening(environment: Environment, policy: Policy, task: Tree, key: Key, envs: int) -> Scene:
@@ -47,14 +47,14 @@ def rollout(
 ) -> tuple[Scene, Experience]:
     """Act for T steps in E environments with frozen parameters.
 
-    Episodes follow one another in the same task. After `quota` of them, counted from the opening, an environment's
-    steps weigh nothing; with `hold` the scene stands still from there on.
-    Nothing here is differentiated: callers recompute what they differentiate with `replay`.
+    Episodes follow one another in the same task. After `quota` of them, counted from the opening, the steps of an
+    environment have weight 0; with `hold` the scene does not change from then on. Nothing here is differentiated:
+    callers recompute with `replay` what they differentiate.
     """
     params = jax.lax.stop_gradient(params)
     task = jax.lax.stop_gradient(task)
     envs, restarts = scene.timestep.first.shape[0], quota != 1
-    # XLA copies what a scan carries along an axis of one at every step, and a memory can be large.
+    # XLA copies the carry of a scan at every step if it has an axis of size 1, and a memory can be large.
     squeeze, expand = (_without_axis, _with_axis) if envs == 1 else (_as_it_is, _as_it_is)
 
     def act(scene: Scene, key: Key) -> tuple[Scene, tuple[Experience, Tree]]:
@@ -73,7 +73,7 @@ def rollout(
             action=action,
             log_prob=policy.distribution.log_prob(output.distribution, action),
             value=output.value,
-            next_value=output.value,  # made right below
+            next_value=output.value,  # replaced below
             reward=step.reward,
             terminated=step.terminated,
             truncated=step.truncated,
@@ -123,9 +123,9 @@ def replay(policy: Policy, params: Tree, experience: Experience) -> Output:
 
 
 def revalue(policy: Policy, params: Tree, experience: Experience) -> Experience:
-    """The experience with the values that `params` gives it: what semi-gradient targets are made of.
+    """The experience with the values under `params`, from which semi-gradient targets are computed.
 
-    A policy with memory keeps the values that were recorded: recomputing them costs a second replay.
+    For a policy with memory the recorded values stay, since recomputing them would cost a second replay.
     """
     if not policy.critic or policy.has_memory:
         return experience
@@ -138,8 +138,8 @@ def revalue(policy: Policy, params: Tree, experience: Experience) -> Experience:
 def _look_ahead(policy: Policy, params: Tree, experience: Experience, trail: Tree) -> Array:
     """The values [T, E] of the true next observations, given the trail [T, E, ...] of the memory.
 
-    Inside an episode it is the value of the next step. Only where the clock ended an episode, and where the record
-    ends, is the policy asked again: one step of every environment at a time, until none is left.
+    Inside an episode it is the value of the next step. The policy is evaluated again only at truncations and at the end
+    of the record: one step of every environment at a time, until none is left.
     """
     steps, envs = experience.value.shape
     successor = Timestep(
@@ -148,7 +148,7 @@ def _look_ahead(policy: Policy, params: Tree, experience: Experience, trail: Tre
 
     def ask(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         values, pending = carry
-        time = jnp.argmax(pending, axis=0)  # [E] the first of each
+        time = jnp.argmax(pending, axis=0)  # [E] the first pending step of each environment
         memory = policy.at(experience.memory, trail, time)
         timestep = jax.tree.map(lambda x: x[time, jnp.arange(envs)], successor)
         answer = policy.apply(params, memory, timestep)[1].value
@@ -168,14 +168,14 @@ def _choose(policy: Policy, key: Key, output: Output, greedy: Array | bool) -> A
 
 
 def _restart(environment: Environment, keys: Key, task: Tree, done: Array, step: Step, after: Scene) -> Scene:
-    """Begin a new episode of the same task wherever one has ended; memory stays, its owner decides at `first`."""
+    """Begin a new episode of the same task wherever one has ended. The policy decides at `first` what to forget."""
     observation, state = jax.vmap(environment.reset, (0, None))(keys, task)
     timestep = after.timestep._replace(observation=select(done, observation, step.observation), first=done)
     return after._replace(timestep=timestep, state=select(done, state, step.state))
 
 
 def select(mask: Array, chosen: Any, other: Any) -> Any:
-    """Leaf by leaf, one tree or the other by a mask over their leading axes."""
+    """Select between two trees, leaf by leaf, by a mask over their leading axes."""
 
     def pick(one: Array, other: Array) -> Array:
         return jnp.where(mask.reshape(mask.shape + (1,) * (other.ndim - mask.ndim)), one, other)

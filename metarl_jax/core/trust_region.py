@@ -16,7 +16,7 @@ from metarl_jax.core.types import Array, Record, Tree
 from metarl_jax.core.update import Lives, Now, Update, recorded
 from metarl_jax.core.window import Info, Window, bound, judged, live, turn_of
 
-SHRINK = 0.8  # factor of a step that was refused
+SHRINK = 0.8  # factor of the step after a rejection
 
 
 def trust_region(
@@ -28,16 +28,17 @@ def trust_region(
     damping: Array | float = 1e-5,
     tries: int = 15,
 ) -> Update:
-    """Step along x = (H + damping)⁻¹ ∇φ L as far as the adapted policies may move (MAML's own outer loop).
+    """Step along x = (H + damping)⁻¹ ∇φ L within a trust region of the adapted policies (MAML's outer loop).
 
         φ ← φ − sᵢ √(2 size / xᵀ H x) x,    H = ∇²φ E_task[ KL(π_b ‖ π_{θ_K(φ)}) ] at the acting φ,   sᵢ = .8ⁱ
 
-    with the first i < tries at which the loss has fallen and the divergence is at most `size`; φ stays where there is
-    none. x takes `products` products with H by conjugate gradients. At the acting φ the divergence has no gradient in
-    the policy's outputs y, so its Hessian is exactly H = Jᵀ (∇²_y KL) J with J = ∂y/∂φ, through the adaptations.
+    with the first i < tries for which the loss falls and the divergence is at most `size`; φ is unchanged if there is
+    none. Conjugate gradients compute x with `products` products with H. At the acting φ the gradient of the divergence
+    in the policy's outputs y is zero, so its Hessian is exactly H = Jᵀ (∇²_y KL) J with J = ∂y/∂φ, through the
+    adaptations.
 
-    The lives have to be recorded before. With `remat` J is recomputed for every product; otherwise it is kept, and
-    memory grows with the tasks.
+    The lives must have been recorded. With `remat` J is recomputed for every product; otherwise it is stored, and
+    memory grows with the number of tasks.
     """
 
     def improve(meta_params: Tree, memory: Tree, lives: Lives, now: Now) -> tuple[Tree, Tree, Info, Lives]:

@@ -15,7 +15,7 @@ SPLITS: tuple[Split, ...] = ("train", "test", "extrapolation")
 
 
 class Timestep(NamedTuple):
-    """What the policy perceives before it acts."""
+    """The input of the policy before it acts."""
 
     observation: Array  # [..., O]
     previous_action: Array  # [...] int32, or [..., A] float32
@@ -24,54 +24,54 @@ class Timestep(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What the environment answers to an action; there is no automatic reset."""
+    """The response of the environment to an action. There is no automatic reset."""
 
     observation: Array  # [O] the true next observation, also at the end of an episode
     state: Tree
     reward: Array  # [] float32
-    terminated: Array  # [] bool: the task ended the episode, nothing follows
-    truncated: Array  # [] bool: the clock ended it, the value of `observation` still counts
+    terminated: Array  # [] bool: the task ended the episode
+    truncated: Array  # [] bool: the time limit ended it; the value of `observation` still counts
     info: dict[str, Array]  # diagnostics, never perceived by the policy
 
 
 class Output(NamedTuple):
-    """What the policy answers to a timestep."""
+    """The output of the policy for a timestep."""
 
     distribution: Tree  # parameters of the action distribution
     value: Array  # [...] estimate of the return from here; zero without a critic
 
 
 class Experience(NamedTuple):
-    """What a rollout records: data, never differentiated."""
+    """The record of a rollout: data, never differentiated."""
 
     timestep: Timestep  # [T, E, ...]
     action: Array  # [T, E, ...]
-    log_prob: Array  # [T, E] of the action under the policy that acted
-    value: Array  # [T, E] of the timestep under the policy that acted
+    log_prob: Array  # [T, E] of the action under the behaviour policy
+    value: Array  # [T, E] of the timestep under the behaviour policy
     next_value: Array  # [T, E] of the true next observation, before any reset
     reward: Array  # [T, E]
     terminated: Array  # [T, E] bool
     truncated: Array  # [T, E] bool
-    final: Array  # [T, E] bool: the step that used up the quota of episodes, nothing follows it
+    final: Array  # [T, E] bool: the step that completed the quota of episodes
     weight: Array  # [T, E] 1 where the step counts, 0 after the quota of episodes
     next_observation: Array  # [T, E, O] the true one, before any reset
     memory: Tree  # [E, ...] at the first timestep
-    earned: Tree = ()  # [E] reward of the running episode before the first timestep
-    onward: Tree = ()  # [E] value of the timestep that follows: of the next episode's first, where one has just ended
-    distribution: Tree = ()  # [T, E, ...] that the actions were drawn from
-    expected_reward: Tree = ()  # [T, E] what the actions pay on average, where the environment says so
+    earned: Tree = ()  # [E] return of the current episode before the first timestep
+    onward: Tree = ()  # [E] value of the timestep after the record, which may begin the next episode
+    distribution: Tree = ()  # [T, E, ...] parameters of the distribution that the actions were drawn from
+    expected_reward: Tree = ()  # [T, E] expectation of the reward, where the environment provides it
 
 
 class Credit(NamedTuple):
-    """What the actions of a record are worth, according to a loss; data, never differentiated."""
+    """The credit that a loss assigns to the actions of a record: data, never differentiated."""
 
     advantage: Array  # [T, E]
-    target: Array  # [T, E] what the value is regressed on
+    target: Array  # [T, E] regression target of the value
     hindsight: Tree = ()  # [T, E] the gain from adapting to this record, see algorithms/hindsight.py
 
 
 class Record(NamedTuple):
-    """What was lived, with its credit: what a relived life is differentiated on."""
+    """The record of a life with its credit; a relived life is differentiated on it."""
 
     seen: Experience  # [T, E, ...]
     credit: Credit  # [T, E]

@@ -1,4 +1,4 @@
-"""The environments by name; a new one is a file here and a line below."""
+"""The environments by name. A new one needs a file here and a line below."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""A personal assistant: recommend items to a user of unknown taste (a contextual bandit, Li et al. 2010, LinUCB)."""
+"""An assistant that recommends items to a user of unknown taste (contextual bandit, Li et al. 2010, LinUCB)."""
 
 import dataclasses
 from typing import ClassVar, NamedTuple
@@ -10,34 +10,34 @@ from metarl_jax.core.checks import check_least
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 
-QUALITY = 1.0  # log-odds of a click that an item of full quality adds, whatever the user
-LOVE = 2.0  # and an item all of the user's own genre
-WHIM = 0.5  # how far a user's numbers lie from those of its taste
+QUALITY = 1.0  # log-odds of a click from an item of quality 1, for every user
+LOVE = 2.0  # the same from an item with a share of 1 in the user's genre
+WHIM = 0.5  # largest difference between the numbers of a user and of its taste
 
 
 class AssistantTask(NamedTuple):
     """One user."""
 
-    preference: Array  # [F] log-odds of a click that a unit of each feature adds: quality first, then the genres
+    preference: Array  # [F] log-odds of a click by feature: quality first, then the genres
 
 
 class State(NamedTuple):
-    """What is on offer."""
+    """The current offer."""
 
     items: Array  # [k, F] features in [-1, 1]
-    time: Array  # [] int32 picks made
+    time: Array  # [] int32 items offered so far
 
 
 @dataclasses.dataclass(frozen=True)
 class Assistant(Episodic):
-    """Offer the user one of `items` items at a time, `steps` times a session; a click earns 1.
+    """Recommend one of `items` items in each of the `steps` steps of a session; a click pays 1.
 
-    An item has a quality and a share in each of `genres` genres, all U[-1, 1] and seen. The user clicks with
+    An item has a quality and a share in each of `genres` genres, all U[-1, 1] and observed. The user clicks with
     probability sigmoid(preference . features).
 
     Splits: users are of one of `genres` tastes, equally likely. A taste likes quality (1) and loves one genre (2); in
-    `train` and `test` a user's numbers are those of its taste moved by U[-.5, .5] each. A user of `extrapolation`
-    loves two genres, moved likewise: no user of the training law does.
+    `train` and `test` a user's numbers are those of its taste, each plus U[-.5, .5]. In `extrapolation` a user loves
+    two genres, which no user in training does.
     """
 
     name: ClassVar[str] = "assistant"
@@ -80,7 +80,7 @@ class Assistant(Episodic):
         liking = click_probability(task, state.items)[action]
         click = jax.random.bernoulli(click_key, liking).astype(jnp.float32)
         state = State(self.draw_items(item_key), state.time + 1)
-        # The session is as long as it is: nothing follows its last pick, so it terminates.
+        # The length of a session is part of the task, so its last step terminates.
         over = state.time >= self.steps
         return Step(state.items.ravel(), state, click, over, jnp.array(False), {"expected_reward": liking})
 
@@ -90,7 +90,7 @@ class Assistant(Episodic):
         return flat.reshape(self.items, self.features)
 
     def tastes(self) -> Array:
-        """The preferences in the middle of each taste, [genres, F]."""
+        """The mean preferences of each taste, [genres, F]."""
         return jnp.concatenate([jnp.full((self.genres, 1), QUALITY), LOVE * jnp.eye(self.genres)], axis=1)
 
     def draw_task(self, key: Key, split: Split) -> AssistantTask:
@@ -106,5 +106,5 @@ class Assistant(Episodic):
 
 
 def click_probability(task: AssistantTask, items: Array) -> Array:
-    """How likely the user clicks on each item, [k]."""
+    """The probability of a click on each item, [k]."""
     return jax.nn.sigmoid(items @ task.preference)

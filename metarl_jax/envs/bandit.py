@@ -1,4 +1,4 @@
-"""Slot machines: k arms of unknown pay, n pulls (Wang et al. 2016; Duan et al. 2016, RL^2, table 1)."""
+"""Bandits: k arms with unknown mean rewards, n pulls (Wang et al. 2016; Duan et al. 2016, RL^2, table 1)."""
 
 import dataclasses
 from typing import ClassVar, Literal, NamedTuple
@@ -11,21 +11,21 @@ from metarl_jax.core.environment import Box, Discrete, Environment
 from metarl_jax.core.memory import Memory, recursive
 from metarl_jax.core.types import Array, Key, Split, Step
 
-GAP = {"bernoulli": 0.3, "gaussian": 1.0}  # by how much the one good arm of an extrapolation task pays more
+GAP = {"bernoulli": 0.3, "gaussian": 1.0}  # extra mean reward of the one good arm in an extrapolation task
 
 
 class BanditTask(NamedTuple):
-    """What each arm pays on average."""
+    """The mean reward of each arm."""
 
     mean: Array  # [k] probability of a reward of 1, or mean of a normal reward of variance 1
 
 
 @dataclasses.dataclass(frozen=True)
 class SlotMachines(Environment):
-    """Pull one arm a step, `pulls` times: a trial is one episode, and what it teaches is gone with it.
+    """Pull one arm a step, `pulls` times: a trial is one episode.
 
     Args:
-        pulls: of a trial.
+        pulls: pulls in a trial.
         clock: observe the share of pulls done, [1], as in Wang et al. 2016; otherwise a constant, as in Duan et al.
             2016.
     """
@@ -60,28 +60,28 @@ class SlotMachines(Environment):
 
     def step(self, key: Key, state: Array, action: Array, task: BanditTask) -> Step:
         mean, pulled = task.mean[action], state + 1
-        # The last pull terminates: nothing follows it that a value could count.
+        # The last pull terminates, so that nothing after it is bootstrapped.
         over = pulled >= self.pulls
         seen = self.observe(pulled)
         return Step(seen, pulled, self.pay(key, mean), over, jnp.array(False), {"expected_reward": mean})
 
     def observe(self, pulled: Array) -> Array:
-        """The clock after so many pulls, or 1, [1] float32."""
+        """The share of pulls done with `clock`, otherwise 1, [1] float32."""
         return jnp.reshape(pulled / self.pulls, 1) if self.clock else jnp.ones(1)
 
     def pay(self, key: Key, mean: Array) -> Array:
-        """The reward of an arm that pays `mean` on average, [] float32."""
+        """A sampled reward with that mean, [] float32."""
         return jax.random.bernoulli(key, mean).astype(jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class Bandit(SlotMachines):
-    """Find the best of `arms` arms that know nothing of each other.
+    """Find the best of `arms` independent arms.
 
     Splits: in `train` and `test` the arms are independent, p ~ U[0, 1] (bernoulli) or mean ~ N(0, 1) (gaussian).
-    `extrapolation` has the instances of the minimax lower bound (Lattimore & Szepesvari 2020, chapter 15): all arms pay
-    alike, p ~ U[0, .7] or N(0, 1), but one that pays `GAP` more; a set of measure zero under the training law, hence
-    disjoint from it.
+    `extrapolation` has the instances of the minimax lower bound (Lattimore & Szepesvari 2020, chapter 15): all arms
+    have the same mean, p ~ U[0, .7] or N(0, 1), except one whose mean is `GAP` larger. This set has measure zero in
+    training, so the splits are disjoint.
     """
 
     name: ClassVar[str] = "bandit"
@@ -104,7 +104,7 @@ class Bandit(SlotMachines):
         return Discrete(self.arms)
 
     def belief(self) -> Memory | None:
-        """The posterior under U[0, 1]: what each arm pays on average, how often it was pulled, [2 k]; bernoulli only.
+        """The posterior under U[0, 1]: means of the arms and shares of the pulls, [2 k]; bernoulli only.
 
         With s successes and f failures an arm is Beta(1 + s, 1 + f), of mean (1 + s) / (2 + s + f).
         """

@@ -1,8 +1,8 @@
-"""A pole on a cart with other physics in every task.
+"""A pole on a cart with different physics in every task.
 
 Dynamics, thresholds and rewards are those of Gymnasium's CartPole-v1 (Barto, Sutton & Anderson 1983), Euler step. The
 scrambled observation follows the meta-CartPole of Lu et al. 2023 (Structured state space models for in-context
-reinforcement learning): a random orthogonal map of what is seen, so that each task has to be decoded first.
+reinforcement learning): a random orthogonal map that each task applies to the observation.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ TRAINING: dict[str, Ranges] = {
         "force": (2.0, 20.0),
     },
 }
-# What the extrapolation split may reach, and what a task of the user's may hold.
+# The ranges of the extrapolation split, and the legal ranges of a user's task.
 LEGAL: Ranges = {
     "gravity": (1.5, 30.0),
     "cart_mass": (0.1, 8.0),
@@ -59,19 +59,19 @@ EXTRAPOLATION: dict[str, Ranges] = {"standard": TRAINING["mild"], "mild": TRAINI
 
 
 class CartPoleTask(NamedTuple):
-    """The independent numbers of the physics; what follows from them is computed in `step`."""
+    """The independent numbers of the physics; derived numbers are computed in `step`."""
 
     gravity: Array  # [] m/s^2
     cart_mass: Array  # [] kg
     pole_mass: Array  # [] kg
     half_length: Array  # [] m
     force: Array  # [] N
-    direction: Array  # [] +1, or -1 where the two actions swap their meaning
+    direction: Array  # [] +1, or -1 if the two actions are swapped
     mixing: Array | None  # [4, 2] orthonormal columns, (position, angle) -> observation; None when not scrambled
 
 
 class State(NamedTuple):
-    """Where the cart and the pole are."""
+    """The state of the cart and the pole."""
 
     position: Array  # [] m
     velocity: Array  # [] m/s
@@ -82,13 +82,13 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class CartPole(Episodic):
-    """Balance a pole of unknown physics: push left or right, one point a step.
+    """Balance a pole with unknown physics by pushing left or right; every step pays 1.
 
-    Scrambled hides the velocities behind a random map of (position, angle); it is meant with `steps=200` and
-    `episodes=16`, for the agent has to learn what it sees before it can balance.
+    With `scrambled` the observation is a random map of (position, angle) without the velocities. Use it with
+    `steps=200` and `episodes=16`: the agent must learn the map before it can balance.
 
     Splits: `train` and `test` are uniform over the box of `physics`. `extrapolation` is uniform over a wider box
-    (standard -> mild -> wide -> legal), with one number, drawn by chance, always outside the training range.
+    (standard -> mild -> wide -> legal), with one random number always outside the training range.
     """
 
     name: ClassVar[str] = "cartpole"
@@ -132,7 +132,7 @@ class CartPole(Episodic):
 
     @property
     def withholds(self) -> bool:
-        """Not with standard physics: one or two tasks are too few to split."""
+        """False with standard physics: one or two tasks are too few to split."""
         return self.physics != "standard" or self.scrambled
 
     def draw_task(self, key: Key, split: Split) -> CartPoleTask:

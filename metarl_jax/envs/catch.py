@@ -10,21 +10,21 @@ from metarl_jax.core.checks import check_least
 from metarl_jax.core.environment import Box, Discrete, Environment
 from metarl_jax.core.types import Array, Key, Split, Step
 
-BREEZE = 0.5  # the wind of train and test is weaker than this
-STORM = 0.9  # that of the extrapolation split lies between the two
+BREEZE = 0.5  # upper bound of the wind in train and test
+STORM = 0.9  # upper bound in the extrapolation split, whose lower bound is BREEZE
 
 
 class CatchTask(NamedTuple):
-    """What the game does with the ball and with the player's moves."""
+    """The hidden numbers of a game."""
 
-    wind: Array  # [] the chance that a step blows the ball one column aside; to the left where negative
-    controls: Array  # [] int32 +1, or -1 where left and right are swapped
+    wind: Array  # [] the probability that a step blows the ball one column aside; to the left if negative
+    controls: Array  # [] int32 +1, or -1 if left and right are swapped
     half_width: Array  # [] int32 columns that the paddle covers on either side of its middle
     speed: Array  # [] int32 rows that the ball falls a step
 
 
 class State(NamedTuple):
-    """Where the ball and the middle of the paddle are."""
+    """The positions of the ball and of the middle of the paddle."""
 
     row: Array  # [] int32 rows that the ball has fallen
     ball: Array  # [] int32 its column
@@ -33,14 +33,14 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Catch(Environment):
-    """Move a paddle left, not at all or right, one column a step, to be under the ball when it lands: +1, else -1.
+    """Move a paddle left, not at all or right, one column a step, to catch the falling ball: +1, otherwise -1.
 
-    The ball starts in a random column of the top row, the paddle in the middle of the bottom row; walls stop both.
-    An episode is one ball and terminates when it lands. Seen are the row and column of the ball and the column of the
-    paddle's middle, each one-hot; its width is not.
+    The ball starts in a random column of the top row, the paddle in the middle of the bottom row; walls stop both. An
+    episode is one ball and terminates when it lands. The observation holds the row and column of the ball and the
+    column of the paddle's middle, each one-hot, but not the width of the paddle.
 
-    Splits: all draw the controls, the half width in {0, 1} and the speed in {1, 2} evenly. The wind blows from either
-    side, with a chance in [0, .5) in `train` and `test` and in [.5, .9] in `extrapolation`.
+    Splits: all draw the controls, the half width in {0, 1} and the speed in {1, 2} uniformly. The wind blows from
+    either side, with a probability in [0, .5) in `train` and `test` and in [.5, .9] in `extrapolation`.
     """
 
     name: ClassVar[str] = "catch"
@@ -90,7 +90,7 @@ class Catch(Environment):
         return Step(self.observe(state), state, reward, landed, jnp.array(False), {})
 
     def advance(self, state: State, action: Array, blown: Array, task: CatchTask) -> State:
-        """The state after a move, where the wind has `blown` or not; elementwise in all its arguments."""
+        """The state after a move, given whether the wind has `blown`; elementwise in all arguments."""
         drift = jnp.where(blown, jnp.sign(task.wind), 0.0).astype(jnp.int32)
         return State(
             row=jnp.minimum(state.row + task.speed, self.rows - 1),
@@ -125,5 +125,5 @@ class Catch(Environment):
 
 
 def payoff(ball: Array, paddle: Array, task: CatchTask) -> Array:
-    """What a landed ball pays: 1 on the paddle, -1 beside it, float32."""
+    """The reward of a landed ball: 1 on the paddle, -1 beside it, float32."""
     return jnp.where(jnp.abs(ball - paddle) <= task.half_width, jnp.float32(1.0), -1.0)

@@ -1,9 +1,9 @@
 """A point and four corners, one of which pays (Stadie et al. 2018, E-MAML; Rothfuss et al. 2019, ProMP).
 
-Corners, start, stride and horizon are those of ProMP's code. Its sparse reward comes in two forms. That of the walking
-point, progress toward the goal within the goal's quadrant, can be milked: a step out of the paying region costs
-nothing and a step back in pays again. So the reward here is that of its point with momentum, what the
-distance leaves of a radius of 2, which no loop can milk.
+Corners, start, stride and horizon are those of ProMP's code. Its code has two sparse rewards. The reward of the walking
+point, progress toward the goal within the goal's quadrant, can be exploited: a step out of the paying region costs
+nothing, and a step back in pays again. The reward here is therefore that of its point with momentum,
+max(radius - distance, 0) with a radius of 2, which cannot be exploited in this way.
 """
 
 import dataclasses
@@ -17,19 +17,19 @@ from metarl_jax.envs.point import GoalTask, Plane, State
 
 CORNER = 2.0  # both coordinates of a corner are +-CORNER
 MIDDLE = 1.0  # a goal of the extrapolation split has one coordinate in +-MIDDLE
-ROOM = 0.5  # the most that `jitter` may be
+ROOM = 0.5  # the largest `jitter`
 
 
 @dataclasses.dataclass(frozen=True)
 class Corners(Plane):
-    """Find out which of the four corners pays: a step there earns max(radius - distance to the goal, 0).
+    """Find out which of the four corners pays: a step earns max(radius - distance to the goal, 0).
 
-    The start is uniform in [-.2, .2]^2, an action is clipped to +-0.2 an axis. Nothing but the clock ends an episode:
-    it truncates after `steps` steps.
+    The start is uniform in [-.2, .2]^2, and actions are clipped to +-0.2 an axis. Only the time limit ends an episode,
+    by truncation after `steps` steps.
 
-    Splits: `train` and `test` have a corner drawn by chance, displaced along both axes by U[-jitter, jitter].
-    `extrapolation` displaces one axis alike, but the other coordinate is uniform in [-1, 1]: between two corners. With
-    `jitter=0` the tasks are the four of the papers, too few to split, so train and test share them.
+    Splits: `train` and `test` have a random corner, displaced along both axes by U[-jitter, jitter]. In `extrapolation`
+    only one axis is displaced in this way, and the other coordinate is uniform in [-1, 1], between two corners. With
+    `jitter=0` the tasks are the four of the papers; train and test share them, as four are too few to split.
     """
 
     name: ClassVar[str] = "corners"
@@ -48,7 +48,7 @@ class Corners(Plane):
         if not 0.0 < self.radius <= CORNER:
             raise ValueError(f"radius is {self.radius!r}; it must lie in (0, {CORNER:g}]: choose radius={CORNER:g}")
         if not 0.0 <= self.jitter <= ROOM:
-            raise ValueError(f"jitter is {self.jitter!r}; it must lie in [0, {ROOM:g}]: corners stay apart")
+            raise ValueError(f"jitter is {self.jitter!r}; it must lie in [0, {ROOM:g}], so that corners stay apart")
 
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
@@ -64,7 +64,7 @@ class Corners(Plane):
 
     @property
     def withholds(self) -> bool:
-        """Not without jitter: four tasks are too few to split."""
+        """False without jitter: four tasks are too few to split."""
         return self.jitter > 0.0
 
     def draw_task(self, key: Key, split: Split) -> GoalTask:

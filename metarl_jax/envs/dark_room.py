@@ -15,14 +15,14 @@ RADIUS, HARD_RADIUS = 4, 8  # the published rooms have 9 x 9 cells, 17 x 17 if h
 
 
 class DarkRoomTask(NamedTuple):
-    """A room and where its goal is."""
+    """A room and the place of its goal."""
 
     goal: Array  # [2] int32 row and column, counted from the centre of the room
     radius: Array  # [] int32 the room has 2 radius + 1 cells a side
 
 
 class State(NamedTuple):
-    """Where the walker is, and whether it has been on the goal in this episode."""
+    """The position of the walker, and whether it has been on the goal in this episode."""
 
     place: Array  # [2] int32 row and column, counted from the centre of the room
     found: Array  # [] bool
@@ -31,11 +31,11 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DarkRoom(Room):
-    """Walk in the dark from the centre of a room to a goal that only the rewards give away.
+    """Walk in the dark from the centre of a room to a goal that only the rewards reveal.
 
     A step that ends on the goal pays 1, any other 0; with `hard` only the first such step of an episode pays. The
-    horizon is part of the task: an episode terminates after `steps` steps, at the goal or not. The room has
-    2 `radius` + 1 cells a side; `radius=0` stands for the published 4, or 8 if `hard`.
+    horizon is part of the task: an episode always terminates after `steps` steps. The room has 2 `radius` + 1 cells a
+    side; `radius=0` stands for the published 4, or 8 if `hard`.
 
     Splits: the goals of `train` and `test` are uniform over the room, with one in eight of the cells withheld for the
     test: see `holds_out`. Those of `extrapolation` lie outside it, in the outermost cells of a room of `radius + 1`.
@@ -78,8 +78,8 @@ class DarkRoom(Room):
     def holds_out(self, task: DarkRoomTask) -> Array:
         """Whether the goal belongs to the test split, [] bool.
 
-        Those with row + 3 column = 1 (mod 8) do: one in eight, spread evenly over the room, and on average as far from
-        its centre as the others. They are 10 of the 81.
+        These are the goals with row + 3 column = 1 (mod 8): one in eight, spread evenly over the room, and on average
+        as far from its centre as the others. They are 10 of the 81 cells.
         """
         return is_withheld(task.goal[0], task.goal[1])
 
@@ -100,5 +100,5 @@ class DarkRoom(Room):
 
 
 def is_withheld(row: Any, column: Any) -> Any:
-    """The pattern of the goals that training never sees."""
+    """Whether a goal is withheld from training."""
     return (row + 3 * column) % HELD_OUT_SHARE == 1

@@ -1,4 +1,4 @@
-"""A chain whose first action decides its end (Oh et al. 2020, Discovering RL algorithms, NeurIPS)."""
+"""A chain whose first action decides its final reward (Oh et al. 2020, Discovering RL algorithms, NeurIPS)."""
 
 import dataclasses
 from typing import ClassVar, NamedTuple
@@ -10,18 +10,18 @@ from metarl_jax.core.checks import check_least
 from metarl_jax.core.environment import Box, Discrete, Environment
 from metarl_jax.core.types import Array, Key, Split, Step
 
-EXTRA = 20  # chains of the extrapolation split are up to this much longer
+EXTRA = 20  # largest additional length of the chains in the extrapolation split
 
 
 class DelayedChainTask(NamedTuple):
-    """A chain, and which way to take at its start."""
+    """The length of a chain and its final rewards."""
 
-    length: Array  # [] int32 steps an episode takes
-    pay: Array  # [2] what the end of the chain pays after either first action
+    length: Array  # [] int32 steps of an episode
+    pay: Array  # [2] reward at the end of the chain for each first action
 
 
 class State(NamedTuple):
-    """How far down which chain."""
+    """The position on the chain and the first action."""
 
     time: Array  # [] int32 steps taken
     chosen: Array  # [] int32 the first action; 0 before it
@@ -29,18 +29,18 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DelayedChain(Environment):
-    """Choose one of two actions, walk to the end whatever the others are, and be paid there for the first.
+    """Choose one of two actions and be rewarded for it at the end of the chain; all other actions are ignored.
 
-    A step shows the time and the first action, each one-hot. The end terminates the episode.
+    The observation holds the time and the first action, each one-hot. The end terminates the episode.
 
-    Splits: `train` and `test` have lengths from `shortest` to `longest` with equal chance, and one of the two actions,
-    drawn by chance, pays x ~ U[.5, 1.5] and the other -x: the +-1 of the paper on average, so that there are enough
-    tasks to withhold some. In `extrapolation` the chains are up to 20 steps longer than `longest`.
+    Splits: `train` and `test` have lengths uniform from `shortest` to `longest`. A random one of the two actions pays
+    x ~ U[.5, 1.5] and the other -x: on average the +-1 of the paper, with enough tasks to withhold some. In
+    `extrapolation` the chains are up to 20 steps longer than `longest`.
     """
 
     name: ClassVar[str] = "delayed_chain"
-    summary: ClassVar[str] = "tell from the end of a chain which way to take at its start"
-    reference: ClassVar[str | None] = "the better way, known"
+    summary: ClassVar[str] = "learn from the end of a chain which action to take at its start"
+    reference: ClassVar[str | None] = "the better action, known"
     Task: ClassVar[type] = DelayedChainTask
 
     shortest: int = 5

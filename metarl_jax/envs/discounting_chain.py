@@ -10,18 +10,18 @@ from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 
 DELAYS = (1, 3, 10, 30, 100)  # steps until each chain pays
-BONUS = (0.05, 0.15)  # by how much the best chain pays more, in train and test
-HIGHER = (0.16, 0.3)  # in the extrapolation split
+BONUS = (0.05, 0.15)  # range of the extra reward of the best chain in train and test
+HIGHER = (0.16, 0.3)  # the same in the extrapolation split
 
 
 class DiscountingChainTask(NamedTuple):
-    """What each chain pays."""
+    """The reward of each chain."""
 
     pay: Array  # [5]
 
 
 class State(NamedTuple):
-    """How far down which chain."""
+    """The chosen chain and the position on it."""
 
     time: Array  # [] int32 steps taken
     chain: Array  # [] int32 the first action; 0 before it
@@ -31,12 +31,12 @@ class State(NamedTuple):
 class DiscountingChain(Episodic):
     """The first action picks a chain; chain i pays once, after 1, 3, 10, 30 or 100 steps; no other action matters.
 
-    All pay 1 but one that pays more: who discounts too much never takes it. The time, as a share of 100 steps, and the
-    chain, one-hot, are seen. The last step terminates: nothing pays after it.
+    All chains pay 1, except one that pays more: an agent with a small discount factor never takes it. The observation
+    holds the time, as a share of 100 steps, and the chain, one-hot. The last step terminates, as nothing pays after it.
 
-    Splits: in `train` and `test` the chain that pays more is drawn by chance and pays 1 + U[.05, .15]; in the papers it
-    pays 1.1, and in Bonnet et al. it is the one that pays after 30 steps: `published_task()`. In `extrapolation` it
-    pays 1 + U[.16, .3].
+    Splits: in `train` and `test` the chain that pays more is random and pays 1 + U[.05, .15]; in the papers it pays
+    1.1, and in Bonnet et al. it is the one that pays after 30 steps: `published_task()`. In `extrapolation` it pays
+    1 + U[.16, .3].
     """
 
     name: ClassVar[str] = "discounting_chain"

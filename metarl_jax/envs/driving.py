@@ -1,8 +1,8 @@
-"""A car that keeps its lane on a winding road, with another chassis and other tyres in every task.
+"""A car that keeps its lane on a winding road, with a different chassis and different tyres in every task.
 
-A kinematic bicycle (Rajamani 2012, Vehicle Dynamics and Control, chapter 2) in the coordinates of the road: how far it
-has come, how far it is from the middle of the lane, and how it heads against the road. The wheels follow the command
-with a lag, and the curve it drives saturates where the tyres' grip ends.
+A kinematic bicycle (Rajamani 2012, Vehicle Dynamics and Control, chapter 2) in the coordinates of the road:
+distance along the lane, offset from its middle, and heading relative to the road. The wheels follow the command with a
+lag, and the curvature of the path saturates at the grip of the tyres.
 """
 
 import dataclasses
@@ -20,14 +20,14 @@ TIME_STEP = 0.1  # s
 GRAVITY = 9.81  # m/s^2
 STEER = 0.2  # rad at the wheels for command 1 and gain 1
 HALF_WIDTH = 1.0  # m from the middle of the lane to the edge of the road
-TOLERANCE = 0.2  # m from the middle of the lane, where a step pays half
-TURNED = 1.0  # rad against the road: a car that heads farther away is off it
+TOLERANCE = 0.2  # m from the middle of the lane, at which a step pays 1/2
+HEADING_LIMIT = 1.0  # rad relative to the road, beyond which the car is off the road
 START = (0.3, 0.05)  # the first offset (m) and heading (rad) are uniform in +-START
 
-WAVES = 3  # the road's curvature is a sum of that many sines
-SHARPEST = 0.008  # 1/m, the most that one of them contributes
+WAVES = 3  # number of sines in the road's curvature
+SHARPEST = 0.008  # 1/m, the largest amplitude of a sine
 WAVE_LENGTHS = (40.0, 120.0)  # m
-AHEAD = (0.0, 10.0, 20.0, 30.0)  # m, where the curvature of the road is seen
+AHEAD = (0.0, 10.0, 20.0, 30.0)  # m ahead at which the curvature of the road is observed
 
 NOMINAL = {"wheelbase": 2.7, "gain": 1.0, "trim": 0.0, "lag": 0.3, "grip": 0.8, "speed": 11.0}
 # wheelbase in m, gain in rad per rad, trim in rad, lag in s, grip in shares of the car's weight, speed in m/s
@@ -39,7 +39,7 @@ TRAINING: Ranges = {
     "grip": (0.5, 1.0),
     "speed": (8.0, 14.0),
 }
-# What the extrapolation split may reach, and what a task of the user's may hold.
+# The ranges of the extrapolation split, and the legal ranges of a user's task.
 LEGAL: Ranges = {
     "wheelbase": (1.5, 4.5),
     "gain": (0.3, 2.0),
@@ -54,10 +54,10 @@ class DrivingTask(NamedTuple):
     """The independent numbers of the car."""
 
     wheelbase: Array  # [] m
-    gain: Array  # [] angle of the wheels by angle commanded
-    trim: Array  # [] rad to the left, where command 0 leaves the wheels
+    gain: Array  # [] actual by commanded angle of the wheels
+    trim: Array  # [] rad to the left, the angle of the wheels at command 0
     lag: Array  # [] s, time constant of the steering
-    grip: Array  # [] lateral force that the tyres can bear, by the car's weight
+    grip: Array  # [] largest lateral force of the tyres, as a share of the weight
     speed: Array  # [] m/s
 
 
@@ -70,7 +70,7 @@ class Road(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where the car is on which road."""
+    """The road and the state of the car on it."""
 
     road: Road
     distance: Array  # [] m along the middle of the lane
@@ -83,15 +83,15 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Driving(Episodic):
-    """Steer a car of unknown chassis and tyres along a road: a step pays 1 / (1 + (offset / 20 cm)^2).
+    """Steer a car with unknown chassis and tyres along a road: a step pays 1 / (1 + (offset / 20 cm)^2).
 
-    The action is the angle commanded at the wheels, in shares of `STEER`, positive to the left, clipped to +-1. The car
-    sees its offset, its heading, its last command and the curvature of the road at a few places ahead; neither its
-    wheels nor its speed. An episode terminates off the road, 1 m from its middle or 1 rad against it, and is truncated
-    after `steps` steps. The road is drawn at the start of every episode.
+    The action is the angle commanded at the wheels, in shares of `STEER`, positive to the left, clipped to +-1. The
+    observation holds the offset, the heading, the last command and the curvature of the road at a few places ahead, but
+    neither the angle of the wheels nor the speed. An episode terminates off the road, 1 m from its middle or 1 rad away
+    from its direction, and is truncated after `steps` steps. The road is drawn at the start of every episode.
 
     Splits: `train` and `test` are uniform over the box `TRAINING`. `extrapolation` is uniform over the wider box
-    `LEGAL`, with one number, drawn by chance, always outside the training range.
+    `LEGAL`, with one random number always outside the training range.
     """
 
     name: ClassVar[str] = "driving"
@@ -124,7 +124,7 @@ class Driving(Episodic):
     def step(self, key: Key, state: State, action: Array, task: DrivingTask) -> Step:
         state = advance(state, jnp.clip(action[0], -1.0, 1.0), task)
         reward = 1.0 / (1.0 + (state.offset / TOLERANCE) ** 2)
-        terminated = (jnp.abs(state.offset) > HALF_WIDTH) | (jnp.abs(state.heading) > TURNED)
+        terminated = (jnp.abs(state.offset) > HALF_WIDTH) | (jnp.abs(state.heading) > HEADING_LIMIT)
         truncated = ~terminated & (state.time >= self.steps)
         return Step(observe(state), state, reward, terminated, truncated, {})
 
@@ -145,7 +145,7 @@ def build_road(lots: Array) -> Road:
 
 
 def curvature(road: Road, distance: Array) -> Array:
-    """How the road turns to the left, in 1/m, at `distance` [...] m."""
+    """The curvature of the road in 1/m, positive to the left, at `distance` [...] m."""
     return jnp.sum(road.height * jnp.sin(road.rate * distance[..., None] + road.phase), axis=-1)
 
 
@@ -154,8 +154,8 @@ def advance(state: State, command: Array, task: DrivingTask) -> State:
     aim = task.gain * STEER * command + task.trim
     wheels = aim + (state.wheels - aim) * jnp.exp(-TIME_STEP / task.lag)
     along = task.speed * jnp.cos(state.heading) / (1.0 - state.offset * curvature(state.road, state.distance))
-    turned = task.speed * driven(wheels, task)
-    heading = state.heading + TIME_STEP * (turned - along * curvature(state.road, state.distance))
+    yaw_rate = task.speed * driven(wheels, task)
+    heading = state.heading + TIME_STEP * (yaw_rate - along * curvature(state.road, state.distance))
     sideways = task.speed * jnp.sin((state.heading + heading) / 2.0)
     return State(
         road=state.road,
@@ -169,13 +169,13 @@ def advance(state: State, command: Array, task: DrivingTask) -> State:
 
 
 def driven(wheels: Array, task: DrivingTask) -> Array:
-    """The curvature in 1/m that the car drives: that of its wheels, bent smoothly to what grip allows at its speed."""
+    """The curvature of the path in 1/m: that of the wheels, smoothly saturated at the grip limit."""
     limit = grip_limit(task)
     return limit * jnp.tanh(jnp.tan(wheels) / task.wheelbase / limit)
 
 
 def grip_limit(task: DrivingTask) -> Array:
-    """The sharpest curve in 1/m that the tyres hold: speed^2 curvature <= grip gravity."""
+    """The largest curvature in 1/m within the grip of the tyres: speed^2 curvature <= grip gravity."""
     return task.grip * GRAVITY / task.speed**2
 
 

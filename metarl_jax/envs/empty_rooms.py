@@ -1,4 +1,4 @@
-"""Four empty rooms and a goal that cannot be seen (Zheng et al. 2020, arXiv:1912.05500)."""
+"""Four empty rooms with a hidden goal (Zheng et al. 2020, arXiv:1912.05500)."""
 
 import dataclasses
 from typing import Any, ClassVar, NamedTuple
@@ -12,13 +12,13 @@ from metarl_jax.envs.grid import Grid, Place, pick, see, walk
 
 
 class EmptyRoomsTask(NamedTuple):
-    """Where the goal is."""
+    """The place of the goal."""
 
     goal: Array  # [2] int32 row and column
 
 
 class State(NamedTuple):
-    """Where the walker is."""
+    """The position of the walker."""
 
     place: Array  # [2] int32 row and column
     time: Array  # [] int32 steps taken
@@ -26,16 +26,17 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class EmptyRooms(Grid):
-    """Find a goal that stays where it is for a lifetime: reaching it pays 1 and ends the episode, nothing else pays.
+    """Find a goal that is fixed for a lifetime: reaching it pays 1 and ends the episode, and other steps pay 0.
 
     Four rooms of `room` x `room` cells, with a door in the middle of each wall between two of them; the walk starts in
-    the top left corner. The cell is seen, row and column one-hot. A move into a wall stays. Layout and clock are ours.
+    the top left corner. The observation holds row and column, each one-hot. A move into a wall has no effect. The
+    layout and the time limit are ours.
 
-    Splits: `train` and `test` have goals in the three rooms nearest to the start, `extrapolation` in the farthest.
+    Splits: `train` and `test` have goals in the three rooms nearest to the start, `extrapolation` in the farthest room.
     """
 
     name: ClassVar[str] = "empty_rooms"
-    summary: ClassVar[str] = "search four rooms for a goal that cannot be seen, then go straight back to it"
+    summary: ClassVar[str] = "search four rooms for a hidden goal, then go straight back to it"
     reference: ClassVar[str | None] = "straight to the known goal"
     Task: ClassVar[type] = EmptyRoomsTask
 
@@ -53,7 +54,7 @@ class EmptyRooms(Grid):
 
     @property
     def free(self) -> np.ndarray:
-        """Where one can walk, [capacity, capacity] bool."""
+        """The cells that are not walls, [capacity, capacity] bool."""
         free = np.ones((self.capacity, self.capacity), bool)
         free[self.room, :] = free[:, self.room] = False
         doors = [self.room // 2, self.room + 1 + self.room // 2]
@@ -77,13 +78,13 @@ class EmptyRooms(Grid):
         return Step(see(place, self.capacity), state, terminated.astype(jnp.float32), terminated, truncated, {})
 
     def draw_task(self, key: Key, split: Split) -> EmptyRoomsTask:
-        return EmptyRoomsTask(pick(key, self.goals(far=split == "extrapolation")))
+        return EmptyRoomsTask(pick(key, self.goals(farthest=split == "extrapolation")))
 
-    def goals(self, far: bool) -> list[Place]:
-        """The cells of the farthest room, or those of the three others without the start; doors are no goals."""
+    def goals(self, farthest: bool) -> list[Place]:
+        """The cells of the farthest room, or those of the three others without the start; doors are never goals."""
         cells = [(int(row), int(column)) for row, column in np.argwhere(self.free)]
         inside = [cell for cell in cells if self.room not in cell and cell != (0, 0)]
-        return [cell for cell in inside if (min(cell) > self.room) == far]
+        return [cell for cell in inside if (min(cell) > self.room) == farthest]
 
     def extrapolates(self, task: EmptyRoomsTask) -> Array:
         return jnp.all(task.goal > self.room)

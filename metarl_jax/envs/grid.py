@@ -1,4 +1,4 @@
-"""What the grid worlds share: moves, places, and how a place is seen."""
+"""Shared parts of the grid worlds: moves, places and observations."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Place = tuple[int, int]  # row and column
 
 @dataclasses.dataclass(frozen=True)
 class Grid(Episodic):
-    """A world of cells: the moves are `MOVES`, and the cell that one stands on is seen, row and column one-hot."""
+    """A world of cells with the actions `MOVES`; the observation holds row and column, each one-hot."""
 
     @property
     def capacity(self) -> int:
@@ -34,7 +34,7 @@ class Grid(Episodic):
 
 
 def walk(place: Array, action: Array, side: int | Array) -> Array:
-    """The place [2] int32 after a move on a `side` x `side` grid; a move off the grid stays."""
+    """The place [2] int32 after a move on a `side` x `side` grid; a move off the grid has no effect."""
     return jnp.clip(place + jnp.asarray(MOVES)[action], 0, side - 1)
 
 
@@ -44,12 +44,12 @@ def see(place: Array, side: int) -> Array:
 
 
 def cell(index: Array, side: int) -> Array:
-    """The place [2] of the cell `index`, counted row by row, int32."""
+    """The place [2] int32 of the cell `index`, counted row by row."""
     return jnp.stack([index // side, index % side]).astype(jnp.int32)
 
 
 def pick(key: Key, places: Sequence[Place]) -> Array:
-    """One of the places, each with equal chance, [2] int32."""
+    """A uniformly random place, [2] int32."""
     return jnp.asarray(places, jnp.int32)[jax.random.randint(key, (), 0, len(places))]
 
 

@@ -13,19 +13,19 @@ from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.grid import MOVES, Grid, Place, pick, see, walk
 
 CORNER = 2  # no goal lies in the CORNER x CORNER cells around the start
-EXTRA = 2  # the boards of the extrapolation split are this much larger
-ON_GOAL, ELSEWHERE = 1.0, -0.1  # what a step pays
+EXTRA = 2  # additional side of the boards in the extrapolation split
+ON_GOAL, ELSEWHERE = 1.0, -0.1  # rewards of a step
 
 
 class GridNaviTask(NamedTuple):
-    """A board and where its goal is."""
+    """A board and the place of its goal."""
 
     goal: Array  # [2] int32 row and column
     side: Array  # [] int32 the board has side x side cells
 
 
 class State(NamedTuple):
-    """Where the walker is."""
+    """The position of the walker."""
 
     place: Array  # [2] int32 row and column
     time: Array  # [] int32 steps taken
@@ -33,14 +33,14 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class GridNavi(Grid):
-    """Walk over a board from the cell (0, 0) to a goal that only the rewards give away, and stay there.
+    """Walk over a board from the cell (0, 0) to a goal that only the rewards reveal, and stay there.
 
-    A step that ends on the goal pays 1, any other -.1; a move off the board stays. Row and column are seen, each
-    one-hot. The horizon is part of the task: an episode terminates after `steps` steps, at the goal or not.
+    A step that ends on the goal pays 1, any other -.1; a move off the board has no effect. The observation holds row
+    and column, each one-hot. The horizon is part of the task: an episode always terminates after `steps` steps.
 
     Splits: `train` and `test` share the goals, uniform over the board of `side` x `side` cells without the 2 x 2 around
-    the start: the 21 of the published task are too few to withhold some. The goals of `extrapolation` lie outside that
-    board, on one of `side + 2`.
+    the start: the 21 goals of the published task are too few to withhold some. The goals of `extrapolation` lie outside
+    that board, on one of `side + 2`.
     """
 
     name: ClassVar[str] = "gridnavi"
@@ -76,13 +76,13 @@ class GridNavi(Grid):
 
     @property
     def withholds(self) -> bool:
-        """No: the goals are too few."""
+        """False: there are too few goals."""
         return False
 
     def belief(self) -> Memory:
-        """The chance that the goal is in each cell of the board of training, row by row, [side^2].
+        """The posterior probability of each cell of the training board to hold the goal, row by row, [side^2].
 
-        Goals are alike before anything is seen; a step that pays leaves one, a step that does not rules one out.
+        The prior is uniform over the goals; a step that pays leaves one goal, and a step that does not excludes one.
         """
         inside = np.zeros((self.side, self.side), np.float32)
         inside[tuple(np.transpose(cells_between(CORNER, self.side)))] = 1.0
@@ -95,7 +95,7 @@ class GridNavi(Grid):
             row, column, action, reward, _ = jnp.split(inputs, np.cumsum([self.capacity] * 2 + [len(MOVES), 1]))
             landed = walk(place, jnp.argmax(action), self.side)
             here = see(landed[0] * self.side + landed[1], self.side**2)
-            paid = reward * keep  # nothing where nothing was done yet
+            paid = reward * keep  # 0 before the first action
             evidence = jnp.where(paid > 0, here, jnp.where(paid < 0, 1.0 - here, 1.0))
             possible = jnp.where(keep > 0, possible, inside.ravel()) * evidence
             return possible, jnp.stack([jnp.argmax(row), jnp.argmax(column)]).astype(jnp.int32)

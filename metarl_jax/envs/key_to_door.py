@@ -13,7 +13,7 @@ from metarl_jax.envs.room import Room, cells, move
 
 
 class KeyToDoorTask(NamedTuple):
-    """A room and what is hidden in it. Places are row and column, counted from the centre of the room."""
+    """A room, its key and its door. Places are row and column, counted from the centre of the room."""
 
     key: Array  # [2] int32
     door: Array  # [2] int32
@@ -21,7 +21,7 @@ class KeyToDoorTask(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where the walker is, and whether it holds the key."""
+    """The position of the walker, and whether it holds the key."""
 
     place: Array  # [2] int32 row and column, counted from the centre of the room
     has_key: Array  # [] bool
@@ -32,15 +32,14 @@ class State(NamedTuple):
 class KeyToDoor(Room):
     """Find a hidden key in the dark, then the hidden door that it opens.
 
-    The first step onto the key pays 1 and takes it. With the key in hand the step onto the door pays 1 and terminates
-    the episode; the two may lie in one cell, where they pay together. Any other step pays 0. The walker sees its place
-    alone, not whether it holds the key. An episode is truncated after `steps` steps. It starts in the centre of the
-    room, or with `random_start` in a random cell of the room of train and test. The room has 2 `radius` + 1 cells a
-    side.
+    The first step onto the key pays 1 and takes it. With the key, a step onto the door pays 1 and terminates the
+    episode; if both lie in one cell, that step pays 2. Any other step pays 0. The walker observes only its position,
+    not whether it holds the key. An episode is truncated after `steps` steps. It starts in the centre of the room, or
+    with `random_start` in a random cell of the room of train and test. The room has 2 `radius` + 1 cells a side.
 
     Splits: key and door of `train` and `test` are uniform over the room, 6,561 tasks of which one in eight is withheld
-    for the test. In `extrapolation` one of the two, drawn by chance, lies outside it, in the outermost cells of a room
-    of `radius + 1`; the other is anywhere in that room.
+    for the test. In `extrapolation` a random one of the two lies outside it, in the outermost cells of a room of
+    `radius + 1`; the other is uniform over that room.
     """
 
     name: ClassVar[str] = "key_to_door"
@@ -83,9 +82,9 @@ class KeyToDoor(Room):
         if split != "extrapolation":
             room = cells(self.reach)
             return KeyToDoorTask(pick(one_key, room), pick(other_key, room), jnp.int32(self.reach))
-        far, free = pick(one_key, cells(self.widest, inner=self.reach)), pick(other_key, cells(self.widest))
+        outer, free = pick(one_key, cells(self.widest, inner=self.reach)), pick(other_key, cells(self.widest))
         swap = jax.random.bernoulli(swap_key)
-        return KeyToDoorTask(jnp.where(swap, free, far), jnp.where(swap, far, free), jnp.int32(self.widest))
+        return KeyToDoorTask(jnp.where(swap, free, outer), jnp.where(swap, outer, free), jnp.int32(self.widest))
 
     def extrapolates(self, task: KeyToDoorTask) -> Array:
         return task.radius != self.radius

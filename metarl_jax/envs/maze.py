@@ -1,7 +1,7 @@
-"""Mazes that are seen one cell at a time: find the exit, remember the way, walk it again.
+"""Partially observed mazes: find the exit, remember the way, and walk it again.
 
-Corridors are Kruskal's spanning tree of the grid under a random order of the walls; some more walls are opened, so that
-there is more than one way and the shortest is worth finding.
+The corridors are Kruskal's spanning tree of the grid under a random order of the walls. Some more walls are opened, so
+that there are several ways to the exit.
 """
 
 import dataclasses
@@ -16,8 +16,8 @@ from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left as (row, column)
-EXTRA = 2  # the mazes of the extrapolation split are this much larger
-PATIENCE = 20  # steps allowed an attempt by default, times the size
+EXTRA = 2  # additional size of the mazes in the extrapolation split
+PATIENCE = 20  # default step limit of an attempt, divided by the size
 
 
 class MazeTask(NamedTuple):
@@ -29,7 +29,7 @@ class MazeTask(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where the walker is."""
+    """The position of the walker."""
 
     row: Array  # [] int32
     column: Array  # [] int32
@@ -40,17 +40,17 @@ class State(NamedTuple):
 class Maze(Episodic):
     """Walk from the top left cell of an unknown maze to the bottom right one, `episodes` times.
 
-    The walker perceives how far the exit is in rows and in columns, and which of the four moves are open: never the
-    map. It earns 1 at the exit and pays `STEP_COST` for every other step; a move into a wall stays. An attempt is
+    The walker observes its distance to the exit in rows and in columns and which of the four moves are open, but never
+    the map. The exit pays 1 and every other step costs `STEP_COST`; a move into a wall has no effect. An attempt is
     truncated after `steps` steps; `steps=0` stands for 20 x `size`.
 
-    Splits: `train` and `test` are mazes of `size`, `extrapolation` of `size + 2`. With `smallest` above 0 half of the
-    train split alone has sizes drawn evenly from there to `size`: where chance rarely finds the exit of a large maze,
-    small ones teach what to look for.
+    Splits: `train` and `test` are mazes of `size`, `extrapolation` of `size + 2`. With `smallest` above 0, half of the
+    train split (and only of that) has sizes uniform between `smallest` and `size`: random exploration rarely finds the
+    exit of a large maze, and small mazes make learning possible.
     """
 
     name: ClassVar[str] = "maze"
-    summary: ClassVar[str] = "find the way out of a maze that is seen one cell at a time, then take the shortest way"
+    summary: ClassVar[str] = "find the exit of a partially observed maze, then take the shortest path"
     reference: ClassVar[str | None] = "the shortest path, known map"
     Task: ClassVar[type] = MazeTask
     STEP_COST: ClassVar[float] = 0.01
@@ -62,7 +62,7 @@ class Maze(Episodic):
     steps: int = 0
 
     def __post_init__(self) -> None:
-        check_least("size", self.size, 2)  # start and exit of a 1 x 1 maze are one cell
+        check_least("size", self.size, 2)  # in a 1 x 1 maze the start is the exit
         if self.smallest and not 2 <= self.smallest <= self.size:
             raise ValueError(f"smallest is {self.smallest}; it must be 0 (no smaller mazes) or from 2 to {self.size}")
         check_least("steps", self.steps, 0)
@@ -131,7 +131,7 @@ class Maze(Episodic):
             if np.sum(passages) != np.sum(inside):
                 raise ValueError(f"task number {field!r} of maze has a passage that leaves its {n} x {n} cells")
         if not np.isfinite(exit_distances(checked))[0, 0]:
-            raise ValueError("this maze has no way from the start (0, 0) to the exit; open 'right' or 'down' passages")
+            raise ValueError("this maze has no path from the start (0, 0) to the exit; open 'right' or 'down' passages")
         return checked
 
 
@@ -144,7 +144,7 @@ def walls(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def inside(side: int, size: Array) -> Array:
-    """Which inner walls of a `side` x `side` grid stand between two of its first `size` x `size` cells, bool."""
+    """Which inner walls of a `side` x `side` grid separate two of its first `size` x `size` cells, bool."""
     rows, columns = np.divmod(np.stack(walls(side)), side)
     return jnp.asarray(np.maximum(rows, columns).max(axis=0)) < size
 
@@ -152,8 +152,8 @@ def inside(side: int, size: Array) -> Array:
 def spanning_tree(key: Key, side: int, inner: Array) -> Array:
     """Kruskal's algorithm over the walls in random order: which to open, [2 n (n - 1)] bool, in the order of `walls`.
 
-    Cells carry the label of the region they belong to; a wall between two regions is opened and they become one.
-    Walls outside `inner` stay.
+    Cells carry the label of the region they belong to; a wall between two regions is opened and they become one. Walls
+    outside `inner` remain.
     """
     one, other = walls(side)
     order = shuffle(key, len(one))
@@ -171,7 +171,7 @@ def spanning_tree(key: Key, side: int, inner: Array) -> Array:
 def shuffle(key: Key, n: int) -> Array:
     """A random order of 0 ... n - 1, [n] int32.
 
-    The number rides in the low bits of one random word: sorting single words is five times faster than `argsort`.
+    The number is stored in the low bits of a random word: sorting single words is five times faster than `argsort`.
     """
     low = jnp.uint32((1 << n.bit_length()) - 1)
     words = (jax.random.bits(key, (n,)) & ~low) | jnp.arange(n, dtype=jnp.uint32)
@@ -199,9 +199,9 @@ def observe(state: State, task: MazeTask) -> Array:
     return jnp.concatenate([rows, columns, open_moves(task, state.row, state.column).astype(jnp.float32)])
 
 
-@jax.jit  # asked for outside of programs too
+@jax.jit  # also called outside of compiled programs
 def exit_distances(task: MazeTask) -> Array:
-    """Steps from every cell to the exit, [C, C] float32; infinite where there is no way.
+    """Steps from every cell to the exit, [C, C] float32; infinite where there is no path.
 
     Breadth-first search as relaxation: d <- min(d, 1 + min over open neighbours of d), until nothing changes; after i
     rounds every distance up to i is right, so the longest shortest path bounds the rounds.

@@ -11,27 +11,27 @@ from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.grid import MOVES, cell, see, walk
 
-Kinds = tuple[tuple[float, float, float], ...]  # of each object: pay, chance to end the episode, chance to come back
+Kinds = tuple[tuple[float, float, float], ...]  # for each object: reward, P(ends the episode), P(returns)
 KINDS: dict[str, Kinds] = {
     "sparse": ((1.0, 1.0, 0.0), (-1.0, 1.0, 0.0)),
     "dense": ((1.0, 0.0, 0.05), (1.0, 0.0, 0.05), (-1.0, 0.5, 0.1), (-1.0, 0.0, 0.5)),
 }
 SIDES = {"sparse": 13, "dense": 11}
 CLOCKS = {"sparse": 50, "dense": 100}
-RICHER = 2.0  # the objects of the extrapolation split pay so many times as much
+RICHER = 2.0  # factor of the rewards in the extrapolation split
 
 
 class ObjectsTask(NamedTuple):
-    """Where the objects are, and what each is."""
+    """The places and the properties of the objects."""
 
     place: Array  # [n] int32 cells, counted row by row
     pay: Array  # [n]
     ends: Array  # [n] probability that taking it ends the episode
-    returns: Array | None  # [n] probability, a step, that it is there again; None where taking one ends the episode
+    returns: Array | None  # [n] probability a step that it returns; None if taking one ends the episode
 
 
 class State(NamedTuple):
-    """Where the walker is and which objects are there."""
+    """The position of the walker, and which objects are present."""
 
     place: Array  # [2] int32 row and column
     there: Array  # [n] bool
@@ -40,15 +40,15 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Objects(Episodic):
-    """Walk over a grid and take what pays; objects have their places, and some come back to them.
+    """Walk over a grid and collect objects with positive rewards; some objects return to their places.
 
     `sparse`: 13 x 13 cells, one object that pays 1 and one that costs 1, both end the episode, 50 steps. `dense`:
-    11 x 11 cells, two objects that pay 1 and come back, two that cost 1. The walk starts in the centre. The cell is
-    seen, row and column one-hot, and which objects are there. `side=0` and `steps=0` stand for the numbers of the
-    density. The clock truncates. Where an object comes back to, and the 100 steps of `dense`, are ours.
+    11 x 11 cells, two objects that pay 1 and come back, two that cost 1. The walk starts in the centre. The
+    observation holds row and column, each one-hot, and which objects are present. `side=0` and `steps=0` stand for the
+    numbers of the density. The time limit truncates. The places of return and the 100 steps of `dense` are ours.
 
-    Splits: `train` and `test` have the objects in cells drawn by chance, no two in one and none in the centre; in
-    `extrapolation` they also pay and cost twice as much.
+    Splits: `train` and `test` have the objects in different random cells, none in the centre; in `extrapolation` all
+    rewards are also doubled.
     """
 
     name: ClassVar[str] = "objects"
@@ -75,7 +75,7 @@ class Objects(Episodic):
 
     @property
     def kinds(self) -> Kinds:
-        """What the objects of train and test are."""
+        """The properties of the objects in train and test."""
         return KINDS[self.density]
 
     @property

@@ -1,7 +1,7 @@
-"""A pendulum to swing up and hold, with other physics in every task.
+"""A pendulum to swing up and hold, with different physics in every task.
 
-Dynamics, start and rewards are those of Gymnasium's Pendulum-v1, to which friction in the joint and the gain of the
-motor are added: a uniform rod that hangs from one end, of which gravity asks more torque than the motor has.
+Dynamics, start and rewards are those of Gymnasium's Pendulum-v1, with friction in the joint and a gain of the motor
+added: a uniform rod that hangs from one end, and a motor too weak to lift it directly.
 """
 
 import dataclasses
@@ -16,8 +16,8 @@ from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.ranges import Ranges, draw_inside, draw_outside, is_outside
 
 TIME_STEP = 0.05  # s
-TORQUE = 2.0  # N m, the most that can be commanded
-SPEED = 8.0  # rad/s, where the joint is held back
+TORQUE = 2.0  # N m, the largest commanded torque
+SPEED = 8.0  # rad/s, at which the speed is clipped
 START = (math.pi, 1.0)  # the first angle (rad) and speed (rad/s) are uniform in +-START
 
 STANDARD = {"gravity": 10.0, "mass": 1.0, "length": 1.0, "gain": 1.0, "friction": 0.0}
@@ -29,7 +29,7 @@ TRAINING: Ranges = {
     "gain": (0.7, 1.3),
     "friction": (0.0, 0.05),
 }
-# What the extrapolation split may reach, and what a task of the user's may hold.
+# The ranges of the extrapolation split, and the legal ranges of a user's task.
 LEGAL: Ranges = {
     "gravity": (6.0, 14.0),
     "mass": (0.5, 1.5),
@@ -45,12 +45,12 @@ class PendulumTask(NamedTuple):
     gravity: Array  # [] m/s^2
     mass: Array  # [] kg
     length: Array  # [] m
-    gain: Array  # [] torque at the joint by torque commanded; negative where the motor turns the other way
+    gain: Array  # [] applied by commanded torque; negative for a reversed motor
     friction: Array  # [] N m s
 
 
 class State(NamedTuple):
-    """How the pendulum hangs."""
+    """The state of the pendulum."""
 
     angle: Array  # [] rad from upright, in [-pi, pi)
     speed: Array  # [] rad/s
@@ -59,13 +59,13 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Pendulum(Episodic):
-    """Swing a pendulum of unknown physics up and hold it; a step costs angle^2 + .1 speed^2 + .001 torque^2.
+    """Swing up and hold a pendulum with unknown physics; a step costs angle^2 + .1 speed^2 + .001 torque^2.
 
-    The action is the torque commanded in N m, clipped to +-2. Only the clock ends an episode: it truncates. With `flip`
-    the motor turns the other way in half of the tasks.
+    The action is the torque commanded in N m, clipped to +-2. Only the time limit ends an episode, by truncation. With
+    `flip` the motor is reversed in half of the tasks.
 
     Splits: `train` and `test` are uniform over the box `TRAINING`. `extrapolation` is uniform over the wider box
-    `LEGAL`, with one number (for the gain: its size), drawn by chance, always outside the training range.
+    `LEGAL`, with one random number (for the gain: its size) always outside the training range.
     """
 
     name: ClassVar[str] = "pendulum"

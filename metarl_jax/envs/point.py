@@ -1,4 +1,4 @@
-"""What the points in the plane share: they walk, a stride an axis and step, toward goals that they cannot see."""
+"""Shared parts of the points in the plane, which walk toward hidden goals."""
 
 import dataclasses
 from typing import ClassVar, NamedTuple
@@ -10,13 +10,13 @@ from metarl_jax.core.types import Array, Key
 
 
 class GoalTask(NamedTuple):
-    """Where to go."""
+    """The position of the goal."""
 
     goal: Array  # [2]
 
 
 class State(NamedTuple):
-    """Where the point is."""
+    """The position of the point."""
 
     position: Array  # [2]
     time: Array  # [] int32 steps taken
@@ -24,7 +24,7 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Plane(Episodic):
-    """A point that moves by its action, clipped to +-`STRIDE` an axis, and sees its position."""
+    """A point that moves by its action, clipped to +-`STRIDE` an axis, and observes its position."""
 
     Task: ClassVar[type] = GoalTask
     STRIDE: ClassVar[float]
@@ -32,7 +32,7 @@ class Plane(Episodic):
 
     @property
     def observation_space(self) -> Box:
-        reach = self.START + self.STRIDE * (self.steps + 1)  # one more for the rounding
+        reach = self.START + self.STRIDE * (self.steps + 1)  # one more for rounding errors
         return Box(-reach, reach, (2,))
 
     @property
@@ -48,5 +48,5 @@ class Plane(Episodic):
         return jnp.zeros(2)
 
     def move(self, state: State, action: Array) -> State:
-        """Where the point is one step later."""
+        """The state one step later."""
         return State(state.position + jnp.clip(action, -self.STRIDE, self.STRIDE), state.time + 1)

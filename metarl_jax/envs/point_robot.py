@@ -1,7 +1,7 @@
 """A point robot on the sparse half-circle (Rakelly et al. 2019, PEARL, figure 7).
 
-Start, stride, goals, radius and horizon are those of the authors' code. Its sparse reward is the dense one, minus the
-distance, shifted up by 1 within the radius of the goal, and 0 elsewhere: 1 - distance, or nothing.
+Start, stride, goals, radius and horizon are those of the authors' code. Within the radius of the goal the sparse reward
+is the dense one, the negative distance, plus 1; elsewhere it is 0.
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ import jax.numpy as jnp
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.point import GoalTask, Plane, State
 
-RADIUS = 0.2  # farther from the goal there is no reward
+RADIUS = 0.2  # distance to the goal beyond which the reward is 0
 
 
 @dataclasses.dataclass(frozen=True)
 class PointRobot(Plane):
-    """Walk from the origin to an unseen goal on the unit circle; only what is near it pays, 1 - distance a step.
+    """Walk from the origin to a hidden goal on the unit circle; a step near it pays 1 - distance.
 
-    An action is clipped to +-0.1 an axis. Nothing but the clock ends an episode: it truncates after `steps` steps.
+    Actions are clipped to +-0.1 an axis. Only the time limit ends an episode, by truncation after `steps` steps.
 
     Splits: `train` and `test` have goals uniform on the upper half of the unit circle, `extrapolation` on the lower
     half, strictly below the axis.

@@ -1,4 +1,4 @@
-"""Three objects of unknown worth (Zheng et al. 2020, arXiv:1912.05500)."""
+"""Three objects with unknown rewards (Zheng et al. 2020, arXiv:1912.05500)."""
 
 import dataclasses
 from typing import ClassVar, NamedTuple
@@ -10,18 +10,18 @@ from metarl_jax.core.checks import check_least
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.grid import Grid, see, walk
 
-B_PAYS = -0.5  # always: the one thing that all lifetimes have in common
-FARTHEST = 2.0  # the most that an object may pay or cost
+B_PAYS = -0.5  # the same in all tasks
+FARTHEST = 2.0  # largest legal reward or cost of an object
 
 
 class RandomABCTask(NamedTuple):
-    """What the objects pay."""
+    """The rewards of the objects."""
 
     pay: Array  # [3] of A, B and C
 
 
 class State(NamedTuple):
-    """Where the walker is."""
+    """The position of the walker."""
 
     place: Array  # [2] int32 row and column
     time: Array  # [] int32 steps taken
@@ -29,19 +29,19 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class RandomABC(Grid):
-    """Walk to one of three objects and be paid what it is worth, which ends the episode.
+    """Walk to one of three objects, which pays its reward and ends the episode.
 
     The room has `side` x `side` cells; the walk starts in the middle of the bottom row, A lies in the top left corner,
-    B in the middle of the top row, C in the top right corner. The cell is seen, row and column one-hot. The layout and
-    the clock are ours.
+    B in the middle of the top row, C in the top right corner. The observation holds row and column, each one-hot. The
+    layout and the time limit are ours.
 
-    Splits: in `train` and `test` A pays U[-1, 1], B -.5 and C U[0, .5]: never B, often A, and C where A is poor. The
-    best choice is worth E max(A, C) = 19/48, .3958, an episode. In `extrapolation` C pays U[.5, 1].
+    Splits: in `train` and `test` A pays U[-1, 1], B -.5 and C U[0, .5]: B is never the best. The best choice
+    is worth E max(A, C) = 19/48, .3958, an episode. In `extrapolation` C pays U[.5, 1].
     """
 
     name: ClassVar[str] = "random_abc"
     summary: ClassVar[str] = "find out which of three objects is worth taking"
-    reference: ClassVar[str | None] = "the best of what is within reach, known worth"
+    reference: ClassVar[str | None] = "the best object within reach, known rewards"
     Task: ClassVar[type] = RandomABCTask
 
     side: int = 5

@@ -1,4 +1,4 @@
-"""What environments of randomised physics share: tasks drawn inside a box of numbers, or beyond one side of it."""
+"""Tasks of randomised physics, drawn inside a box of ranges or outside one of its sides."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from metarl_jax.core.types import Array, Key
 Range = tuple[float, float]
 Ranges = dict[str, Range]
 
-GAP = 0.01  # an extrapolated number stays this share of the margin away from the training range
+GAP = 0.01  # distance of extrapolated numbers from the training range, as a share of the margin
 
 
 def ends(ranges: Ranges) -> tuple[Array, Array]:
@@ -25,7 +25,7 @@ def draw_inside(key: Key, ranges: Ranges) -> dict[str, Array]:
 
 
 def draw_outside(key: Key, ranges: Ranges, wider: Ranges) -> dict[str, Array]:
-    """Uniform in `wider`, but for one number, drawn by chance, that lies below or above its range, [] float32 by name.
+    """Uniform in `wider`, except for one random number below or above its range, [] float32 by name.
 
     `wider` holds `ranges`, with room on at least one side of each.
     """

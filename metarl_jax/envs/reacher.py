@@ -1,4 +1,4 @@
-"""A two-link arm in the horizontal plane that reaches for what it sees, with another body in every task.
+"""A two-link arm in the horizontal plane that reaches for a visible target, with different physics in every task.
 
 The links are uniform rods; the equations of motion are those of the textbooks (Spong, Hutchinson & Vidyasagar 2006,
 chapter 7): M(q) q'' + C(q, q') + D q' = torque, with the mass matrix M, the velocity terms C and viscous friction D.
@@ -18,48 +18,48 @@ from metarl_jax.envs.ranges import Ranges
 TIME_STEP = 0.04  # s, one action
 SUBSTEPS = 4  # of the integrator
 TORQUE = 6.0  # N m of a joint at action 1 and gain 1
-SPEED = 20.0  # rad/s, where a joint is held back
-EFFORT = 0.01  # what the square of an action costs, against metres of distance
+SPEED = 20.0  # rad/s, at which the speed of a joint is clipped
+EFFORT = 0.01  # cost of a squared action of 1, in metres of distance
 
 NOMINAL = {"length": 0.5, "mass": 1.0, "gain": 1.0, "friction": 0.1}
-# Of each link or joint: length in m, mass in kg, size of the gain, friction in N m s
+# For each link or joint: length in m, mass in kg, size of the gain, friction in N m s
 TRAINING: Ranges = {"length": (0.4, 0.6), "mass": (0.5, 1.5), "gain": (0.6, 1.4), "friction": (0.02, 0.2)}
 BROKEN = 0.05  # the gain of a broken joint is below this
 REACH = 1.5  # m, twice the longest legal link
 
 
 class ReacherTask(NamedTuple):
-    """The independent numbers of the physics: of the shoulder or upper arm, then of the elbow or forearm."""
+    """The independent numbers of the physics, for the shoulder or upper arm and then for the elbow or forearm."""
 
     length: Array  # [2] m
     mass: Array  # [2] kg
-    gain: Array  # [2] torque by torque commanded; negative where the motor turns the other way
+    gain: Array  # [2] applied by commanded torque; negative for a reversed motor
     friction: Array  # [2] N m s
 
 
 class State(NamedTuple):
-    """How the arm is held, and where it should be."""
+    """The state of the arm and the target."""
 
-    angle: Array  # [2] rad: of the upper arm, and of the forearm against it
+    angle: Array  # [2] rad: of the upper arm, and of the forearm relative to it
     speed: Array  # [2] rad/s
-    target: Array  # [2] rad: the target is where the tip would be at these angles, so every arm can reach it
+    target: Array  # [2] rad: joint angles that put the tip on the target, so that every arm can reach it
     time: Array  # [] int32 steps taken
 
 
 @dataclasses.dataclass(frozen=True)
 class Reacher(Episodic):
-    """Bring the tip of an arm of unknown body to a target in sight: a step costs the distance + .01 |action|^2.
+    """Move the tip of an arm with unknown physics to a visible target: a step costs the distance + .01 |action|^2.
 
     The action is the torque commanded at the two joints, clipped to +-1. The target is drawn at the start of every
-    episode and seen; what is hidden is the body. Only the clock ends an episode: it truncates. With `flip` each motor
-    turns the other way with probability 1/2.
+    episode and is visible; the physics are hidden. Only the time limit ends an episode, by truncation. With `flip` each
+    motor is reversed with probability 1/2.
 
-    Splits: `train` and `test` are uniform over the box `TRAINING`, each link and joint on its own. `extrapolation` is
-    the same but for one joint, drawn by chance, that is broken: its gain is at most .05.
+    Splits: `train` and `test` are uniform over the box `TRAINING`, independently for each link and joint. In
+    `extrapolation` one random joint is also broken: its gain is at most .05.
     """
 
     name: ClassVar[str] = "reacher"
-    summary: ClassVar[str] = "reach a target in sight with an arm of unknown body and motors"
+    summary: ClassVar[str] = "reach a visible target with an arm of unknown body and motors"
     reference: ClassVar[str | None] = "computed-torque controller that knows the physics"
     Task: ClassVar[type] = ReacherTask
 
@@ -112,7 +112,7 @@ class Reacher(Episodic):
 def advance(angle: Array, speed: Array, torque: Array, task: ReacherTask, step: float) -> tuple[Array, Array]:
     """The angles and speeds [2] one semi-implicit Euler step (s) later, under joint torques [2] in N m.
 
-    Friction is taken implicitly, (M + step D) q'+ = M q' + step (torque - C): no step is too long for it.
+    Friction is taken implicitly, (M + step D) q'+ = M q' + step (torque - C), which is stable for every step.
     """
     inertia = mass_matrix(angle, task)
     momentum = apply(inertia, speed) + step * (torque - velocity_terms(angle, speed, task))
@@ -134,8 +134,8 @@ def mass_matrix(angle: Array, task: ReacherTask) -> Symmetric:
 
 def velocity_terms(angle: Array, speed: Array, task: ReacherTask) -> Array:
     """C(q, q'), the Coriolis and centrifugal torques, [2] N m."""
-    bend = task.mass[1] * task.length[0] * task.length[1] * jnp.sin(angle[1]) / 2.0
-    return bend * jnp.stack([-(2.0 * speed[0] + speed[1]) * speed[1], speed[0] ** 2])
+    coriolis = task.mass[1] * task.length[0] * task.length[1] * jnp.sin(angle[1]) / 2.0
+    return coriolis * jnp.stack([-(2.0 * speed[0] + speed[1]) * speed[1], speed[0] ** 2])
 
 
 def apply(matrix: Symmetric, vector: Array) -> Array:
@@ -145,19 +145,19 @@ def apply(matrix: Symmetric, vector: Array) -> Array:
 
 
 def solve(matrix: Symmetric, vector: Array) -> Array:
-    """The x [2] for which the symmetric `matrix` times x is `vector` [2]."""
+    """Solve `matrix` x = `vector` for x [2], with a symmetric matrix."""
     a, b, c = matrix
     return apply((c, -b, a), vector) / (a * c - b * b)
 
 
 def tip(angle: Array, task: ReacherTask) -> Array:
-    """Where the end of the forearm is, [2] m."""
+    """The position of the end of the forearm, [2] m."""
     along = jnp.cumsum(angle)
     return jnp.stack([jnp.sum(task.length * jnp.cos(along)), jnp.sum(task.length * jnp.sin(along))])
 
 
 def observe(state: State, task: ReacherTask) -> Array:
-    """Cosines and sines of the joints, speeds as shares of `SPEED`, the target and the way to it in m, [10]."""
+    """Cosines and sines of the joints, speeds as shares of `SPEED`, target and displacement to it in m, [10]."""
     target = tip(state.target, task)
     way = target - tip(state.angle, task)
     return jnp.concatenate([jnp.cos(state.angle), jnp.sin(state.angle), state.speed / SPEED, target, way])

@@ -1,25 +1,25 @@
-"""What the dark rooms share: a square room, seen only as the cell that one stands on."""
+"""Shared parts of the dark rooms: a square room in which only the own position is observed."""
 
 import dataclasses
 
 from metarl_jax.core.types import Array
 from metarl_jax.envs.grid import Grid, Place, see, walk
 
-EXTRA = 1  # the rooms of the extrapolation split reach this many cells farther from the centre
+EXTRA = 1  # additional radius of the rooms in the extrapolation split
 
 
 @dataclasses.dataclass(frozen=True)
 class Room(Grid):
-    """A room of 2 `reach` + 1 cells a side. Places are row and column counted from its centre; a wall stops a move."""
+    """A room of 2 `reach` + 1 cells a side. Places are counted from its centre; moves into a wall have no effect."""
 
     @property
     def reach(self) -> int:
-        """How many cells the room of train and test reaches from its centre."""
+        """The radius, in cells, of the room of train and test."""
         raise NotImplementedError
 
     @property
     def widest(self) -> int:
-        """How many cells the largest room of any split reaches from its centre."""
+        """The radius, in cells, of the largest room of any split."""
         return self.reach + EXTRA
 
     @property
@@ -32,7 +32,7 @@ class Room(Grid):
 
 
 def move(place: Array, action: Array, radius: Array) -> Array:
-    """The place [2] int32 after a move in a room that reaches `radius` cells from its centre."""
+    """The place [2] int32 after a move in a room of that radius."""
     return walk(place + radius, action, 2 * radius + 1) - radius
 
 

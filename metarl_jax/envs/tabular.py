@@ -11,7 +11,7 @@ from metarl_jax.core.checks import check_least
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 
-BRANCHES = 2  # how many states can follow a state and an action in the extrapolation split
+BRANCHES = 2  # possible next states of a state and action in the extrapolation split
 
 
 class TabularTask(NamedTuple):
@@ -22,7 +22,7 @@ class TabularTask(NamedTuple):
 
 
 class State(NamedTuple):
-    """Which state the process is in."""
+    """The current state of the process."""
 
     current: Array  # [] int32
     time: Array  # [] int32 steps taken
@@ -30,11 +30,11 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class RandomMDP(Episodic):
-    """Earn the most in an unknown decision process: from state 0, `steps` steps an episode, `episodes` a trial.
+    """Maximise the return in an unknown decision process that starts in state 0.
 
     Splits: in `train` and `test` P(. | s, a) ~ Dirichlet(1) and the mean reward ~ N(1, 1). `extrapolation` has Garnet
-    processes (Archibald et al. 1995): from each state and action only `BRANCHES` states can follow, the same rewards. A
-    transition of probability zero never occurs under the training law, hence the splits are disjoint.
+    processes (Archibald et al. 1995) with `BRANCHES` possible next states for each state and action and the same
+    rewards. Transitions of probability zero do not occur in training, so the splits are disjoint.
     """
 
     name: ClassVar[str] = "tabular"
@@ -49,7 +49,7 @@ class RandomMDP(Episodic):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_least("states", self.states, BRANCHES + 1)  # fewer branches than states, or extrapolation is training
+        check_least("states", self.states, BRANCHES + 1)  # or extrapolation would equal training
         check_least("actions", self.actions, 2)
 
     @property
@@ -74,7 +74,7 @@ class RandomMDP(Episodic):
         reward = mean + jax.random.normal(noise_key)
         following = draw_index(next_key, task.transition[state.current, action])
         state = State(following, state.time + 1)
-        # The horizon is part of the task: nothing follows its last step, so it terminates.
+        # The horizon is part of the task, so the last step terminates.
         terminated = state.time >= self.steps
         return Step(self.observe(state), state, reward, terminated, jnp.array(False), {"expected_reward": mean})
 

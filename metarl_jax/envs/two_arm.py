@@ -1,4 +1,4 @@
-"""Two slot machines of which one pays as often as the other does not (Wang et al. 2016, section 3.1)."""
+"""Two arms whose reward probabilities add up to 1 (Wang et al. 2016, section 3.1)."""
 
 import dataclasses
 from typing import ClassVar, Literal
@@ -11,19 +11,19 @@ from metarl_jax.core.environment import Discrete
 from metarl_jax.core.types import Array, Key, Split
 from metarl_jax.envs.bandit import BanditTask, SlotMachines
 
-# What the worse arm pays under each law; None stands for p1 ~ U[0, 1].
+# The mean of the worse arm under each law; None stands for p1 ~ U[0, 1].
 WORSE: dict[str, float | None] = {"uniform": None, "easy": 0.1, "medium": 0.25, "hard": 0.4}
-GAP = 0.3  # by how much the better arm of an extrapolation task pays more
-MISS = 0.1  # by how much the sum of its two arms misses 1 at the least
+GAP = 0.3  # extra mean reward of the better arm in an extrapolation task
+MISS = 0.1  # least distance between 1 and the sum of the two means of such a task
 
 
 @dataclasses.dataclass(frozen=True)
 class TwoArm(SlotMachines):
-    """Dependent arms, p2 = 1 - p1: what one arm pays says all about the other. Independent ones are Bandit(arms=2).
+    """Dependent arms, p2 = 1 - p1: one arm determines the other. Independent arms are Bandit(arms=2).
 
     Splits: `train` and `test` draw p1 from U[0, 1] (uniform), {.1, .9} (easy), {.25, .75} (medium) or {.4, .6} (hard).
-    `extrapolation` breaks the dependence: one arm pays `GAP` more than the other, and either both pay too little,
-    p1 + p2 < 1 - `MISS`, or both too much, p1 + p2 > 1 + `MISS`.
+    `extrapolation` breaks the dependence: one mean is `GAP` larger than the other, and either p1 + p2 < 1 - `MISS` or
+    p1 + p2 > 1 + `MISS`.
     """
 
     name: ClassVar[str] = "two_arm"
@@ -42,7 +42,7 @@ class TwoArm(SlotMachines):
 
     @property
     def withholds(self) -> bool:
-        """Not the laws of two tasks, all but the uniform one."""
+        """True only under the uniform law: the others have two tasks each."""
         return self.law == "uniform"
 
     def draw_task(self, key: Key, split: Split) -> BanditTask:

@@ -13,18 +13,18 @@ from metarl_jax.envs.grid import MOVES, cell, see, walk
 
 SIDE = 5
 CELLS = SIDE * SIDE
-STEP_COST = 0.04  # of a step that takes no box
-SPREAD = 0.1  # the boxes of train and test pay 1 and -1, each give or take this much
+STEP_COST = 0.04  # cost of a step that takes no box
+SPREAD = 0.1  # the boxes of train and test pay 1 and -1, each +- at most this
 
 
 class TwoColoursTask(NamedTuple):
-    """What the boxes pay."""
+    """The rewards of the boxes."""
 
     pay: Array  # [2]
 
 
 class State(NamedTuple):
-    """Where the walker and the boxes are."""
+    """The positions of the walker and of the boxes."""
 
     place: Array  # [2] int32 row and column
     boxes: Array  # [2] int32 cells, counted row by row
@@ -33,19 +33,19 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TwoColours(Episodic):
-    """Take the good box and leave the bad one, over and over; a step without a box costs .04.
+    """Take the good box and avoid the bad one, repeatedly; a step without a box costs .04.
 
-    Five rows and columns, four moves and staying. A box that is taken appears again in a cell drawn by chance among
-    those that are free. Rows and columns of the walker and of both boxes are seen, each one-hot, 30 bits. The clock
-    truncates. With `swap` above 0 the boxes exchange their worth every `swap` steps of an episode: the stream of the
+    The grid has five rows and columns, with four moves and staying. A box that is taken reappears in a random free
+    cell. The observation holds rows and columns of the walker and of both boxes, each one-hot, 30 bits. The time limit
+    truncates. With `swap` above 0 the boxes exchange their rewards every `swap` steps of an episode: the stream of the
     paper is one episode of ten million steps with `swap=100_000`.
 
-    Splits: in `train` and `test` one box, drawn by chance, pays U[.9, 1.1] and the other -U[.9, 1.1]; in the paper +1
-    and -1, `published_task()`. In `extrapolation` the good one pays U[1.2, 1.5].
+    Splits: in `train` and `test` one random box pays U[.9, 1.1] and the other -U[.9, 1.1]; in the paper +1 and -1,
+    `published_task()`. In `extrapolation` the good one pays U[1.2, 1.5].
     """
 
     name: ClassVar[str] = "two_colours"
-    summary: ClassVar[str] = "find out which of two boxes is the good one, and go on taking it"
+    summary: ClassVar[str] = "find out which of two boxes is the good one, and keep taking it"
     reference: ClassVar[str | None] = "the best policy that knows the boxes"
     Task: ClassVar[type] = TwoColoursTask
 
@@ -100,7 +100,7 @@ def observe(state: State) -> Array:
 
 
 def free_cell(key: Key, one: Array, other: Array) -> Array:
-    """A cell drawn by chance among those that are neither `one` nor `other`, which differ, [] int32."""
+    """A random cell other than `one` and `other`, which differ, [] int32."""
     index = jax.random.randint(key, (), 0, CELLS - 2)
     low, high = jnp.minimum(one, other), jnp.maximum(one, other)
     index = index + (index >= low)
@@ -108,5 +108,5 @@ def free_cell(key: Key, one: Array, other: Array) -> Array:
 
 
 def published_task() -> TwoColoursTask:
-    """The first box is good, the second bad."""
+    """The task of the paper: the first box is good, the second bad."""
     return TwoColoursTask(jnp.array([1.0, -1.0]))

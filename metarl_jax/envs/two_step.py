@@ -11,16 +11,16 @@ from metarl_jax.core.environment import Box, Discrete, Environment
 from metarl_jax.core.types import Array, Key, Split, Step
 
 PLANETS = 2
-MOST = 0.05  # the largest spread: up to here the splits stay apart
+MOST = 0.05  # the largest spread with disjoint splits
 
 
 class Numbers(NamedTuple):
-    """The middle of what a split draws."""
+    """The centre of the distribution of a split."""
 
-    common: float  # chance that an action leads to its own planet
-    good: float  # chance of a reward on the good planet
-    bad: float  # and on the other
-    stay: float  # chance that a trial leaves the good planet as it is
+    common: float  # probability that an action leads to its own planet
+    good: float  # probability of a reward on the good planet
+    bad: float  # probability of a reward on the other planet
+    stay: float  # probability that the good planet is the same after a trial
 
 
 PAPER = Numbers(common=0.8, good=0.9, bad=0.1, stay=0.975)
@@ -28,37 +28,38 @@ HARDER = Numbers(common=0.65, good=0.75, bad=0.25, stay=0.925)
 
 
 class TwoStepTask(NamedTuple):
-    """The odds of a game; which planet is the good one is no part of it: that changes on the way."""
+    """The probabilities of a game. The identity of the good planet changes during it and is part of the state."""
 
-    first: Array  # [2] chance that the action leads to planet 0
-    reward: Array  # [2] chance of a reward on the good planet and on the bad one
-    stay: Array  # [] chance that a trial leaves the good planet as it is
+    first: Array  # [2] probability that the action leads to planet 0
+    reward: Array  # [2] probability of a reward on the good planet and on the bad one
+    stay: Array  # [] probability that the good planet is the same after a trial
 
 
 class State(NamedTuple):
-    """Where the player is, and what it cannot see."""
+    """The position of the player, and the hidden good planet."""
 
     planet: Array  # [] int32 0 or 1 in the second half of a trial, PLANETS in the first
-    good: Array  # [] int32 the planet that is the good one now
+    good: Array  # [] int32 the current good planet
     trial: Array  # [] int32 trials done
 
 
 @dataclasses.dataclass(frozen=True)
 class TwoStep(Environment):
-    """Travel to one of two planets, where a reward waits or does not; every now and then the two swap their odds.
+    """Travel to one of two planets for a reward; now and then the two swap their reward probabilities.
 
-    A trial takes two steps. The first chooses: each action leads to a planet of its own most of the time, to the other
-    one at times. The second collects: whatever the action, a reward of 1 by the odds of the planet.
+    A trial takes two steps. In the first, each action usually leads to a planet of its own and sometimes to the other
+    one. In the second, any action collects a reward of 1 with the probability of the planet.
 
-    Splits: `train` and `test` have the odds of the paper (common transition .8, reward .9 and .1, swap .025); by a coin
-    the two actions change places. With a `spread` each number is moved by U[-spread, spread], stay by a quarter of it;
-    without one there are two tasks, which train and test share. `extrapolation` has the odds `HARDER` (common
-    transition .65, reward .75 and .25, swap .075), moved likewise by `MOST`: all out of reach in training.
+    Splits: `train` and `test` have the probabilities of the paper (common transition .8, reward .9 and .1, swap .025),
+    and the two actions are exchanged with probability 1/2. With a `spread` U[-spread, spread] is added to each number,
+    and a quarter of that to stay; without one there are two tasks, which train and test share. `extrapolation` has the
+    probabilities `HARDER` (common transition .65, reward .75 and .25, swap .075) with a spread of `MOST`, all outside
+    the training range.
     """
 
     name: ClassVar[str] = "two_step"
-    summary: ClassVar[str] = "keep track of which of two planets pays, and of how to get there"
-    reference: ClassVar[str | None] = "the best player that knows the odds but not which planet is good, in expectation"
+    summary: ClassVar[str] = "keep track of the better of two planets and of the action that leads there"
+    reference: ClassVar[str | None] = "optimal player with known probabilities and unknown good planet, in expectation"
     Task: ClassVar[type] = TwoStepTask
 
     trials: int = 100
@@ -101,14 +102,14 @@ class TwoStep(Environment):
         mean = jnp.where(choosing, 0.0, jnp.where(state.planet == state.good, task.reward[0], task.reward[1]))
         good = jnp.where(choosing | (swap < task.stay), state.good, 1 - state.good)
         state = State(jnp.where(choosing, reached, PLANETS), good, state.trial + ~choosing)
-        # The last trial terminates: nothing follows it that a value could count.
+        # The last trial terminates, so that nothing after it is bootstrapped.
         over = state.trial >= self.trials
         reward = (pay < mean).astype(jnp.float32)
         return Step(observe(state), state, reward, over, jnp.array(False), {"expected_reward": mean})
 
     @property
     def withholds(self) -> bool:
-        """Not without spread: two tasks are too few to split."""
+        """False without a spread: two tasks are too few to split."""
         return self.spread > 0.0
 
     def draw_task(self, key: Key, split: Split) -> TwoStepTask:
@@ -128,7 +129,7 @@ class TwoStep(Environment):
     def checked(self, task: Any) -> TwoStepTask:
         checked: TwoStepTask = super().checked(task)
         if checked.reward[0] < checked.reward[1]:
-            raise ValueError("task number 'reward' of two_step must name the odds of the good planet first")
+            raise ValueError("task number 'reward' of two_step must list the good planet first")
         return checked
 
 

@@ -1,4 +1,4 @@
-"""An agent taken out of its lifetime, to act one step at a time in an environment of the user's."""
+"""An adapted agent that acts one step at a time in an environment of the user."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +15,13 @@ from metarl_jax.experiment.config import require
 
 
 class ActingAgent:
-    """An adapted agent: parameters, learning state, memory, and what it did and was paid last.
+    """An adapted agent: its parameters, learning state, memory, last action and last reward.
 
         action = agent.act(observation)
         ...  # a step of your environment
         agent.observe(reward, terminated, truncated)
 
-    Episodes follow one another in the one task that it has adapted to; an agent with memory goes on learning in it.
+    Episodes follow one another in the task to which it has adapted; an agent with memory continues to learn in it.
     """
 
     def __init__(self, world: World, agent: Agent, scene: Scene, task: Tree, key: Key) -> None:
@@ -31,7 +31,7 @@ class ActingAgent:
         self._timestep = scene.timestep._replace(first=jnp.ones_like(scene.timestep.first))
         self._size = world.environment.observation_space.shape[0]
         inform = getattr(world.environment, "informed", lambda observation, task: observation)
-        self._told = inform(jnp.zeros(0), task)  # the numbers of the task, where the policy was trained to see them
+        self._privileged = inform(jnp.zeros(0), task)  # task numbers, if the policy observes them
 
     def act(self, observation: Any, *, greedy: bool = False) -> np.ndarray:
         """Choose an action for the observation [O]: a number, or a vector [A]; the most likely one if `greedy`.
@@ -46,14 +46,14 @@ class ActingAgent:
         return np.asarray(action)[0]
 
     def _perceived(self, observation: Any) -> Array:
-        """The observation as the policy reads it."""
-        shown = (self._size - self._told.size,)
-        rule = f"of shape {shown}, as {self._world.environment.name} shows it"
-        require(np.shape(observation) == shown, "observation", f"of shape {np.shape(observation)}", rule)
-        return jnp.concatenate([jnp.asarray(observation, jnp.float32), self._told])
+        """The observation with the task numbers, if the policy observes them."""
+        expected = (self._size - self._privileged.size,)
+        rule = f"of shape {expected}, as {self._world.environment.name} shows it"
+        require(np.shape(observation) == expected, "observation", f"of shape {np.shape(observation)}", rule)
+        return jnp.concatenate([jnp.asarray(observation, jnp.float32), self._privileged])
 
     def observe(self, reward: Any, terminated: bool = False, truncated: bool = False) -> None:
-        """Take note of what the last action led to; after the end of an episode the next `act` begins another."""
+        """Record the outcome of the last action; after the end of an episode the next `act` begins a new one."""
         self._timestep = self._timestep._replace(
             previous_reward=jnp.full(1, reward, jnp.float32), first=jnp.full(1, bool(terminated or truncated))
         )

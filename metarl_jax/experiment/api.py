@@ -1,4 +1,4 @@
-"""The Python door: train, resume, load, build, adapt."""
+"""The Python interface: train, resume, load, build, adapt."""
 
 import dataclasses
 from pathlib import Path
@@ -30,15 +30,15 @@ class Result:
     path: Path
     config: RunConfig
     step: int
-    """Meta-steps behind `meta_params`."""
+    """Meta-steps taken for `meta_params`."""
     meta_params: Any
     metrics: dict[str, np.ndarray]
-    """By name, one number a chunk of meta-steps."""
+    """By name, one number for each chunk of meta-steps."""
 
     def evaluate(
         self, *, split: Split = "test", tasks: int | None = None, seed: int = 0, adaptations: int | None = None
     ) -> Evaluation:
-        """Evaluate on held-out tasks, beside random, from-scratch and reference agents."""
+        """Evaluate on held-out tasks, with random, from-scratch and reference agents."""
         count = tasks if tasks is not None else self.config.run.evaluation_tasks or 200
         how: dict[str, Any] = {"split": split, "tasks": count, "seed": seed, "adaptations": adaptations}
         evaluation = evaluate_learner(self.config, self.meta_params, **how)
@@ -48,7 +48,7 @@ class Result:
         return evaluation
 
     def plot(self, kind: Literal["adaptation", "learning"] = "adaptation") -> "Figure":
-        """Draw how the trained learner adapts to held-out tasks, or how its diagnostics went during training."""
+        """Draw how the trained learner adapts to held-out tasks, or the diagnostics of its training."""
         from metarl_jax.experiment.figures import adaptation_figure, learning_figure
 
         if kind == "learning":
@@ -58,19 +58,19 @@ class Result:
 
 
 class Adapted(NamedTuple):
-    """A learner after a life in one task; K + 1 reports, the first of the newborn agent."""
+    """A learner after a life in one task, with K + 1 reports, the first for the newborn agent."""
 
     agent: ActingAgent
-    """Acts on, with `act` and `observe`: with the parameters it adapted to, and with the memory of the last trial."""
+    """Continues with `act` and `observe`, with its adapted parameters and the memory of the last trial."""
     returns: np.ndarray  # [K+1, episodes]
     lengths: np.ndarray  # [K+1, episodes] steps
-    terminated: np.ndarray  # [K+1, episodes] 1 where the task ended the episode, 0 where the clock did
+    terminated: np.ndarray  # [K+1, episodes] 1 where the episode terminated, 0 where it was truncated
 
 
 def train(
     algorithm: str,
     environment: str,
-    /,  # there are options of these names
+    /,  # options may have these names
     *,
     seed: int = 0,
     preset: str = "default",
@@ -82,12 +82,12 @@ def train(
 ) -> Result:
     """Meta-train and evaluate in a new run folder: `out`, or `runs/<algorithm>-<environment>-<seed>-<n>`.
 
-    `options` are fields of the algorithm, the environment or the run (`log_every`, `checkpoint_every` ...); `env`
-    holds options of the environment whose names the algorithm has too.
+    `options` are fields of the algorithm, the environment or the run (`log_every`, `checkpoint_every` ...); `env` holds
+    options of the environment whose names are also options of the algorithm.
 
     Raises:
-        UsageError: a name, type or value is wrong, or `out` exists; before anything is compiled or written.
-        Interrupted: a signal arrived; the run is saved.
+        UsageError: a name, type or value is wrong, or `out` exists; raised before anything is compiled or written.
+        Interrupted: SIGINT or SIGTERM arrived; the run is saved.
         TrainingDiverged: the training state is no longer finite.
     """
     lengths = {} if meta_steps is None else {"meta_steps": meta_steps}
@@ -96,36 +96,36 @@ def train(
 
 
 def run(config: RunConfig, *, out: str | Path | None = None, quiet: bool = False) -> Result:
-    """`train` with a configuration in hand."""
+    """`train` with a given configuration."""
     devices.prepare()
     check_tasks(config)
     return _finish(run_folder.create(config, out), config, quiet)
 
 
 def resume(path: str | Path, *, meta_steps: int | None = None, quiet: bool = False) -> Result:
-    """Continue a run from its newest usable checkpoint, bit for bit; `meta_steps` makes it longer.
+    """Continue a run from its newest usable checkpoint, bit for bit; `meta_steps` extends it.
 
-    What is annealed over the whole run is then annealed over the longer one.
+    Options that are annealed over the whole run are then annealed over the extended run.
 
     Raises:
-        UsageError: the folder is no run, its configuration was edited, or `meta_steps` is less than it has.
-        UnusableRun: it has checkpoints and none can be used.
+        UsageError: the folder is not a run, its configuration was edited, or `meta_steps` is less than planned.
+        UnusableRun: it has checkpoints, but none is usable.
     """
     folder, config = run_folder.open_run(path)
     devices.prepare()
     planned = config.run.meta_steps
     length = planned if meta_steps is None else meta_steps
-    require(length >= planned, "meta_steps", length, f"at least {planned}, what the run was planned for")
+    require(length >= planned, "meta_steps", length, f"at least {planned}, the planned length of the run")
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, meta_steps=length))
     return _finish(folder, config, quiet, longer=length > planned)
 
 
 def load(path: str | Path) -> Result:
-    """A run as its newest usable checkpoint left it.
+    """A run at its newest usable checkpoint.
 
     Raises:
-        UsageError: the folder is no run, its configuration was edited, or it was never saved.
-        UnusableRun: it has checkpoints and none can be used.
+        UsageError: the folder is not a run, its configuration was edited, or it has no checkpoint.
+        UnusableRun: it has checkpoints, but none is usable.
     """
     folder, config = run_folder.open_run(path)
     devices.prepare()
@@ -136,11 +136,11 @@ def load(path: str | Path) -> Result:
 
 
 def _result(folder: RunFolder, config: RunConfig, step: int, state: Any) -> Result:
-    """What a run reached at `step`."""
+    """The result of a run at `step`."""
     lines = [line for line in run_folder.read_metrics(folder) if line["meta_step"] <= step]
     names = dict.fromkeys(name for line in lines for name in line)
     metrics = {name: np.array([line.get(name, np.nan) for line in lines], np.float64) for name in names}
-    # On the default device and free to leave it, wherever they were trained.
+    # On the default device, but not committed to it.
     meta_params = jax.tree.map(jnp.asarray, jax.device_get(state.meta_params))
     return Result(folder.path, config, step, meta_params, metrics)
 
@@ -149,10 +149,10 @@ def build(config: RunConfig | str, environment: str | None = None, /, **options:
     """The pure meta-learner of a configuration, or of an algorithm and an environment by name with options.
 
     Its `init(key)` and `step(state, key)` can be jitted, vmapped over seeds and scanned. Float options of the algorithm
-    may be arrays, of a program too: `jax.vmap` over them trains a grid in one.
+    may be arrays, also traced ones: `jax.vmap` over them trains a grid in one program.
 
     Raises:
-        UsageError: a name, type or value is wrong, or an option that is no float of the algorithm is an array.
+        UsageError: a name, type or value is wrong, or an option other than a float of the algorithm is an array.
     """
     devices.prepare()
     if not isinstance(config, str):
@@ -173,11 +173,11 @@ def build(config: RunConfig | str, environment: str | None = None, /, **options:
 def adapt(
     run: Result | str | Path, task: Any, *, adaptations: int | None = None, episodes: int | None = None, seed: int = 0
 ) -> Adapted:
-    """Let a trained learner live in one task of yours, a dict of task numbers or a `Task`.
+    """Let a trained learner live in one given task, a dict of task numbers or a `Task`.
 
-    It adapts `adaptations` times, as often as in training unless given, and before and after each it plays
-    `episodes` episodes, a trial of the environment unless given, that its parameters do not learn from. One that learns
-    in its memory never adapts otherwise: it learns in the trial. The agent that comes back goes on from there.
+    It adapts `adaptations` times (by default as in training). Before and after each adaptation it plays `episodes`
+    episodes (by default a trial of the environment), from which its parameters do not learn. A learner that never
+    adapts learns in its memory during the trial. The returned agent continues from there.
 
     Raises:
         UsageError: the task lacks a number or has an illegal one, or a count is out of range.

@@ -1,4 +1,4 @@
-"""What there is: algorithms, environments, and which pairs make sense."""
+"""The algorithms, the environments, and the pairs that work together."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from metarl_jax.envs import ADAPTED, ENVIRONMENTS
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """The algorithms, each with those of our environments that it accepts at its defaults, variants, environments."""
+    """The algorithms, each with the environments that it accepts by default; variants; environments."""
     return {
         "algorithms": [
             {"name": name, "summary": kind.summary, "environments": _accepted(kind())}

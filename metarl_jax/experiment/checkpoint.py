@@ -1,8 +1,8 @@
-"""Checkpoints that are either whole and right, or not used.
+"""Checkpoints that are used only if they are complete and correct.
 
-Orbax stores the arrays; it would load a flipped bit, another dtype or a NaN without a word. So a manifest with the
-SHA-256 of every file and the shape and dtype of every leaf is written last, everything is forced to the disk, and
-the folder is renamed into place: a folder of the final name is a whole checkpoint. Every load checks all of it.
+Orbax stores the arrays, but it would load a flipped bit, another dtype or a NaN without an error. So a manifest with
+the SHA-256 of every file and the shape and dtype of every leaf is written last, everything is flushed to the disk, and
+the folder is renamed into place: a folder with the final name is a complete checkpoint. Every load checks all of it.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ log = logging.getLogger("metarl_jax")
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint that must not be used, and why."""
+    """A checkpoint that must not be used; the message gives the reason."""
 
 
 def save(folder: Path, step: int, state: Any, keep: int) -> Path:
-    """Write `state` as the checkpoint of `step`, then drop all but the `keep` newest up to it."""
+    """Write `state` as the checkpoint of `step`, then delete all except the `keep` newest up to it."""
     folder.mkdir(parents=True, exist_ok=True)
     draft, final = folder / f"draft-{step:08d}", folder / f"step-{step:08d}"
     shutil.rmtree(draft, ignore_errors=True)
@@ -40,7 +40,7 @@ def save(folder: Path, step: int, state: Any, keep: int) -> Path:
     _write_arrays(draft / ARRAYS, leaves)
     _write_manifest(draft, step, leaves)
     _sync_tree(draft)
-    if final.exists():  # only a damaged one is ever written again: keep it for whoever wants to look
+    if final.exists():  # only a damaged one is written again; keep it for inspection
         final.rename(_free_name(folder / f"damaged-{step:08d}"))
     draft.rename(final)
     sync(folder)
@@ -50,12 +50,12 @@ def save(folder: Path, step: int, state: Any, keep: int) -> Path:
 
 
 def newest(folder: Path, like: Any) -> tuple[int, Any] | None:
-    """Step and state of the newest usable checkpoint; None if there never was one. Damaged ones are reported.
+    """Step and state of the newest usable checkpoint; None if there is none. Damaged ones are logged.
 
     `like` is the abstract state, `jax.eval_shape(learner.init, key)`.
 
     Raises:
-        UnusableRun: there are checkpoints and none can be used.
+        UnusableRun: there are checkpoints, but none is usable.
     """
     paths = found(folder)
     reasons = []
@@ -74,7 +74,7 @@ def load(path: Path, like: Any) -> tuple[int, Any]:
     """Step and state of one checkpoint, as arrays on the default device.
 
     Raises:
-        DamagedCheckpoint: a file or leaf is missing, changed, of another shape or dtype, or not finite.
+        DamagedCheckpoint: a file or leaf is missing, changed, has another shape or dtype, or is not finite.
     """
     manifest = _read_manifest(path)
     _check_files(path, manifest["files"])
@@ -86,12 +86,12 @@ def load(path: Path, like: Any) -> tuple[int, Any]:
 
 
 def found(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, oldest first: by their number, which outgrows the zeros before it."""
+    """The checkpoints in a folder, oldest first, sorted by number rather than by name."""
     return sorted((path for path in folder.glob("step-*") if path.name[5:].isdecimal()), key=_step)
 
 
 def sync(path: Path) -> None:
-    """Force a file or folder to the disk."""
+    """Flush a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -100,7 +100,7 @@ def sync(path: Path) -> None:
 
 
 def _pack(state: Any) -> dict[str, np.ndarray]:
-    """Leaves by path; typed keys as their data."""
+    """The leaves by path, with typed keys as their data."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {_name(keys): np.asarray(jax.random.key_data(x) if _is_key(x) else x) for keys, x in leaves}
 
@@ -115,7 +115,7 @@ def _unpack(name: str, array: np.ndarray, like: Any) -> jax.Array:
 
 
 def _describe(leaf: Any) -> dict[str, Any]:
-    """Shape and dtype of a leaf as it is stored."""
+    """The stored shape and dtype of a leaf."""
     if _is_key(leaf):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}
@@ -135,7 +135,7 @@ def _write_arrays(path: Path, leaves: dict[str, np.ndarray]) -> None:
 
 
 def _read_arrays(path: Path, described: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The leaves by name; Orbax stores no empty ones, so those come from their description."""
+    """The leaves by name; Orbax does not store empty ones, so these come from their description."""
     from orbax.checkpoint import RestoreArgs
 
     empty = {name: np.zeros(leaf["shape"], leaf["dtype"]) for name, leaf in described.items() if 0 in leaf["shape"]}

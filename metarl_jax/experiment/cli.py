@@ -1,7 +1,7 @@
 """The command line: metarl train | evaluate | resume | list | doctor.
 
-tyro reads the words, prints help and refuses with exit code 2; what only a command can find wrong is one sentence more.
-Whatever imports JAX is imported by the command that needs it, so that help comes at once.
+tyro parses the arguments, prints help and refuses illegal ones with exit code 2; errors that only a command detects are
+one sentence. Each command imports the modules with JAX itself, so that help is printed without delay.
 """
 
 import logging
@@ -26,10 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
     Raises:
-        SystemExit: tyro printed help (code 0), or refused the words (code 2).
+        SystemExit: tyro printed help (code 0), or refused the arguments (code 2).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    sys.path.insert(0, "")  # as python -m does, for modules of the user's
+    sys.path.insert(0, "")  # as python -m does, to find the user's modules
     logging.basicConfig(format="metarl: %(message)s", level=logging.WARNING)
     try:
         return _dispatch(words)
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    """Leave all to tyro, except that the options of `train` depend on the two names that come first."""
+    """Dispatch with tyro, except for `train`, whose options depend on its first two arguments."""
     match words:
         case ["train", algorithm, environment, *flags] if "-" not in (algorithm[:1], environment[:1]):
             return _train(algorithm, environment, flags)
@@ -57,8 +57,8 @@ def train(algorithm: Positional[str], environment: Positional[str]) -> int:
     """Meta-train and evaluate; --help after both names lists every option.
 
     Args:
-        algorithm: What learns; `metarl list` prints all.
-        environment: What it learns in; `metarl list` prints all.
+        algorithm: Name of the algorithm; `metarl list` prints all.
+        environment: Name of the environment; `metarl list` prints all.
     """
     return _train(algorithm, environment, [])
 
@@ -81,9 +81,9 @@ def _train(algorithm: str, environment: str, flags: Sequence[str]) -> int:
         """Meta-train and evaluate in a new run folder.
 
         Args:
-            preset: What all other defaults depend on: tiny ends in seconds.
+            preset: Selects all other defaults; a tiny run takes seconds.
             out: New run folder; by default runs/<algorithm>-<environment>-<seed>-<n>.
-            quiet: Show nothing while it lasts.
+            quiet: Print no progress.
         """
         return _announce(api.run(config.RunConfig(algorithm, environment, preset, run), out=out, quiet=quiet), quiet)
 
@@ -91,7 +91,7 @@ def _train(algorithm: str, environment: str, flags: Sequence[str]) -> int:
 
 
 def _preset(flags: Sequence[str], program: str) -> str:
-    """The flag that the defaults of all others depend on; the others are read after it."""
+    """The preset, which is parsed first because the defaults of all other flags depend on it."""
 
     def named(preset: str = "default") -> str:
         return preset
@@ -109,14 +109,14 @@ def evaluate(
     adaptations: int | None = None,
     seed: int = 0,
 ) -> int:
-    """Evaluate a run on held-out tasks, beside random, from-scratch and reference agents.
+    """Evaluate a run on held-out tasks, in comparison with random, from-scratch and reference agents.
 
     Args:
         run: The run folder.
         json: Print the table as JSON.
-        split: test: unseen tasks of the training law; extrapolation: tasks beyond it.
-        tasks: How many tasks; by default as many as at the end of training.
-        adaptations: How often agents adapt; by default as often as in training.
+        split: test: held-out tasks of the training distribution; extrapolation: tasks outside it.
+        tasks: Number of tasks; by default as in the evaluation at the end of training.
+        adaptations: Number of adaptations; by default as in training.
         seed: Seed of the tasks and episodes.
     """
     from metarl_jax.experiment import api
@@ -138,8 +138,8 @@ def resume(run: Positional[Path], *, meta_steps: int | None = None, quiet: bool 
 
     Args:
         run: The run folder.
-        meta_steps: A longer run than planned.
-        quiet: Show nothing while it lasts.
+        meta_steps: New total number of meta-steps, to extend the run.
+        quiet: Print no progress.
     """
     from metarl_jax.experiment import api
 
@@ -187,7 +187,7 @@ def _reference(entry: dict[str, Any]) -> str:
 
 
 def _announce(result: Any, quiet: bool) -> int:
-    """Say where the run is and what it reached."""
+    """Print the path and the evaluation of the run."""
     from metarl_jax.experiment import results
     from metarl_jax.experiment.run_folder import RunFolder
 
@@ -199,7 +199,7 @@ def _announce(result: Any, quiet: bool) -> int:
 
 
 def _print_table(table: Any) -> None:
-    """The cells for people: a column of the table a line, a method a column."""
+    """Print the table for a terminal, transposed: one line for each column and one column for each method."""
     from rich.console import Console
 
     Console().print(table.to_rich())

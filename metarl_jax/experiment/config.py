@@ -28,22 +28,22 @@ MOST_STEPS = 2**31  # meta-steps are counted in int32, by JAX and by optax
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """How long a run is and how often it reports and saves."""
+    """The length of a run and the intervals of its reports and checkpoints."""
 
     seed: int = 0
-    """Seed of everything random: birth, tasks, episodes."""
+    """Seed of all randomness: initialisation, tasks, episodes."""
     meta_steps: int = 500
     """Meta-steps of the whole run."""
     log_every: int = 10
-    """Meta-steps compiled into one program, and averaged into one line of metrics."""
+    """Meta-steps that are compiled into one program and averaged in one line of metrics."""
     checkpoint_every: int = 100
     """Meta-steps between checkpoints; one is written at the first log line after each multiple, and at the end."""
     checkpoint_minutes: float | None = None
     """Also checkpoint when this many minutes have passed since the last one."""
     keep: int = 3
-    """Newest checkpoints that are kept."""
+    """Number of newest checkpoints to keep."""
     evaluation_tasks: int = 200
-    """Held-out tasks of the evaluation that ends the run; 0 skips it."""
+    """Held-out tasks of the final evaluation; 0 skips it."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -72,7 +72,7 @@ class RunConfig:
     run: RunOptions = dataclasses.field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
-        """Check what the parts cannot check alone.
+        """Check the parts against each other.
 
         Raises:
             UsageError: the preset is unknown, a number is not finite, or the algorithm refuses the environment.
@@ -86,18 +86,18 @@ class RunConfig:
             raise UsageError(f"{self.algorithm.name} cannot run on {self.environment.name}: {refusal}")
 
     def learner(self, mesh: Mesh | None = None) -> MetaLearner:
-        """The pure meta-learner of this run; what is annealed over the whole run learns here how long that is."""
+        """The pure meta-learner of this run, with the annealing set to the length of the run."""
         return self.annealed().build(self.environment, mesh)
 
     def annealed(self) -> Algorithm:
-        """The algorithm, told how long what it anneals takes."""
+        """The algorithm with `anneal` = -1 replaced by the length of the run."""
         if not isinstance(self.algorithm, MetaLearned) or self.algorithm.anneal >= 0:
             return self.algorithm
         return dataclasses.replace(self.algorithm, anneal=self.run.meta_steps)
 
     @property
     def recipe(self) -> Recipe:
-        """The algorithm in the environment, the same object at every call: its programs are compiled once."""
+        """The algorithm in the environment; always the same object, so that its programs are compiled once."""
         return recipe_of(self.algorithm, self.environment)
 
     @property
@@ -148,18 +148,18 @@ def digest(data: dict[str, Any]) -> str:
 def resolve(
     algorithm: str,
     environment: str,
-    /,  # there are options of these names
+    /,  # options may have these names
     *,
     preset: str = "default",
     env: dict[str, Any] | None = None,
     **options: Any,
 ) -> RunConfig:
-    """Name a configuration: `options` are fields of the run, the algorithm or the environment, over the preset's.
+    """Resolve a configuration: `options` of the run, the algorithm or the environment override the preset.
 
-    `env` holds options of the environment, for names that the algorithm has too.
+    `env` holds options of the environment whose names are also options of the algorithm.
 
     Raises:
-        UsageError: a name is unknown, a value has the wrong type or range, or the pair makes no sense.
+        UsageError: a name is unknown, a value has the wrong type or range, or the algorithm refuses the environment.
     """
     start = defaults(algorithm, environment, preset)
     run, rest = _split(options, type(start.run))
@@ -177,10 +177,10 @@ def resolve(
 
 
 def defaults(algorithm: str, environment: str, name: str) -> RunConfig:
-    """The configuration that the preset `name` stands for on this pair.
+    """The configuration of the preset `name` for this pair.
 
     Raises:
-        UsageError: a name is unknown or the pair makes no sense.
+        UsageError: a name is unknown, or the algorithm refuses the environment.
     """
     algorithm_type, environment_type = algorithm_class(algorithm), environment_class(environment)
     chosen = preset(choose("preset", name, PRESETS), algorithm_type.variant_of or algorithm, environment)
@@ -193,24 +193,24 @@ def defaults(algorithm: str, environment: str, name: str) -> RunConfig:
 
 
 def algorithm_class(name: str) -> type[Algorithm]:
-    """The algorithm called `name`, one of ours or `module:name`; or a UsageError with the nearest one."""
+    """The algorithm `name`, from this package or `module:name`; or a UsageError with the nearest name."""
     if is_plugin(name):
         return own_algorithm(name)
     return algorithms.everything()[choose("algorithm", name, algorithms.everything())]
 
 
 def environment_class(name: str) -> type[Environment]:
-    """The environment called `name`, one of ours or `module:name`; or a UsageError with the nearest one."""
+    """The environment `name`, from this package or `module:name`; or a UsageError with the nearest name."""
     if is_plugin(name):
         return own_environment(name)
     choose("environment", name, envs.everything(), listed=envs.ENVIRONMENTS)
     if name in envs.ADAPTED:
-        devices.prepare()  # gymnax computes as soon as one of its environments is built
+        devices.prepare()  # building an environment of gymnax already uses a device
     return envs.everything()[name]
 
 
 def choose(kind: str, name: str, choices: Iterable[str], listed: Iterable[str] | None = None) -> str:
-    """Return `name` if it is one of the choices; otherwise raise a UsageError with the nearest one and the list."""
+    """Return `name` if it is one of the choices; otherwise raise a UsageError with the nearest name and the list."""
     choices = list(choices)
     if name in choices:
         return name
@@ -224,7 +224,7 @@ def require(holds: bool, name: str, value: Any, rule: str) -> None:
 
 
 def construct(kind: type[Any], options: dict[str, Any]) -> Any:
-    """Make a `kind` from options whose names and types are checked; its own range errors become UsageErrors."""
+    """Make a `kind` from options after checking their names and types; its range errors become UsageErrors."""
     hints = typing.get_type_hints(kind)
     for name in options:
         choose(f"option of {getattr(kind, 'name', 'the run')}", name, field_names(kind))
@@ -235,12 +235,12 @@ def construct(kind: type[Any], options: dict[str, Any]) -> Any:
 
 
 def conform(name: str, value: Any, hint: Any) -> Any:
-    """Return `value` as the annotated type: an int may stand for a float and a list for a tuple, nothing else.
+    """Return `value` as the annotated type: an int is accepted for a float and a list for a tuple.
 
     Raises:
         UsageError: the value has another type.
     """
-    # For Python and JSON alone: tyro reads words, to which True, "True", 1 and "1" are hardly different.
+    # Only for Python and JSON: tyro reads strings, which do not distinguish True, "True", 1 and "1".
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return choose(name, value, arguments)
@@ -274,7 +274,7 @@ def _conform_optional(name: str, value: Any, arguments: tuple[Any, ...]) -> Any:
 
 
 def _plain(part: Any) -> dict[str, Any]:
-    """The fields of a dataclass as JSON has them: lists for tuples."""
+    """The fields of a dataclass in JSON types: lists for tuples."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(part).items()}
 
 

@@ -28,7 +28,7 @@ def adaptation_curve(
     episodes: int | None = None,
     expected: bool = False,
 ) -> Curve:
-    """What agents get in `tasks` [N, ...] as they adapt: NumPy arrays [N, reports + 1, episodes]; see `evaluate`."""
+    """The returns of agents that adapt to `tasks` [N, ...]: NumPy arrays [N, reports + 1, episodes]; see `evaluate`."""
     return on_host(_compiled(world, schedule, episodes, expected)(meta_params, tasks, key, greedy))
 
 
@@ -47,10 +47,11 @@ def _compiled(world: World, schedule: Schedule, episodes: int | None, expected: 
 
 
 def scratch_curve(environment: Environment, world: World, tasks: Tree, key: Key, schedule: Schedule) -> Curve:
-    """The curve of a fresh network that learns each task by policy gradients, from as much experience.
+    """The curve of a fresh network that learns each task by policy gradients from the same amount of experience.
 
-    Beside a learner that adapts, it adapts as often and to rollouts of the same size. Beside one that learns in its
-    memory, it adapts after each episode of the trial: episode e is then its return after e - 1 of them.
+    For comparison with a learner that adapts, it adapts as often and to rollouts of the same size. For comparison with
+    a learner that learns in its memory, it adapts after each episode of the trial, and the return of episode e is that
+    after e - 1 adaptations.
     """
     scratch = recipe_of(ALGORITHMS[SCRATCH](), environment).window.world
     if not world.learner.shared:

@@ -1,4 +1,4 @@
-"""What a bug report needs, and a check that the machine computes."""
+"""The facts for a bug report, and a check of the devices."""
 
 import os
 import shutil
@@ -31,7 +31,8 @@ def examine() -> list[Finding]:
 
 def _devices() -> Finding:
     idle = jax.default_backend() == "cpu" and jax.device_count() < devices.usable_cores()
-    return Finding("devices", devices.describe(), "cores stay idle: JAX_NUM_CPU_DEVICES or XLA_FLAGS" if idle else None)
+    problem = "some cores are idle: check JAX_NUM_CPU_DEVICES and XLA_FLAGS"
+    return Finding("devices", devices.describe(), problem if idle else None)
 
 
 def _memory() -> Finding:
@@ -51,7 +52,7 @@ def _cache() -> Finding:
 
 
 def _compute(device: jax.Device) -> Finding:
-    """A product whose answer is known: each entry of (1 1ᵀ)(1 1ᵀ) is n."""
+    """Check a product with a known result: each entry of (1 1ᵀ)(1 1ᵀ) is n."""
     ones = jax.device_put(jnp.ones((64, 64)), device)
     right = bool(jnp.all(jax.jit(jnp.matmul)(ones, ones) == 64))
     return Finding(f"compute on {device}", "works" if right else "wrong", None if right else "a product is wrong")

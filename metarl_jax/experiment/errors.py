@@ -1,10 +1,10 @@
-"""What the shell raises on purpose, each with the exit code it ends a command with."""
+"""The intended errors of the shell, each with the exit code of a command."""
 
 from pathlib import Path
 
 
 class UsageError(ValueError):
-    """The request cannot be met: a sentence with the value, the rule and what would do. Nothing was run or written."""
+    """An illegal request; the message names value, rule and remedy. Nothing was run or written."""
 
     exit_code = 2
 
@@ -16,7 +16,7 @@ class TrainingDiverged(RuntimeError):
 
 
 class UnusableRun(RuntimeError):
-    """A run has checkpoints and none of them can be used. Nothing was overwritten."""
+    """A run has checkpoints, but none of them is usable. Nothing was overwritten."""
 
     exit_code = 4
 

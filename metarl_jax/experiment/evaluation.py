@@ -1,4 +1,4 @@
-"""Held-out evaluation: what a trained learner gets in tasks it has never seen, beside references."""
+"""Held-out evaluation: returns of a trained learner and of references in held-out tasks."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -49,12 +49,12 @@ def evaluate_learner(
     seed: int = 0,
     adaptations: int | None = None,
 ) -> Evaluation:
-    """Evaluate φ on `tasks` tasks of `split`: sampled and greedy, beside random, from-scratch and reference agents.
+    """Evaluate φ on `tasks` tasks of `split`: sampled and greedy, with random, from-scratch and reference agents.
 
     Agents adapt as often as in training unless `adaptations` says otherwise.
 
     Raises:
-        UsageError: the split is unknown, there are no tasks, or agents are to adapt that never do.
+        UsageError: the split is unknown or has no tasks, or `adaptations` is given for agents that never adapt.
     """
     check_request(split, tasks, seed)
     name, environment = config.algorithm.name, config.environment
@@ -83,7 +83,7 @@ def evaluate_learner(
 
 
 def sample_tasks(environment: Environment, split: Split, count: int, key: Key) -> Tree:
-    """The tasks [N, ...] of an evaluation; fewer are the first of more.
+    """The tasks [N, ...] of an evaluation; a smaller `count` gives the first of them.
 
     Raises:
         UsageError: there are none of this split.
@@ -100,7 +100,7 @@ def add_curve(table: Table, method: str, curve: Curve, stride: int = 1, bound: n
     """Add the cells of one method: by gradient step over all episodes, and by episode after the last step.
 
     `step=k` and `episode=e` are mean returns; with `,iqm` interquartile means, with `,steps` environment steps, with
-    `,terminated` the share of episodes that the task ended rather than the clock.
+    `,terminated` the share of episodes that terminated rather than were truncated.
     """
     if curve.returns.shape[1] > 1:
         steps = np.asarray(curve.returns).mean(axis=2)
@@ -120,16 +120,16 @@ def one_life(world: World, adaptations: int, episodes: int) -> Callable[[Tree, T
 
 
 def check_adapts(config: RunConfig, adaptations: int) -> None:
-    """Raise a UsageError where agents are to adapt that learn in their memory alone."""
+    """Raise a UsageError if agents that learn only in their memory should adapt."""
     never = config.world.learner.shared
     rule = f"0, or left out: the agents of {config.algorithm.name} learn in their memory, over the episodes of a trial"
     require(not (never and adaptations), "adaptations", adaptations, rule)
 
 
 def check_tasks(config: RunConfig) -> None:
-    """Raise a UsageError unless there are tasks to train on, and to evaluate on if the run ends with an evaluation.
+    """Raise a UsageError unless the splits for training and for the final evaluation have tasks.
 
-    And unless the minibatches of a meta-step share its tasks evenly.
+    The minibatches of a meta-step must also divide its tasks evenly.
     """
     splits: tuple[Split, ...] = ("train", "test") if config.run.evaluation_tasks else ("train",)
     try:
@@ -141,7 +141,7 @@ def check_tasks(config: RunConfig) -> None:
 
 
 def check_request(split: str, tasks: int, seed: int) -> None:
-    """Raise a UsageError unless an evaluation can be made of this."""
+    """Raise a UsageError unless the arguments of an evaluation are legal."""
     try:
         check_split(split)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Figures, drawn without a display: what a run learnt, and how fast it adapts beside the references."""
+"""Figures, drawn without a display: the diagnostics of a run, and its adaptation curve with references."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ def learning_figure(metrics: dict[str, np.ndarray], title: str = "") -> "Figure"
 
 
 def draw_curves(panel: Any, table: Table, kind: str) -> None:
-    """A curve and its band for every method that has cells `kind=<number>`, a level for every other."""
+    """A curve with its band for each method with cells `kind=<number>`, a horizontal line for the others."""
     for index, method in enumerate(dict.fromkeys(row.row for row in table.rows)):
         colour = f"C{index}"  # the same in every panel
         placed = [(_position(row, kind), row) for row in table.rows if row.row == method]
@@ -75,6 +75,6 @@ def _draw_level(panel: Any, table: Table, method: str, colour: str) -> None:
 
 
 def _position(row: Row, kind: str) -> int | None:
-    """Where a cell `kind=<number>` stands on the axis of its kind; None for every other cell."""
+    """The position of a cell `kind=<number>` on the axis of its kind; None for other cells."""
     name, _, number = row.column.partition("=")
     return int(number) if name == kind and number.isdigit() else None

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request that is honoured between two chunks of meta-steps."""
+"""SIGINT and SIGTERM as requests to stop between two chunks of meta-steps."""
 
 import contextlib
 import signal
@@ -18,7 +18,7 @@ class Interruption:
 
 @contextlib.contextmanager
 def listening() -> Iterator[Interruption]:
-    """Take note of the first signal instead of dying of it; a second one acts as usual."""
+    """Record the first signal instead of stopping at once; a second one has its usual effect."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield interruption

@@ -1,4 +1,4 @@
-"""Algorithms and environments of the user's own, by the name of their module: `my_module:my_rule`."""
+"""User-defined algorithms and environments, named by their module: `my_module:my_rule`."""
 
 import dataclasses
 import functools
@@ -15,15 +15,15 @@ from metarl_jax.experiment.errors import UsageError
 
 
 def is_plugin(name: str) -> bool:
-    """Whether a name is one of a module of the user's."""
+    """Whether a name has the form `module:name`."""
     return ":" in name
 
 
 def own_algorithm(name: str) -> type[Algorithm]:
-    """The algorithm `module:name`: a subclass of `Algorithm`, or a function of an environment and options to a recipe.
+    """The algorithm `module:name`: a subclass of `Algorithm`, or a function (environment, *, options) -> recipe.
 
     Raises:
-        UsageError: there is no such module or name, or it is neither.
+        UsageError: there is no such module or name, or it is neither of the two.
     """
     found = _found(name)
     if inspect.isclass(found) and issubclass(found, Algorithm):
@@ -37,7 +37,7 @@ def own_environment(name: str) -> type[Environment]:
     """The environment `module:name`, a subclass of `Environment`.
 
     Raises:
-        UsageError: there is no such module or name, or it is no such class.
+        UsageError: there is no such module or name, or it is not such a class.
     """
     found = _found(name)
     if inspect.isclass(found) and issubclass(found, Environment):
@@ -46,19 +46,19 @@ def own_environment(name: str) -> type[Environment]:
 
 
 def find_plugin(part: str, name: str) -> None:
-    """Raise a UsageError unless there is such an algorithm, or such an environment."""
+    """Raise a UsageError unless there is a user-defined algorithm or environment of that name."""
     (own_algorithm if part == "algorithm" else own_environment)(name)
 
 
 def spelled(part: Algorithm | Environment, known: dict[str, Any]) -> str:
-    """The name by which a part of a configuration is found again."""
+    """The name under which a part of a configuration can be found."""
     kind = type(part)
     return part.name if known.get(part.name) is kind else f"{kind.__module__}:{kind.__qualname__}"
 
 
 @functools.cache
 def from_function(rule: Callable[..., Recipe]) -> type[Algorithm]:
-    """The algorithm of a function (environment, *, options) -> recipe: its keywords are the options.
+    """The algorithm of a function (environment, *, options) -> recipe, with its keywords as options.
 
     Raises:
         UsageError: an option has no annotation or no default.

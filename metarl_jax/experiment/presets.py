@@ -1,8 +1,8 @@
 """Presets: overrides of the defaults, as plain data.
 
-`tiny` ends in seconds on a laptop and is one set for all algorithms: an override whose field an algorithm or an
-environment lacks is left out. `default` holds what each (algorithm, environment) pair needs beyond the defaults of
-its own fields.
+`tiny` takes seconds on a laptop and is one set for all algorithms; overrides of fields that an algorithm or an
+environment does not have are ignored. `default` holds the changes that each (algorithm, environment) pair needs from
+the defaults of its fields.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ class Preset:
     run: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __or__(self, special: "Preset") -> "Preset":
-        """These overrides, and over them those of `special`."""
+        """These overrides, overridden by those of `special`."""
         return Preset(
             self.algorithm | special.algorithm, self.environment | special.environment, self.run | special.run
         )
@@ -36,7 +36,7 @@ DEFAULT = Preset(run={"meta_steps": 500, "log_every": 10, "checkpoint_every": 10
 
 WHOLE_RUN = -1
 MEMORY = {"anneal": WHOLE_RUN, "gamma": 0.98, "lifespan": 16, "steps": 64}
-# Many trials, each seen once, by a memory that counts without being taught to. The horizon is shorter than a trial.
+# Many trials in a single pass, with a linear memory, which can count. The horizon is shorter than a trial.
 PULLS = {"memory": "linear", "tasks": 4096, "epochs": 1, "minibatches": 32, "meta_lr": 3e-3} | {
     "anneal": WHOLE_RUN,
     "gamma": 0.98,
@@ -44,12 +44,12 @@ PULLS = {"memory": "linear", "tasks": 4096, "epochs": 1, "minibatches": 32, "met
     "entropy": 0.05,
 }
 SEARCH = {"anneal": WHOLE_RUN, "gamma": 0.997, "lambda_": 0.98, "epochs": 1, "minibatches": 32, "entropy": 0.05}
-# A large dark room: what leads to a reward has to be learned before it can be looked for, so a shorter horizon.
+# Rewards are rare in a large dark room, so agents first learn which actions lead to one: a shorter horizon.
 DARK = SEARCH | {"gamma": 0.95, "lambda_": 0.9, "meta_lr": 6e-3}
 
 PAIRS: dict[tuple[str, str], Preset] = {
     ("rl2", "cartpole"): Preset(
-        # Short lives open often, and the first steps decide; a long horizon keeps the cart from drifting off.
+        # Short lives give more data on the decisive first steps; a long horizon keeps the cart from drifting off.
         algorithm=MEMORY
         | {"gamma": 0.99, "lifespan": 8, "epochs": 2}
         | {"hidden": (64,), "meta_lr": 4e-3, "entropy": 1e-3, "across_episodes": False},
@@ -64,17 +64,17 @@ PAIRS: dict[tuple[str, str], Preset] = {
         algorithm={"tasks": 2000, "gamma": 1.0, "lambda_": 0.9, "meta_lr": 4e-3, "anneal": WHOLE_RUN},
         run={"meta_steps": 400},
     ),
-    # With the clock the critic need not count how many pulls are left.
+    # With the clock the critic need not count the remaining pulls.
     ("rl2", "two_arm"): Preset(algorithm=PULLS, environment={"clock": True}, run={"meta_steps": 120}),
-    # A choice is paid a step later, and what it teaches would be learned from the other one too: a short horizon.
+    # A choice is rewarded one step later, and both choices are equally informative: a short horizon.
     ("rl2", "two_step"): Preset(
         algorithm={"tasks": 512, "gamma": 0.9, "lambda_": 0.9, "meta_lr": 3e-3, "anneal": WHOLE_RUN}
         | {"epochs": 1, "minibatches": 16},
         run={"meta_steps": 150},
     ),
-    # What is looked for in the first episode pays in the later ones: little is discounted. One pass over many trials
-    # learns as much a gradient as several over few. Many routes see as much and few leave the rest along one way: much
-    # entropy, or the agent settles for the first.
+    # Exploration in the first episode pays in the later ones: little discounting. One pass over many trials learns as
+    # much per gradient as several passes over few. Many routes visit equally many cells, but few leave the remaining
+    # cells along one path: much entropy, otherwise the agent settles for the first route that it finds.
     ("rl2", "gridnavi"): Preset(
         algorithm=SEARCH | {"tasks": 1024, "meta_lr": 3e-3, "entropy": 0.1, "critic_knows_task": True},
         run={"meta_steps": 400},
@@ -88,7 +88,7 @@ PAIRS: dict[tuple[str, str], Preset] = {
         | {"beliefs": 10, "updates": 16, "kept": 2048, "model_lr": 2e-3},
         run={"meta_steps": 700},
     ),
-    # What an action paid in a state is looked up, where a recurrence would have to add it up in a place of its own.
+    # Attention looks up past rewards of a state and action; a recurrence would have to store a sum for each pair.
     ("rl2", "tabular"): Preset(
         algorithm={"memory": "attention", "tasks": 1024, "epochs": 1, "minibatches": 32, "meta_lr": 3e-3}
         | {"anneal": WHOLE_RUN, "gamma": 0.95, "lambda_": 0.8, "entropy": 0.02},
@@ -99,5 +99,5 @@ PAIRS: dict[tuple[str, str], Preset] = {
 
 
 def preset(name: str, algorithm: str, environment: str) -> Preset:
-    """The overrides that `name` stands for on this pair; `name` is one of `PRESETS`."""
+    """The overrides of the preset `name`, one of `PRESETS`, for this pair."""
     return TINY if name == "tiny" else DEFAULT | PAIRS.get((algorithm, environment), Preset())

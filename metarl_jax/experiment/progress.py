@@ -1,4 +1,4 @@
-"""How a training run shows itself while it lasts: a bar on a terminal, plain lines elsewhere, or nothing."""
+"""The progress of a training run: a bar on a terminal, plain lines elsewhere, or nothing."""
 
 import contextlib
 import sys
@@ -24,7 +24,7 @@ def reporter(start: int, total: int, quiet: bool) -> Iterator[Report]:
 
 
 def summary(line: Line) -> str:
-    """Returns, some more diagnostics and the cost so far, in a few words."""
+    """A short summary: returns, some other diagnostics and the cost so far."""
     diagnostics = [name for name in line if name not in BOOKKEEPING and line[name] is not None]
     diagnostics.sort(key=lambda name: not name.startswith("return"))
     words = [f"{name} {line[name]:.4g}" for name in diagnostics[:SHOWN]]

@@ -1,4 +1,4 @@
-"""The one format of results: a table of cells, with what it takes to trust them, in JSON and in Markdown."""
+"""The format of results: a table of cells with intervals and provenance, in JSON and in Markdown."""
 
 import dataclasses
 import datetime
@@ -24,17 +24,17 @@ PROVENANCE = ("seeds", "tasks", "env_steps", "wall_seconds", "versions", "device
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One cell: what `row`, a method, reached in `column`."""
+    """One cell: the result of the method `row` in `column`."""
 
     row: str
     column: str
     value: float | None
-    interval: Interval | None = None  # 95 %, over tasks; of their means over seeds where there are several
+    interval: Interval | None = None  # 95 %, over tasks, whose values are means over the seeds
     published: float | None = None
-    bound: float | None = None  # what the best possible agent gets
+    bound: float | None = None  # result of the best possible agent
     note: str | None = None
-    by_seed: list[float] | None = None  # the mean of each seed, where there are several
-    made: dict[str, Any] | None = None  # where it comes from, as far as that differs from what the table says
+    by_seed: list[float] | None = None  # the mean of each seed, if there are several
+    made: dict[str, Any] | None = None  # provenance, where it differs from that of the table
 
     @property
     def seed_interval(self) -> Interval | None:
@@ -44,7 +44,7 @@ class Row:
 
 @dataclasses.dataclass
 class Table:
-    """The cells of one table and where they come from, unless a cell says otherwise."""
+    """The cells of one table and their provenance, which a cell can override."""
 
     table: str
     seeds: list[int]
@@ -69,18 +69,18 @@ class Table:
         by_seed: Iterable[float] | None = None,
         made: dict[str, Any] | None = None,
     ) -> None:
-        """Add a cell; numbers of NumPy and JAX are welcome, and what is not finite becomes null.
+        """Add a cell; numbers may be of NumPy and JAX, and those that are not finite become null.
 
         Args:
             row: The method.
-            column: What is measured.
-            value: The number.
-            interval: Of the value, 95 %, over tasks.
-            published: The same number in the literature.
-            bound: What the best possible agent gets.
-            note: Anything else.
-            by_seed: The mean of each seed; kept where there are several.
-            made: Fields of PROVENANCE; those that the table says too are left out.
+            column: The measured quantity.
+            value: The result.
+            interval: Its 95 % interval over tasks.
+            published: The published result.
+            bound: The result of the best possible agent.
+            note: A remark.
+            by_seed: The mean of each seed; kept if there are several.
+            made: Fields of PROVENANCE; those equal to the fields of the table are omitted.
         """
         ends = (_finite(interval[0]), _finite(interval[1])) if interval is not None else (None, None)
         whole = (ends[0], ends[1]) if ends[0] is not None and ends[1] is not None else None
@@ -151,16 +151,16 @@ class Table:
         raise KeyError(f"{self.table} has no cell {row!r}, {column!r}")
 
     def provenance(self, row: Row) -> dict[str, Any]:
-        """Where a cell comes from: the fields of PROVENANCE."""
+        """The provenance of a cell: the fields of PROVENANCE."""
         return {name: getattr(self, name) for name in PROVENANCE} | (row.made or {})
 
     def adopted(self, row: Row, home: "Table") -> Row:
-        """A cell of another table as a cell of this one, still from where it came."""
+        """A cell of another table for this one, with its provenance."""
         made = {name: x for name, x in home.provenance(row).items() if x != getattr(self, name)}
         return dataclasses.replace(row, made=made or None)
 
     def to_json(self) -> str:
-        """The table as JSON; null stands where there is nothing, but what few cells have is left out of the others."""
+        """The table as JSON, with null for missing values; fields of only a few cells are omitted from the others."""
         data = dataclasses.asdict(self)
         for row in data["rows"]:
             for name in ("by_seed", "made"):
@@ -169,21 +169,21 @@ class Table:
         return json.dumps(data, indent=1, allow_nan=False)
 
     def write(self, path: str | Path) -> Path:
-        """Write the JSON, making the folders on the way."""
+        """Write the JSON and create missing parent folders."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, self.to_json() + "\n")
         return path
 
     def to_rich(self) -> "RichTable":
-        """The same table for a terminal, short and turned: a column a line."""
+        """The table for a terminal, abbreviated and transposed: one line for each column."""
         from rich.table import Table as RichTable
 
         methods, columns, _ = self._pivot()
         cells = {(row.row, row.column): _short_cell(row) for row in self.rows}
         counts = sorted({self.provenance(row)["tasks"] for row in self.rows} or {self.tasks})
         tasks = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
-        drawn = RichTable(title=self.table, caption=f"{tasks} tasks, half a 95 % interval behind ±")
+        drawn = RichTable(title=self.table, caption=f"{tasks} tasks, ± half a 95 % interval")
         for name in ("", *methods):
             drawn.add_column(name, justify="right", no_wrap=not name, overflow="fold")
         for column in columns:
@@ -192,21 +192,21 @@ class Table:
         return drawn
 
     def to_markdown(self) -> str:
-        """A method a line and a cell a column, with intervals, published values and bounds where they are known."""
+        """The table in Markdown, one line for each method, with intervals, published values and bounds if known."""
         methods, columns, cells = self._pivot()
         lines = [[method, *(cells.get((method, column), "") for column in columns)] for method in methods]
         table = [["", *columns], ["---", *["---:"] * len(columns)], *lines]
         return "\n".join(f"| {' | '.join(line)} |" for line in table) + "\n"
 
     def _pivot(self) -> tuple[list[str], list[str], dict[tuple[str, str], str]]:
-        """Methods and columns in their order of appearance, and the cells as words."""
+        """Methods and columns in their order of appearance, and the cells as text."""
         methods = list(dict.fromkeys(row.row for row in self.rows))
         columns = list(dict.fromkeys(row.column for row in self.rows))
         return methods, columns, {(row.row, row.column): _cell(row) for row in self.rows}
 
 
 def read(path: str | Path) -> Table:
-    """The table that `Table.write` wrote.
+    """Read a table written by `Table.write`.
 
     Raises:
         UsageError: the file is not a table of results.
@@ -216,7 +216,7 @@ def read(path: str | Path) -> Table:
         rows = [_row(row) for row in data.pop("rows")]
         return Table(**data, rows=rows)
     except (json.JSONDecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is no table of results: {error}") from error
+        raise UsageError(f"{path} is not a table of results: {error}") from error
 
 
 def _row(data: dict[str, Any]) -> Row:

@@ -1,4 +1,4 @@
-"""A run on disk: `run.json` (configuration, versions, devices), `metrics.jsonl`, `checkpoints/` and what is drawn."""
+"""A run on disk: `run.json` (configuration, versions, devices), `metrics.jsonl`, `checkpoints/` and figures."""
 
 import contextlib
 import datetime
@@ -60,21 +60,21 @@ def create(config: RunConfig, out: str | Path | None) -> RunFolder:
 
 
 def describe(folder: RunFolder, config: RunConfig) -> None:
-    """Write `run.json`: at the start of a run, and when it is made longer, which leaves alone how it began."""
+    """Write `run.json`, at the start of a run and when it is extended; an extension keeps the first circumstances."""
     before = _described(folder) if folder.description.exists() else circumstances()
     _write_description(folder, before | {"config": config.to_json(), "digest": config.digest()})
 
 
 def circumstances() -> dict[str, Any]:
-    """What the last bits of a result depend on beside the configuration, and when."""
+    """Everything except the configuration that the last bits of a result depend on, and the date."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {"versions": devices.versions(), "device": devices.describe(), "precision": devices.precision(), "date": now}
 
 
 def note_change(folder: RunFolder, step: int) -> None:
-    """Say, and note in `run.json`, that a run goes on from `step` with other versions, devices or precision.
+    """Warn, and note in `run.json`, if a run continues from `step` with other versions, devices or precision.
 
-    What was noted of steps that are done again is dropped.
+    Notes on steps that are repeated are dropped.
     """
     description, now = _described(folder), circumstances()
     noted = description.get("continued", [])
@@ -89,7 +89,7 @@ def note_change(folder: RunFolder, step: int) -> None:
 
 
 def trained_on(folder: RunFolder) -> list[str]:
-    """The devices of a run in words, one after the other."""
+    """Descriptions of the devices of a run, in order of use."""
     description = _described(folder)
     return list(dict.fromkeys(span["device"] for span in [description, *description.get("continued", [])]))
 
@@ -103,14 +103,14 @@ def _write_description(folder: RunFolder, description: dict[str, Any]) -> None:
 
 
 def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
-    """The folder and configuration of an existing run; options that are newer than it have today's defaults.
+    """The folder and configuration of an existing run; options newer than the run have their current defaults.
 
     Raises:
-        UsageError: it is no run, its configuration was edited, or this version does not understand it.
+        UsageError: it is not a run, its configuration was edited, or it belongs to another version.
     """
     folder = RunFolder(Path(path))
     if not folder.description.is_file():
-        raise UsageError(f"{path} is no run: it has no {folder.description.name}; `metarl train` makes one")
+        raise UsageError(f"{path} is not a run: it has no {folder.description.name}; `metarl train` creates one")
     written = _written_config(folder.description)
     _check_known(folder.path, written)
     try:
@@ -119,7 +119,7 @@ def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
         raise UsageError(f"{folder.path} was made by another version of metarl_jax: {error}") from error
     newer = [f"{name}={value}" for part, name, value in _options(config.to_json()) if name not in written[part]]
     if newer:
-        log.warning("%s is older than some options, which are taken to be %s", folder.path, ", ".join(newer))
+        log.warning("%s is older than some options, which have their defaults: %s", folder.path, ", ".join(newer))
     return folder, config
 
 
@@ -136,14 +136,14 @@ def _written_config(path: Path) -> dict[str, Any]:
 
 
 def _check_known(path: Path, written: dict[str, Any]) -> None:
-    """Raise a UsageError where a run's algorithm or environment is not registered, and no module's of the user's."""
+    """Raise a UsageError if the algorithm or environment of a run is neither registered nor user-defined."""
     registered: dict[str, Iterable[str]] = {"algorithm": algorithms.everything(), "environment": envs.everything()}
     for part, known in registered.items():
         name = written.get(part, {}).get("name")
         if isinstance(name, str) and is_plugin(name):
             find_plugin(part, name)
         elif isinstance(name, str) and name not in known:
-            remedy = f"if it is yours, import the module that enters it in {part.upper()}S[{name!r}]"
+            remedy = f"if you defined it, import the module that registers it as {part.upper()}S[{name!r}]"
             raise UsageError(f"{path} has the {part} {name!r}, which is not known here{nearest(name, known)}; {remedy}")
 
 
@@ -153,7 +153,7 @@ def _options(config: dict[str, Any]) -> list[tuple[str, str, Any]]:
 
 
 def read_metrics(folder: RunFolder) -> list[Line]:
-    """The lines of `metrics.jsonl`; a last line that was cut off is left out."""
+    """The lines of `metrics.jsonl` without an incomplete last line."""
     if not folder.metrics.exists():
         return []
     lines = folder.metrics.read_text().split("\n")
@@ -161,14 +161,14 @@ def read_metrics(folder: RunFolder) -> list[Line]:
 
 
 def append_metrics(folder: RunFolder, line: Line) -> None:
-    """Add one line; `null` stands for what is not finite."""
+    """Add one line; `null` stands for numbers that are not finite."""
     finite = {name: value if abs(value) < float("inf") else None for name, value in line.items()}
     with folder.metrics.open("a") as file:
         file.write(json.dumps(finite, allow_nan=False) + "\n")
 
 
 def cut_metrics(folder: RunFolder, step: int) -> list[Line]:
-    """Drop the lines after meta-step `step`, those of work that a resumed run repeats; return the others."""
+    """Drop the lines after meta-step `step`, which a resumed run repeats, and return the others."""
     lines = [line for line in read_metrics(folder) if line["meta_step"] <= step]
     write_whole(folder.metrics, "".join(json.dumps(line) + "\n" for line in lines))
     return lines
@@ -176,10 +176,10 @@ def cut_metrics(folder: RunFolder, step: int) -> list[Line]:
 
 @contextlib.contextmanager
 def locked(folder: RunFolder) -> Iterator[None]:
-    """Keep every other process from training the same run.
+    """Prevent all other processes from training the same run.
 
     Raises:
-        UsageError: another one does.
+        UsageError: another process is training it.
     """
     descriptor = os.open(folder.path, os.O_RDONLY)
     try:
@@ -192,7 +192,7 @@ def locked(folder: RunFolder) -> Iterator[None]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
+    """Write a file atomically: a reader, or a crash, finds the old or the new content, never a part."""
     draft = path.with_name(path.name + ".draft")
     draft.write_text(text)
     sync(draft)

@@ -1,4 +1,4 @@
-"""Summaries over tasks or seeds, with intervals. Plain NumPy: they run once, on the host.
+"""Summaries over tasks or seeds, with intervals. They run in NumPy on the host.
 
 Each kind of interval was chosen by its measured coverage; tests/experiment/test_statistics.py measures it again.
 """
@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 Statistic = Callable[..., np.ndarray]
-BLOCK = 2**22  # numbers drawn at a time by a bootstrap: bounds its memory
+BLOCK = 2**22  # random numbers that a bootstrap draws at a time: bounds its memory
 
 
 def mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
@@ -18,7 +18,7 @@ def mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
 
 
 def share(values: np.ndarray, axis: int = 0) -> np.ndarray:
-    """The mean of outcomes between 0 and 1. Its interval has a width even where all outcomes are alike."""
+    """The mean of outcomes between 0 and 1. Its interval has a positive width even if all outcomes are equal."""
     return np.mean(values, axis=axis)
 
 
@@ -31,7 +31,7 @@ def iqm(values: np.ndarray, axis: int = 0) -> np.ndarray:
 
 
 def stratified_mean(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """The mean over strata of the means of values [..., N] in each: strata count alike, however large they are."""
+    """The mean over strata of the means of values [..., N] in each: strata have equal weight, whatever their size."""
     label = np.unique(strata, axis=0, return_inverse=True)[1].reshape(-1)
     return np.mean([np.mean(values[..., label == stratum], axis=-1) for stratum in range(label.max() + 1)], axis=0)
 
@@ -47,17 +47,17 @@ def confidence_interval(
 ) -> tuple[float, float]:
     """An interval that covers the statistic of the population from which values [N] were drawn, N being tasks.
 
-    A `mean` has Hall's interval, that of Student corrected for skewness; over two different values it has Wilson's, as
-    a `share` always has. Other statistics, `iqm` among them, have percentiles of a bootstrap of `resamples` drawn by
-    `seed`. Intervals of equal values are empty, except for a share, and a single value has none (NaN).
+    A `mean` has Hall's interval, which is Student's corrected for skewness. A `share`, and a mean of only two different
+    values, has Wilson's. Other statistics, such as `iqm`, have percentiles of a bootstrap of `resamples` samples drawn
+    by `seed`. Except for a share, the interval of equal values has zero width. A single value has none (NaN).
 
     Args:
-        values: One number a task, [N].
-        seed: Of the bootstrap.
-        statistic: What the interval is for.
-        level: How often such intervals cover it.
-        resamples: Of the bootstrap.
-        strata: Labels [N] or [N, d] of groups whose means count alike, as in `stratified_mean`; only for a `mean`.
+        values: One number for each task, [N].
+        seed: Seed of the bootstrap.
+        statistic: The statistic that the interval covers.
+        level: The coverage probability.
+        resamples: Samples of the bootstrap.
+        strata: Labels [N] or [N, d] of groups with equal weight, as in `stratified_mean`; only for a `mean`.
 
     References:
         Hall 1992, "On the removal of skewness by transformation"; Wilson 1927; Welch 1947; Hesterberg 2015,
@@ -86,7 +86,7 @@ def seed_interval(means: np.ndarray | list[float], level: float = 0.95) -> tuple
     means = np.asarray(means, np.float64)
     if means.size < 2:
         return np.nan, np.nan
-    shifted = means - means[0]  # equal means leave exact zeros
+    shifted = means - means[0]  # equal means give exact zeros
     half = special.stdtrit(means.size - 1, (1 + level) / 2) * np.sqrt(shifted.var(ddof=1) / means.size)
     centre = means[0] + shifted.mean()
     return float(centre - half), float(centre + half)
@@ -96,13 +96,13 @@ def _mean_interval(values: np.ndarray, strata: np.ndarray, level: float) -> tupl
     """Hall's cubic transformation of the t statistic of a mean over strata, with the degrees of freedom of Welch."""
     _, where, label, counts = np.unique(strata, axis=0, return_index=True, return_inverse=True, return_counts=True)
     label = label.reshape(-1)
-    shifted = values - values[where][label]  # a constant stratum leaves exact zeros
+    shifted = values - values[where][label]  # a constant stratum gives exact zeros
     average = np.bincount(label, shifted) / counts
     centred = shifted - average[label]
     square, cube = np.bincount(label, centred**2), np.bincount(label, centred**3)
-    # Variance and third cumulant of the mean of each stratum; where it has one value, the variance of all values.
-    alone = (values - values[0]).var(ddof=1)
-    variance = np.where(counts > 1, square / np.maximum(counts - 1, 1), alone) / counts
+    # Variance and third cumulant of the mean of each stratum; a stratum of one value has the variance of all values.
+    overall = (values - values[0]).var(ddof=1)
+    variance = np.where(counts > 1, square / np.maximum(counts - 1, 1), overall) / counts
     third = np.where(counts > 2, cube / np.maximum((counts - 1) * (counts - 2), 1), 0.0) / counts
     centre, error = np.mean(values[where] + average), np.sqrt(variance.sum()) / len(counts)
     if error == 0:
@@ -117,11 +117,11 @@ def _mean_interval(values: np.ndarray, strata: np.ndarray, level: float) -> tupl
 
 
 def _share_interval(values: np.ndarray, level: float) -> tuple[float, float]:
-    """Wilson's interval of a share; fractions, as of several episodes a task, count as all outcomes they are worth."""
+    """Wilson's interval of a share; a fraction, as of several episodes a task, counts as several outcomes."""
     if np.any((values < 0) | (values > 1)):
         raise ValueError(f"a share needs values from 0 to 1, not from {values.min()} to {values.max()}")
     p, spread = float(values.mean()), float(values.var())
-    worth = p * (1 - p) / spread if spread > 0 else 1.0  # outcomes a value; 1 where they are 0 or 1
+    worth = p * (1 - p) / spread if spread > 0 else 1.0  # equivalent outcomes of a value; 1 if all values are 0 or 1
     z = special.ndtri((1 + level) / 2)
     k = z**2 / (worth * values.size)
     centre, half = (p + k / 2) / (1 + k), np.sqrt(k * p * (1 - p) + k**2 / 4) / (1 + k)
@@ -131,7 +131,7 @@ def _share_interval(values: np.ndarray, level: float) -> tuple[float, float]:
 def _bootstrap_interval(
     values: np.ndarray, seed: int, statistic: Statistic, level: float, resamples: int
 ) -> tuple[float, float]:
-    """Percentiles of a bootstrap, further out by as much as Student's t lies further out than the normal deviate."""
+    """Percentiles of a bootstrap, with levels widened from the normal deviate to Student's t."""
     generator, block = np.random.default_rng(seed), max(1, BLOCK // values.size)
     sizes = [min(block, resamples - start) for start in range(0, resamples, block)]
     drawn = (generator.integers(0, values.size, (size, values.size)) for size in sizes)

@@ -1,7 +1,7 @@
-"""The training loop: compiled chunks of meta-steps, and between them everything that touches the world.
+"""The training loop: compiled chunks of meta-steps, with all side effects between them.
 
-Meta-step i is `learner.step(state, fold_in(root, i))`, whatever chunk it falls in: a run is determined by its state
-and i, so that an interrupted and resumed run equals an uninterrupted one bit for bit.
+Meta-step i is `learner.step(state, fold_in(root, i))` in any chunk. A run is determined by its state and i, so an
+interrupted and resumed run equals an uninterrupted one bit for bit.
 """
 
 import time
@@ -26,20 +26,20 @@ Chunk = Callable[[Any, jax.Array, int, int], tuple[Any, dict[str, jax.Array], ja
 
 
 class Keys(NamedTuple):
-    """The two keys that a seed stands for."""
+    """The two keys of a seed."""
 
     birth: jax.Array
     root: jax.Array
 
 
 def run_keys(seed: int) -> Keys:
-    """The key of the first state, and the one that meta-step i folds i into."""
+    """The key of the initial state, and the key into which meta-step i folds i."""
     key = jax.random.key(seed)
     return Keys(jax.random.fold_in(key, 0), jax.random.fold_in(key, 1))
 
 
 class Programs(NamedTuple):
-    """What a run compiles; runs that differ in nothing but their seed and length share it."""
+    """The compiled programs of a run; runs that differ only in seed and length share them."""
 
     learner: Any
     init: Callable[[jax.Array], Any]
@@ -48,7 +48,7 @@ class Programs(NamedTuple):
 
 @once
 def programs(algorithm: Algorithm, environment: Environment, size: int, mesh: jax.sharding.Mesh | None) -> Programs:
-    """The meta-learner, its jitted birth, and its chunk of `size` meta-steps."""
+    """The meta-learner, its jitted initialisation, and its chunk of `size` meta-steps."""
     learner = algorithm.build(environment, mesh)
     return Programs(learner, jax.jit(learner.init), compile_chunk(learner, size, mesh))
 
@@ -56,8 +56,8 @@ def programs(algorithm: Algorithm, environment: Environment, size: int, mesh: ja
 def compile_chunk(learner: Any, size: int, mesh: jax.sharding.Mesh | None) -> Chunk:
     """The jitted function (state, root, first, count) -> state, infos [size], finite: `count` <= `size` meta-steps.
 
-    Root key and count are arguments of one program, so that another seed and a shorter last chunk compile nothing, and
-    round alike. The state is donated.
+    Root key and count are arguments of one program, so another seed or a shorter last chunk needs no compilation and
+    has the same rounding. The state is donated.
     """
 
     def chunk(state: Any, root: jax.Array, first: jax.Array, count: jax.Array) -> tuple[Any, Any, jax.Array]:
@@ -73,7 +73,7 @@ def compile_chunk(learner: Any, size: int, mesh: jax.sharding.Mesh | None) -> Ch
 
     if mesh is None:
         return jax.jit(chunk, donate_argnums=0)
-    # Without fixed shardings the second chunk would see another layout than the first, and compile again.
+    # Without fixed shardings the second chunk would have another layout than the first, and be compiled again.
     whole = replicated(mesh)
     return jax.jit(chunk, donate_argnums=0, in_shardings=(whole,) * 4, out_shardings=whole)
 
@@ -85,20 +85,20 @@ def is_finite(state: Any) -> jax.Array:
 
 
 def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
-    """The layout of what every device holds in full."""
+    """The sharding of arrays that are replicated on all devices."""
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
 def advance(folder: RunFolder, config: RunConfig, quiet: bool = False, longer: bool = False) -> tuple[int, Any]:
-    """Train the run from its newest usable checkpoint, or from birth, to its last meta-step; return that and the state.
+    """Train a run from its newest usable checkpoint, or the start, to its last meta-step; return that and the state.
 
-    `longer` says that `config` has more meta-steps than the folder was made for.
+    With `longer`, `config` has more meta-steps than `run.json`, which is then updated.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; everything is saved.
-        TrainingDiverged: the state is no longer finite; the checkpoints before stay.
-        UnusableRun: there are checkpoints, but none can be used.
-        UsageError: another process trains this run.
+        TrainingDiverged: the state is no longer finite; earlier checkpoints are kept.
+        UnusableRun: there are checkpoints, but none is usable.
+        UsageError: another process is training this run.
     """
     with locked(folder), listening() as interruption:
         mesh = devices.task_mesh(config.algorithm.tasks, config.recipe.update.parts)
@@ -107,7 +107,7 @@ def advance(folder: RunFolder, config: RunConfig, quiet: bool = False, longer: b
         step, state = restore(folder, learner, keys) or (0, init(keys.birth))
         if mesh is not None:
             state = jax.device_put(state, replicated(mesh))
-        if longer:  # known to be usable from here on
+        if longer:  # only after a usable checkpoint was found
             run_folder.describe(folder, config)
         if step < config.run.meta_steps:
             run_folder.note_change(folder, step)
@@ -124,7 +124,7 @@ def restore(folder: RunFolder, learner: Any, keys: Keys) -> tuple[int, Any] | No
 
 
 class Clock:
-    """Seconds that a run has trained, however often it was interrupted; and since its last checkpoint."""
+    """The training time of a run over all interruptions, and the time since its last checkpoint."""
 
     def __init__(self, before: float) -> None:
         self._start = time.monotonic() - before
@@ -141,13 +141,13 @@ class Clock:
 
 
 class Fixed(NamedTuple):
-    """What stays the same while the loop turns."""
+    """The constants of the training loop."""
 
     folder: RunFolder
     options: RunOptions
     env_steps: int  # of one meta-step
     chunk: Chunk
-    root: jax.Array  # the key that meta-steps draw theirs from
+    root: jax.Array  # the key from which the keys of meta-steps are derived
     clock: Clock
     interruption: Interruption
     report: Report
@@ -166,7 +166,7 @@ def _loop(fixed: Fixed, step: int, state: Any) -> tuple[int, Any]:
             raise TrainingDiverged(_divergence(folder, step))
         stop = fixed.interruption.signal_number
         if stop is not None or _due(fixed, step, count):
-            checkpoint.sync(folder.metrics)  # a checkpoint never knows more than the metrics
+            checkpoint.sync(folder.metrics)  # so that a checkpoint is never ahead of the metrics
             checkpoint.save(folder.checkpoints, step, state, options.keep)
             fixed.clock.note_saved()
         if stop is not None:
@@ -183,7 +183,7 @@ def _due(fixed: Fixed, step: int, count: int) -> bool:
 
 
 def _line(fixed: Fixed, step: int, infos: dict[str, Any], count: int, finite: bool) -> Line:
-    """The metrics of a chunk: means over its meta-steps; of returns, over those in which an episode ended."""
+    """The metrics of a chunk: means over its meta-steps, for returns over those in which an episode ended."""
 
     def mean(name: str, values: np.ndarray) -> float:
         counted = values[~np.isnan(values)] if finite and name.startswith("return") else values

@@ -1,4 +1,4 @@
-"""Reference agents: what one that knows the task would get, by environment."""
+"""Returns of reference agents that know the task, by environment."""
 
 from collections.abc import Callable
 from typing import Any
@@ -84,9 +84,9 @@ REFERENCES: dict[type[Environment], Callable[[Any, Key, Any], Array]] = {
 
 @once
 def reference(environment: Environment) -> Callable[[Key, Tree], Array] | None:
-    """Returns `reference_returns(key, tasks) -> [N, episodes]`, or None where no reference agent is known.
+    """The function `reference_returns(key, tasks) -> [N, episodes]`, or None where no reference agent is known.
 
-    `environment.reference` says in words who the reference agent is.
+    `environment.reference` describes the reference agent.
     """
     one = REFERENCES.get(type(environment))
     if one is None:

@@ -13,13 +13,13 @@ CLICK_VARIANCE = 0.25  # of a fair coin
 
 
 class Belief(NamedTuple):
-    """What clicks say about the preferences: normal with mean solve(precision, weighted)."""
+    """The posterior of the preferences: normal with mean solve(precision, weighted)."""
 
     precision: Array  # [F, F]
     weighted: Array  # [F]
 
 
-Recommend = Callable[[Key, Belief, Array], Array]  # (key, belief, items [k, F]) -> the item picked
+Recommend = Callable[[Key, Belief, Array], Array]  # (key, belief, items [k, F]) -> the recommended item
 
 
 def session_return(environment: Assistant, recommend: Recommend, key: Key, task: AssistantTask) -> Array:
@@ -48,10 +48,10 @@ def prior(environment: Assistant) -> Belief:
 
 
 def learned(belief: Belief, item: Array, click: Array) -> Belief:
-    """The belief after a click on `item` [F], or none.
+    """The belief after a recommendation of `item` [F], clicked or not.
 
-    The linear model stands in for the logistic one: about log-odds of 0, P(click) = 1/2 + u . x / 4, with the
-    variance of a fair coin. So a session is a Bayesian linear regression of click - 1/2 on x / 4.
+    The logistic model is linearised at log-odds of 0, P(click) = 1/2 + u . x / 4, with the variance of a fair coin. So
+    a session is a Bayesian linear regression of click - 1/2 on x / 4.
     """
     seen = item / 4.0
     return Belief(
@@ -61,7 +61,7 @@ def learned(belief: Belief, item: Array, click: Array) -> Belief:
 
 
 def knowing(task: AssistantTask) -> Recommend:
-    """The item that the user likes best: optimal, for what is on offer next does not depend on the pick."""
+    """The item that the user likes best, which is optimal because offers do not depend on the recommendation."""
 
     def recommend(key: Key, belief: Belief, items: Array) -> Array:
         return jnp.argmax(click_probability(task, items))
@@ -70,7 +70,7 @@ def knowing(task: AssistantTask) -> Recommend:
 
 
 def popular(environment: Assistant) -> Recommend:
-    """The item that the mean taste likes best, the same for every user: the best that never learns, nearly."""
+    """The item that the mean taste likes best: nearly the best recommender that does not learn."""
     average = AssistantTask(jnp.mean(environment.tastes(), axis=0))
     return knowing(average)
 
@@ -84,7 +84,7 @@ def thompson(key: Key, belief: Belief, items: Array) -> Array:
 
 
 def at_random(key: Key, belief: Belief, items: Array) -> Array:
-    """Any item."""
+    """A uniformly random item."""
     return jax.random.randint(key, (), 0, len(items))
 
 

@@ -1,4 +1,4 @@
-"""What can be earned at slot machines: known arms, exact Bayes optima, Gittins indices, rules of thumb, chance."""
+"""Bandit policies and their returns: known arms, exact Bayes optima, Gittins indices, heuristics, random pulls."""
 
 import functools
 import math
@@ -14,11 +14,11 @@ from metarl_jax.envs.bandit import Bandit, BanditTask, SlotMachines
 from metarl_jax.envs.two_arm import WORSE
 
 Arms = tuple[tuple[int, int], ...]  # the touched arms' (successes, failures), sorted
-PRICES = 64  # of the grid between which a Gittins index is interpolated
+PRICES = 64  # grid points for the interpolation of a Gittins index
 
 
 class Record(NamedTuple):
-    """What a player has seen so far."""
+    """The statistics of a player."""
 
     total: Array  # [k] rewards by arm
     pulled: Array  # [k] pulls by arm
@@ -29,10 +29,10 @@ Choose = Callable[[Key, Record], Array]  # the next arm, [] int32
 
 
 def bayes_value(arms: int, pulls: int) -> float:
-    """The exact expected reward of the best policy for Bernoulli arms with p ~ U[0, 1], no matter which it is.
+    """The exact expected reward of the best policy for Bernoulli arms with p ~ U[0, 1].
 
-    Given its counts (s, f) an arm's p is Beta(1 + s, 1 + f), so the counts say all that a policy can know. Arms are
-    exchangeable: the value depends on the sorted multiset of counts alone, and the untouched arms are one choice. With
+    Given its counts (s, f) an arm's p is Beta(1 + s, 1 + f), so the counts are sufficient. Arms are exchangeable:
+    the value depends only on the sorted multiset of counts, and all untouched arms are one choice. With
     m pulls left, V = max over distinct counts of q (1 + V(s + 1)) + (1 - q) V(f + 1), q = (s + 1) / (s + f + 2). The
     number of multisets grows like the partitions of `pulls` into pairs: 10 pulls take well under a second, 20 a minute.
     """
@@ -58,14 +58,14 @@ def bayes_value(arms: int, pulls: int) -> float:
 
 
 def two_arms_value(pulls: int) -> float:
-    """`bayes_value(2, pulls)` for as many as hundreds of pulls.
+    """`bayes_value(2, pulls)` for up to hundreds of pulls.
 
-    The same backward induction on arrays [s1, f1, s2]: with t pulls done, f2 is what is left of t. O(pulls^4).
+    The same backward induction on arrays [s1, f1, s2]: after t pulls, f2 = t - s1 - f1 - s2. O(pulls^4).
     """
     value = np.zeros((pulls + 1,) * 3)
     for done in reversed(range(pulls)):
         won, lost, other_won = np.ogrid[: done + 1, : done + 1, : done + 1]
-        other_lost = np.maximum(done - won - lost - other_won, 0)  # zero where no play leads
+        other_lost = np.maximum(done - won - lost - other_won, 0)  # zero in unreachable states
         first, second = (won + 1) / (won + lost + 2), (other_won + 1) / (other_won + other_lost + 2)
         first_arm = first * (1 + value[1:, :-1, :-1]) + (1 - first) * value[:-1, 1:, :-1]
         second_arm = second * (1 + value[:-1, :-1, 1:]) + (1 - second) * value[:-1, :-1, :-1]
@@ -76,10 +76,11 @@ def two_arms_value(pulls: int) -> float:
 def dependent_value(law: str, pulls: int) -> float:
     """The exact expected reward of the best policy for two arms with p2 = 1 - p1 under a law of `TwoArm`.
 
-    A success of one arm is as likely as a failure of the other, so every pull shows a coin of bias p1, whichever arm it
-    was: nothing can be learnt by choosing, and the greedy arm is optimal at each pull. After t pulls with e signs for
-    the first arm it earns max(E[p1 | e], E[1 - p1 | e]); V sums P(e) max(...) over e <= t < pulls. The uniform law is
-    integrated by a quadrature that is exact for the polynomials that occur. O(pulls^2) times the points of the law.
+    A success of one arm is as likely as a failure of the other, so every pull is a toss of a coin with bias p1,
+    whichever arm it is. The choice does not affect what is learned, so the greedy arm is optimal at each pull. After t
+    pulls with e signs for the first arm it earns max(E[p1 | e], E[1 - p1 | e]); V sums P(e) max(...) over
+    e <= t < pulls. The uniform law is integrated by a quadrature that is exact for the polynomials that occur.
+    O(pulls^2) times the points of the law.
     """
     first, weight = dependent_law(law, pulls)
     total = 0.0
@@ -103,12 +104,12 @@ def dependent_law(law: str, pulls: int) -> tuple[np.ndarray, np.ndarray]:
 def gittins_indices(pulls: int, prices: int = PRICES) -> Array:
     """The finite-horizon Gittins index of a Bernoulli arm, [pulls + 1, pulls, pulls] by pulls left, wins, losses.
 
-    An arm alone, each pull at a price z, may be left for good at any time: with m pulls to go and success probability
-    q = (s + 1) / (s + f + 2), Q_m = q - z + q V_{m-1}(s + 1, f) + (1 - q) V_{m-1}(s, f + 1) and V_m = max(Q_m, 0).
-    The index is the price at which Q_m = 0, the largest that is still worth a pull. Q_m is convex in z and falls with a
-    slope of at least 1, so its root is found by interpolation between two neighbours of a grid. To pull the arm of the
-    largest index is optimal for a discounted endless horizon (Gittins 1979), not for a finite one, but nearly so
-    (Kaufmann 2018). O(prices pulls^3).
+    A single arm, with a price z for each pull, may be abandoned at any time: with m pulls to go and success probability
+    q = (s + 1) / (s + f + 2), Q_m = q - z + q V_{m-1}(s + 1, f) + (1 - q) V_{m-1}(s, f + 1) and V_m = max(Q_m, 0). The
+    index is the price at which Q_m = 0, the largest price at which a pull is still worthwhile. Q_m is convex in z and
+    falls with a slope of at least 1, so its root is found by interpolation between two neighbours of a grid. Pulling
+    the arm with the largest index is optimal for a discounted infinite horizon (Gittins 1979), and nearly optimal for a
+    finite one (Kaufmann 2018). O(prices pulls^3).
     """
     price = jnp.linspace(0.0, 1.0, prices + 1)[:, None, None]
     won, lost = jnp.meshgrid(jnp.arange(pulls), jnp.arange(pulls), indexing="ij")
@@ -117,8 +118,8 @@ def gittins_indices(pulls: int, prices: int = PRICES) -> Array:
     def one_pull_more(value: Array, _: None) -> tuple[Array, Array]:
         worth = chance - price + chance * value[:, 1:, :-1] + (1.0 - chance) * value[:, :-1, 1:]  # [prices + 1, s, f]
         below, above = worth[:-1], worth[1:]
-        share = jnp.clip(below / (below - above), 0.0, 1.0)  # of the step up from each price that is still worth a pull
-        grown = jnp.pad(jnp.maximum(worth, 0.0), ((0, 0), (0, 1), (0, 1)))  # its edge is out of reach
+        share = jnp.clip(below / (below - above), 0.0, 1.0)  # of the grid step above each worthwhile price
+        grown = jnp.pad(jnp.maximum(worth, 0.0), ((0, 0), (0, 1), (0, 1)))  # its edge is never reached
         return grown, jnp.sum(share, axis=0) / prices
 
     nothing = jnp.zeros((prices + 1, pulls + 1, pulls + 1))
@@ -143,7 +144,7 @@ def expected_return(environment: SlotMachines, choose: Choose, key: Key, task: B
 
 
 def gittins(indices: Array) -> Choose:
-    """The arm of the largest index, `indices` being those of `gittins_indices`."""
+    """The arm with the largest index, given the `indices` of `gittins_indices`."""
 
     def choose(key: Key, record: Record) -> Array:
         won, pulled = record.total.astype(jnp.int32), record.pulled.astype(jnp.int32)
@@ -153,7 +154,7 @@ def gittins(indices: Array) -> Choose:
 
 
 def thompson(environment: Bandit, *, optimistic: bool = False) -> Choose:
-    """The arm of the largest mean in one draw from the posterior; the optimist draws no mean below its expectation.
+    """The arm with the largest mean in a posterior sample; with `optimistic`, means are at least their expectation.
 
     Optimistic Thompson sampling is that of May et al. 2012.
     """
@@ -166,9 +167,9 @@ def thompson(environment: Bandit, *, optimistic: bool = False) -> Choose:
 
 
 def ucb1(environment: Bandit, scale: float = 1.0) -> Choose:
-    """The arm of the largest m + scale sqrt(2 ln t / n) at pull t, n pulls of the arm behind it (Auer et al. 2002).
+    """The arm of the largest m + scale sqrt(2 ln t / n) at pull t, after n pulls of the arm (Auer et al. 2002).
 
-    The mean m is the posterior's and n counts the prior as one pull, so that no arm has to be tried first.
+    The mean m is the posterior's and n counts the prior as one pull, so that no arm must be tried first.
     """
 
     def choose(key: Key, record: Record) -> Array:
@@ -180,7 +181,7 @@ def ucb1(environment: Bandit, scale: float = 1.0) -> Choose:
 
 
 def epsilon_greedy(environment: Bandit, epsilon: float = 0.0) -> Choose:
-    """The arm of the largest posterior mean, but any arm with probability `epsilon`; greedy as it stands."""
+    """The arm with the largest posterior mean, or a random arm with probability `epsilon`; greedy by default."""
 
     def choose(key: Key, record: Record) -> Array:
         explore_key, arm_key = jax.random.split(key)
@@ -212,5 +213,5 @@ def random_return(environment: SlotMachines, task: BanditTask) -> Array:
 
 
 def reference_returns(environment: SlotMachines, key: Key, task: BanditTask) -> Array:
-    """The expected return of the best arm, known in advance, [1]."""
+    """The expected return of the known best arm, [1]."""
     return jnp.full(environment.trial_episodes, environment.pulls * jnp.max(task.mean))

@@ -1,4 +1,4 @@
-"""Linear-quadratic control of a cart and pole whose physics are known (or taken for the nominal ones)."""
+"""Linear-quadratic control of a cart and pole with known (or nominal) physics."""
 
 import functools
 
@@ -11,15 +11,15 @@ from metarl_jax.oracles.play import play
 
 STATE_COST = (1.0, 1.0, 10.0, 1.0)  # position, velocity, angle, angular velocity
 FORCE_COST = 0.01
-ITERATIONS = 500  # of the Riccati recursion: ten seconds of control, past the slowest task's transient
+ITERATIONS = 500  # of the Riccati recursion: 10 s of control, longer than the slowest transient of any task
 
 
 def feedback(task: CartPoleTask) -> Array:
     """The gain k of the force u = -k x that minimises sum x'Q x + R u^2 for the linearised dynamics, [4].
 
     x <- A x + B u is the derivative of the environment's own step at rest. The Riccati recursion
-    P <- Q + A'P (A - B k), k = (R + B'P B)^-1 B'P A is value iteration for that problem: P is the cost to go with one
-    step more, and it converges because the pole can be controlled. O(ITERATIONS 4^3).
+    P <- Q + A'P (A - B k), k = (R + B'P B)^-1 B'P A is value iteration for that problem: P is the cost to go with
+    one more step, and it converges because the system is controllable. O(ITERATIONS 4^3).
     """
 
     def move(numbers: Array, force: Array) -> Array:
@@ -45,7 +45,7 @@ def nominal_task() -> CartPoleTask:
 
 
 def bang_bang(gain: Array, state: State, direction: Array) -> Array:
-    """The action that pushes to the side of the linear controller's force, [] int32."""
+    """The action in the direction of the linear controller's force, [] int32."""
     return (-direction * jnp.dot(gain, vector(state)) > 0).astype(jnp.int32)
 
 

@@ -8,7 +8,7 @@ from metarl_jax.envs.catch import Catch, CatchTask, State, payoff
 
 
 def optimal_values(environment: Catch, task: CatchTask) -> tuple[Array, Array]:
-    """The best expected payoff [rows, C, C] by row, ball and paddle of the state, and the action that earns it.
+    """The best expected payoff [rows, C, C] by row, ball and paddle of the state, and the optimal action.
 
     Backward induction. A landed ball is worth its payoff; before that V(s) = max over actions of
     |wind| V(s' blown) + (1 - |wind|) V(s' still), and s' is always lower, so one pass from the bottom up is exact.
@@ -36,11 +36,11 @@ def optimal_values(environment: Catch, task: CatchTask) -> tuple[Array, Array]:
 
 
 def best_return(environment: Catch, task: CatchTask) -> Array:
-    """The expected payoff of a ball under the best play, over the column it starts in, [] float32."""
+    """The optimal expected payoff of a ball, averaged over its first column, [] float32."""
     value, _ = optimal_values(environment, task)
     return jnp.mean(value[0, :, environment.columns // 2])
 
 
 def reference_returns(environment: Catch, key: Key, task: CatchTask) -> Array:
-    """The expected return of the best play in each episode of a trial, [episodes]."""
+    """The expected return of optimal play in each episode of a trial, [episodes]."""
     return jnp.full(environment.episodes, best_return(environment, task))

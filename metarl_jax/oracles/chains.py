@@ -1,4 +1,4 @@
-"""What chains and rooms are worth to an agent that knows them: there is one choice to make."""
+"""The optimal returns of known chains and rooms, in which there is only one choice."""
 
 from collections import deque
 
@@ -19,13 +19,13 @@ def delayed_chain_returns(environment: DelayedChain, key: Key, task: DelayedChai
 
 
 def discounting_chain_returns(environment: DiscountingChain, key: Key, task: DiscountingChainTask) -> Array:
-    """The best payment within the clock, in each episode of a trial, [episodes]: only the first action matters."""
+    """The best payment within the time limit, in each episode of a trial, [episodes]: only the first action matters."""
     in_time = jnp.asarray(DELAYS) <= environment.steps
     return jnp.full(environment.episodes, jnp.max(jnp.where(in_time, task.pay, 0.0)))
 
 
 def random_abc_returns(environment: RandomABC, key: Key, task: RandomABCTask) -> Array:
-    """The best object within reach, or none, in each episode of a trial, [episodes].
+    """The best reward among the objects within reach and no object, in each episode of a trial, [episodes].
 
     An episode takes at most one object, and each can be reached without touching another: C and A up the outer columns,
     B up the middle one.
@@ -36,7 +36,7 @@ def random_abc_returns(environment: RandomABC, key: Key, task: RandomABCTask) ->
 
 
 def empty_rooms_returns(environment: EmptyRooms, key: Key, task: EmptyRoomsTask) -> Array:
-    """1 where the shortest path to the goal is within the clock, else 0, in each episode of a trial, [episodes]."""
+    """1 if the shortest path to the goal is within the time limit, else 0, in each episode of a trial, [episodes]."""
     reached = jnp.asarray(distances(environment))[task.goal[0], task.goal[1]] <= environment.steps
     return jnp.full(environment.episodes, reached.astype(jnp.float32))
 

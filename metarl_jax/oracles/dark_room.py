@@ -1,4 +1,4 @@
-"""Dark Room: the known goal, and what the best search is worth, from below and from above."""
+"""Dark Room: the known goal, and bounds of the optimal search from below and from above."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +10,10 @@ from metarl_jax.oracles import hunt
 
 
 def best_return(environment: DarkRoom, task: DarkRoomTask) -> Array:
-    """The largest return of an episode that knows its goal, [] float32, in O(1).
+    """The largest return of an episode with a known goal, [] float32, in O(1).
 
-    No walk ends a step on a goal at distance d = |row| + |column| before step max(d, 1); the one that goes straight
-    there and stays does at every step from then on. A hard room pays for the first of them alone.
+    No walk ends a step on a goal at distance d = |row| + |column| before step max(d, 1); the walk that goes straight
+    there and stays does at every later step. A hard room pays only for the first of them.
     """
     distance = jnp.maximum(jnp.sum(jnp.abs(task.goal)), 1)
     return jnp.clip(environment.steps - distance + 1, 0, paying(environment)).astype(jnp.float32)
@@ -33,15 +33,15 @@ def search(environment: DarkRoom) -> hunt.Hunt:
 def search_returns(environment: DarkRoom, width: int = 10) -> np.ndarray:
     """The exact expected return, episode by episode, of one good policy, [episodes].
 
-    It searches along `hunt.good_walk` until it comes upon the goal, and goes straight there ever after: a lower bound
-    of the Bayes optimum. A larger `width` takes proportionally longer and seldom finds a worse walk.
+    It searches along `hunt.good_walk` until it finds the goal and then goes straight there in every episode: a lower
+    bound of the Bayes optimum. The time is proportional to `width`, and a larger one rarely finds a worse walk.
     """
     problem = search(environment)
     return hunt.paying_steps(problem, hunt.good_walk(problem, width))
 
 
 def upper_bound(environment: DarkRoom) -> float:
-    """No policy that does not know the goal earns more in a trial, in expectation; `hunt.best_walk` says why."""
+    """An upper bound on the expected return of a trial without knowledge of the goal; see `hunt.best_walk`."""
     problem = search(environment)
     return hunt.bound(problem, problem.root) / len(problem.goals)
 

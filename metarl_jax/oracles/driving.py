@@ -8,16 +8,16 @@ from metarl_jax.envs.driving import NOMINAL, STEER, TIME_STEP, Driving, DrivingT
 from metarl_jax.oracles.play import play
 
 BANDWIDTH = 3.0  # rad/s of the closed loop
-CLOSEST = 0.98  # to the grip limit that the controller plans to go
+CLOSEST = 0.98  # share of the grip limit that the controller uses
 
 
 def steer(state: State, task: DrivingTask) -> Array:
     """The command for a car of physics `task`, [1].
 
     The offset obeys y'' = v^2 (driven - road curvature) for small headings. Feedback (driven - road) v^2 =
-    -w^2 y - 2 w v heading puts both poles at w = `BANDWIDTH`; the road is read half a step ahead. Then everything
-    between the command and the driven curvature is inverted: the tyres' tanh, the wheelbase's tangent, the lag over one
-    step, the trim and the gain. What the command cannot do in one step, it does as fast as it can.
+    -w^2 y - 2 w v heading puts both poles at w = `BANDWIDTH`; the road is read half a step ahead. Then the map
+    from the command to the driven curvature is inverted: the tyres' tanh, the wheelbase's tangent, the lag over one
+    step, the trim and the gain. Commands are clipped to their range.
     """
     road = curvature(state.road, state.distance + task.speed * TIME_STEP / 2.0)
     swing = 2.0 * BANDWIDTH * task.speed * jnp.sin(state.heading)

@@ -14,10 +14,10 @@ from metarl_jax.oracles.play import play
 
 
 def best_return(environment: GridNavi, task: GridNaviTask) -> Array:
-    """The largest return of an episode that knows its goal, [] float32, in O(1).
+    """The largest return of an episode with a known goal, [] float32, in O(1).
 
-    No walk is on a goal at distance d = row + column before step d, and the one that goes straight there and stays is
-    on it at every step from then on.
+    No walk reaches a goal at distance d = row + column before step d, and the walk that goes straight there and stays
+    is on it at every later step.
     """
     return payoff(environment, jnp.maximum(environment.steps - jnp.sum(task.goal) + 1, 0))
 
@@ -30,7 +30,7 @@ def payoff(environment: GridNavi, on_goal: Any) -> Any:
 def bayes_returns(environment: GridNavi) -> np.ndarray:
     """The exact expected return, episode by episode, of the best policy for goals of the train split, [episodes].
 
-    The sum over the trial is the optimum; where several walks reach it, the episodes are those of one of them. See
+    The sum over the trial is the optimum; if several walks reach it, the episodes are those of one of them. See
     `hunt.best_walk` for the proof and the complexity; the published task takes well under a second.
     """
     cells, goals = cells_between(0, environment.side), cells_between(CORNER, environment.side)
@@ -41,8 +41,8 @@ def bayes_returns(environment: GridNavi) -> np.ndarray:
 def posterior_sampling_returns(environment: GridNavi, key: Key, task: GridNaviTask) -> Array:
     """The returns of a trial of posterior sampling, [episodes].
 
-    Each episode draws one of the goals that its board may have and that were not ruled out, goes there straight, and
-    stays. A goal that it comes upon on the way ends the doubt. O(steps side^2) an episode.
+    Each episode draws one of the goals of its board that are not yet excluded, goes there straight, and stays. A goal
+    that it passes on the way ends the search. O(steps side^2) an episode.
     """
     row_and_column = jnp.indices((environment.capacity,) * 2)
     farthest = jnp.max(row_and_column, axis=0)
@@ -72,7 +72,7 @@ def posterior_sampling_returns(environment: GridNavi, key: Key, task: GridNaviTa
 
 
 def random_return(environment: GridNavi, key: Key, task: GridNaviTask) -> Array:
-    """The return of an episode that takes the five moves with equal chance, [] float32."""
+    """The return of an episode with uniformly random moves, [] float32."""
 
     def act(key: Key, state: State, task: GridNaviTask) -> Array:
         return jax.random.randint(key, (), 0, len(MOVES))

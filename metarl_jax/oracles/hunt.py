@@ -1,15 +1,15 @@
-"""The search for a hidden goal on a grid: the best walk, a good walk, and what no walk can exceed.
+"""The search for a hidden goal on a grid: the best walk, a good walk, and an upper bound for all walks.
 
-A goal lies, with equal chance, in one of some cells; each episode starts anew in one cell, and steps that end on the
-goal pay. Until the goal is found an agent learns nothing but where it is not, and moves do not depend on chance: so a
-policy is one fixed walk. Once the goal is found it is best to stay there, and to go straight there in every later
-episode. With d(g) steps from the start to g, T steps an episode and E episodes, a walk that finds g at step t of
-episode e, both counted from 1, is on the goal for
+The goal is uniform over some cells; every episode starts in the same cell, and steps that end on the goal pay. Until
+the goal is found, an agent learns only which cells do not hold it, and moves are deterministic, so a policy is one
+fixed walk. Once the goal is found, it is optimal to stay there and to go straight there in every later episode. With
+d(g) steps from the start to g, T steps an episode and E episodes, a walk that finds g at step t of episode e, both
+counted from 1, is on the goal for
 
     w(g, e, t) = (T - t + 1) + (E - e) max(T - d(g) + 1, 0)
 
-steps of the trial. The Bayes-optimal value is the maximum over walks of the mean of w over the goals. Where at most
-`paying` steps of an episode pay, both terms of w are cut off there.
+steps of the trial. The Bayes-optimal value is the maximum over walks of the mean of w over the goals. If at most
+`paying` steps of an episode pay, both terms of w are clipped at that number.
 """
 
 import dataclasses
@@ -27,24 +27,24 @@ from metarl_jax.envs.grid import MOVES, STAY, Place
 
 
 class Search(NamedTuple):
-    """A walk under way that has not found the goal."""
+    """A partial walk that has not found the goal."""
 
-    left: frozenset[int]  # cells that may be the goal and were not visited
-    cell: int  # where it stands
+    left: frozenset[int]  # unvisited cells that may hold the goal
+    cell: int  # the current cell
     walk: tuple[int, ...]  # the cells after each of its steps
     score: int  # the sum of w over the visited goals
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Hunt:
-    """What is hidden where; cells are numbered in the order of `places`."""
+    """A search problem; cells are numbered in the order of `places`."""
 
     places: Sequence[Place]  # the cells of the board
     start: Place
-    goals: Sequence[Place]  # where the goal may be
+    goals: Sequence[Place]  # the possible places of the goal
     steps: int
     episodes: int
-    paying: int  # how many of an episode's steps on the goal pay, at most
+    paying: int  # the largest number of paying steps of an episode
 
     @property
     def clock(self) -> int:
@@ -53,19 +53,19 @@ class Hunt:
 
     @functools.cached_property
     def root(self) -> Search:
-        """Before the first step."""
+        """The search before its first step."""
         goals = frozenset(self.places.index(goal) for goal in self.goals)
         return Search(goals, self.places.index(self.start), (), 0)
 
     @functools.cached_property
     def distance(self) -> np.ndarray:
-        """The least number of steps that end on one cell from another, at least one, [C, C]."""
+        """The least positive number of steps from one cell to another, [C, C]."""
         places = np.array(self.places)
         return np.maximum(np.abs(places[:, None] - places).sum(axis=-1), 1)
 
     @functools.cached_property
     def known(self) -> np.ndarray:
-        """The paying steps of an episode that knows the goal, by its cell, [C]."""
+        """The paying steps of an episode with a known goal, by its cell, [C]."""
         return np.clip(self.steps - self.distance[self.root.cell] + 1, 0, self.paying)
 
     @functools.cached_property
@@ -84,15 +84,15 @@ class Hunt:
 def best_walk(hunt: Hunt) -> tuple[int, ...]:
     """The Bayes-optimal walk, exactly.
 
-    The scores are whole numbers. Starting from the bound of the root, each target in turn is tried by a depth-first
-    search that leaves out only what `bound` shows to stay below it; so the first target that some walk reaches is the
-    maximum. The bound is admissible: whatever the walk, each step of the trial finds at most one goal, and finds it no
-    sooner than it can be walked to, so the finds of every walk are a matching of goals to steps, and the bound is
-    the largest worth of such a matching. A walk that comes to the same cell with the same goals left at the same step
-    as an earlier one of no smaller score is left out as well.
+    The scores are integers. Starting from the bound of the root, each target in turn is tried by a depth-first search
+    that prunes only walks whose `bound` is below it, so the first target that some walk reaches is the maximum. The
+    bound is admissible: each step of the trial finds at most one goal, and no sooner than that goal can be reached, so
+    the finds of every walk are a matching of goals to steps, and the bound is the largest score of such a matching. A
+    walk is also pruned if an earlier walk with at least its score reached the same cell with the same remaining goals
+    at the same step.
 
-    Exponential in the number of goals at worst, O(goals^2 steps) a bound. Where the first target is reached, as on the
-    published 5 x 5 grid, a few dozen bounds are enough.
+    In the worst case exponential in the number of goals, with O(goals^2 steps) for each bound. Where the first target
+    is reached, as on the published 5 x 5 grid, a few dozen bounds are enough.
     """
     target = bound(hunt, hunt.root)
     while (walk := walk_worth(hunt, target)) is None:
@@ -117,9 +117,9 @@ def walk_worth(hunt: Hunt, least: int) -> tuple[int, ...] | None:
 
 
 def good_walk(hunt: Hunt, width: int) -> tuple[int, ...]:
-    """A walk that is good but not proved to be the best, so a lower bound: beam search.
+    """A good walk by beam search, whose score is a lower bound of the optimum.
 
-    Of the walks of one length the `width` of largest `bound` go on. O(steps width) bounds.
+    Of the walks of one length, the `width` walks with the largest `bound` are extended. O(steps width) bounds.
     """
     beam = [hunt.root]
     while not is_over(hunt, beam[0]):
@@ -138,9 +138,9 @@ def is_over(hunt: Hunt, search: Search) -> bool:
 
 
 def successors(hunt: Hunt, search: Search) -> list[Search]:
-    """The walk one step longer, those that visit a new goal last.
+    """The extensions of a walk by one step, those that visit a new goal last.
 
-    It stands still only to try the cell it starts in: without another pause, later finds of the episode come sooner.
+    It stays in place only to try its first cell; any other pause would only delay later finds of the episode.
     """
     pause = [search.cell] if search.cell in search.left else []
     ahead = [step_to(hunt, search, cell) for cell in hunt.neighbours[search.cell] + pause]
@@ -156,8 +156,8 @@ def step_to(hunt: Hunt, search: Search, cell: int) -> Search:
 
 
 def bound(hunt: Hunt, search: Search) -> int:
-    """No walk that begins like this one has a larger score; `best_walk` says why."""
-    from scipy.optimize import linear_sum_assignment  # half a second that only a search has to wait for
+    """An upper bound on the score of all extensions of this walk; see `best_walk`."""
+    from scipy.optimize import linear_sum_assignment  # the import takes half a second
 
     left, now = sorted(search.left), len(search.walk)
     clock = np.arange(now, hunt.clock)
@@ -169,7 +169,7 @@ def bound(hunt: Hunt, search: Search) -> int:
 
 
 def paying_steps(hunt: Hunt, walk: tuple[int, ...]) -> np.ndarray:
-    """The paying steps of each episode, over the goals, for an agent that searches along `walk`, [E] float64."""
+    """The mean number of paying steps of each episode for an agent that searches along `walk`, [E] float64."""
     first = {cell: clock for clock, cell in reversed(list(enumerate(walk)))}
     total = np.zeros(hunt.episodes)
     for cell in hunt.root.left & first.keys():
@@ -180,7 +180,7 @@ def paying_steps(hunt: Hunt, walk: tuple[int, ...]) -> np.ndarray:
 
 
 def toward(key: Key, place: Array, target: Array) -> Array:
-    """A move that comes closer to the target, each with equal chance; stay once there. [] int32."""
+    """A uniformly random move among those toward the target; stay once there. [] int32."""
     moves, gap = jnp.asarray(MOVES), target - place
     closer = jnp.sum(jnp.abs(gap - moves), axis=-1) < jnp.sum(jnp.abs(gap))
     closer = closer.at[STAY].set(~jnp.any(closer))

@@ -1,4 +1,4 @@
-"""Key-to-Door: what an agent earns that knows where key and door are."""
+"""Key-to-Door with a known key and a known door."""
 
 import jax.numpy as jnp
 
@@ -8,12 +8,12 @@ from metarl_jax.envs.room import cells
 
 
 def best_return(environment: KeyToDoor, task: KeyToDoorTask) -> Array:
-    """The largest return of an episode that knows its task, over the place where it starts, [] float32.
+    """The largest return of an episode with a known task, averaged over its start, [] float32.
 
     No walk takes the key before step max(|start - key|, 1) or opens the door sooner than |key - door| steps later, in
-    the metric of rows plus columns; going straight from one to the other does both at once. Each pays 1 if the clock
-    allows it. O(1), or O(cells) where the start is random. In the published room any start, key and door are passed
-    within 32 of the 50 steps, so the value is 2.
+    the metric of rows plus columns; the straight walk attains both. Each pays 1 if it is within the time limit. O(1),
+    or O(cells) where the start is random. In the published room any start, key and door are reached within 32 of the 50
+    steps, so the value is 2.
     """
     starts = jnp.asarray(cells(environment.radius) if environment.random_start else [(0, 0)])
     to_key = jnp.maximum(jnp.sum(jnp.abs(task.key - starts), axis=-1), 1)

@@ -1,4 +1,4 @@
-"""Walkers of a maze: the shortest path of a known map, the depth-first explorer, the random walk."""
+"""Agents in a maze: the shortest path on a known map, the depth-first explorer, the random walk."""
 
 from typing import NamedTuple
 
@@ -13,21 +13,21 @@ UNSEEN, ROOT = -1, 4  # in place of the move that first led to a cell
 
 
 class Walk(NamedTuple):
-    """An explorer under way."""
+    """The state of an explorer."""
 
     row: Array  # [] int32
     column: Array  # [] int32
     steps: Array  # [] int32
-    came: Array  # [C, C] int32 the move that first led to a cell, ROOT at the start, UNSEEN elsewhere
+    came: Array  # [C, C] int32 the move that first led to each cell, ROOT at the start, UNSEEN elsewhere
 
 
 def shortest_steps(task: MazeTask) -> Array:
-    """Steps from the start to the exit with the map in hand, [] float32; see `exit_distances` for the proof."""
+    """Steps from the start to the exit on a known map, [] float32; see `exit_distances` for the proof."""
     return exit_distances(task)[0, 0]
 
 
 def random_walk(environment: Maze, key: Key, task: MazeTask) -> Episode:
-    """One attempt that takes the four moves with equal chance, into walls as well."""
+    """One attempt with uniformly random moves, including moves into walls."""
 
     def act(key: Key, state: State, task: MazeTask) -> Array:
         return jax.random.randint(key, (), 0, len(MOVES))
@@ -36,11 +36,11 @@ def random_walk(environment: Maze, key: Key, task: MazeTask) -> Episode:
 
 
 def explorer_steps(environment: Maze, task: MazeTask) -> Array:
-    """Steps that the explorer takes in each attempt of a trial, [episodes] float32; infinite if it does not get out.
+    """Steps of the explorer in each attempt of a trial, [episodes] float32; infinite if it does not reach the exit.
 
-    Attempt 1 is a depth-first search with what a walker sees: it goes to an unseen neighbour, the one that leads
-    toward the exit along the longer axis if it can, and otherwise back the way it came; every move counts. Each passage
-    of its search tree is walked at most twice, so it is out within 2 (n^2 - 1) steps. Later attempts take the shortest
+    Attempt 1 is a depth-first search with the observations of the agent. It goes to an unseen neighbour, if possible
+    the one toward the exit along the longer axis, and otherwise backtracks; every move counts. It walks each passage of
+    its search tree at most twice, so it reaches the exit within 2 (n^2 - 1) steps. Later attempts take the shortest
     path through the passages seen so far, and see more on the way.
     """
     first = search(environment, task)
@@ -57,7 +57,7 @@ def explorer_steps(environment: Maze, task: MazeTask) -> Array:
 
 
 def search(environment: Maze, task: MazeTask) -> Walk:
-    """The depth-first attempt, up to the exit or the end of the clock."""
+    """The depth-first attempt, up to the exit or the time limit."""
     capacity = task.right.shape[0]
     came = jnp.full((capacity, capacity), UNSEEN).at[0, 0].set(ROOT)
 
@@ -93,7 +93,7 @@ def known_passages(task: MazeTask, seen: Array) -> MazeTask:
 
 
 def downhill(known: MazeTask, distance: Array) -> Array:
-    """The cells of one shortest path from the start, [C, C] bool; none where there is no way out."""
+    """The cells of one shortest path from the start, [C, C] bool; none where there is no path."""
 
     def goes_on(carry: tuple[Array, Array]) -> Array:
         left = distance[carry[0][0], carry[0][1]]
@@ -111,7 +111,7 @@ def downhill(known: MazeTask, distance: Array) -> Array:
 
 
 def attempt_return(environment: Maze, steps: Array) -> Array:
-    """The return of an attempt that is out after `steps` steps, or of one that never is; elementwise."""
+    """The return of an attempt that reaches the exit after `steps` steps, or never; elementwise."""
     out = 1.0 - environment.STEP_COST * (steps - 1)
     return jnp.where(steps <= environment.horizon, out, -environment.STEP_COST * environment.horizon)
 

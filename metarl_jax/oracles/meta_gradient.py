@@ -1,11 +1,11 @@
-"""Meta-gradients of a known finite process in closed form, and what each estimator of them converges to.
+"""Exact meta-gradients of a known finite process, and the limit of each estimator.
 
 The setting of Tang et al. 2021 (arXiv:2106.13125, §5) and Liu et al. 2022 (arXiv:2112.15400): one process, a softmax
 policy π_θ(a|s) ∝ exp θ(s, a), a fixed first state and K steps of gradient ascent on the discounted return,
 
     J(θ) = V(θ_K),   θ_{k+1} = θ_k + α ∇V(θ_k);     ∇J(θ) = Π_{k<K} (I + α H(θ_k)) ∇V(θ_K),
 
-with V = e_startᵀ (I − γ P_π)⁻¹ r_π and H = ∇²V. All this is exact to the precision of its arguments: give float64.
+with V = e_startᵀ (I − γ P_π)⁻¹ r_π and H = ∇²V. All results are exact to the precision of the arguments: use float64.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from metarl_jax.envs.tabular import TabularTask
 
 
 class Process(NamedTuple):
-    """A finite process that begins in one state and counts a reward at time t as γ^t of it."""
+    """A finite process with a fixed first state and the discount γ."""
 
     task: TabularTask
     gamma: Array | float
@@ -27,7 +27,7 @@ class Process(NamedTuple):
 
 
 def draw_process(key: Key, states: int = 20, actions: int = 5, concentration: float = 1e-3) -> TabularTask:
-    """A process of Tang et al. 2021: P(. | s, a) ~ Dirichlet(.001), all but deterministic, mean rewards ~ U[0, 1]."""
+    """A process of Tang et al. 2021: P(. | s, a) ~ Dirichlet(.001), almost deterministic, mean rewards ~ U[0, 1]."""
     transition_key, reward_key = jax.random.split(key)
     prior = jnp.full(states, concentration)
     return TabularTask(
@@ -54,7 +54,7 @@ def action_values(process: Process, theta: Array) -> Array:
 
 
 def visits(process: Process, theta: Array) -> Array:
-    """How often each state is met, discounted: d = Σ_t γ^t Pr(s_t = s) = (I − γ P_πᵀ)⁻¹ e_start, [S]."""
+    """The discounted state occupancy d = Σ_t γ^t Pr(s_t = s) = (I − γ P_πᵀ)⁻¹ e_start, [S]."""
     first = jnp.zeros_like(theta[:, 0]).at[process.start].set(1.0)
     return jnp.linalg.solve(_occupancy_matrix(process, jax.nn.softmax(theta)).T, first)
 
@@ -68,8 +68,8 @@ class HessianParts(NamedTuple):
     """H = like + own + cross, each [S A, S A] and an expectation over trajectories of Σ_t γ^t C_t times a matrix.
 
     Proof: with the probability p of a trajectory, ∇²V = E Σ_k γ^k r_k (∇² log p + ∇ log p ∇ log pᵀ); actions after the
-    k-th reward do not move it, so ∇ log p is a sum of g_t over t ≤ k, and each product g_t g_uᵀ is paid all rewards
-    from max(t, u) on, γ^t C_t for the later of the two.
+    k-th reward do not move it, so ∇ log p is a sum of g_t over t ≤ k, and each product g_t g_uᵀ has as its weight all
+    rewards from max(t, u) on, γ^t C_t for the later of the two.
 
     C_t may be Q_t or the advantage Q_t − V(s_t). `cross` is the same for both, since E[g_t | s_t] = 0; `like` and `own`
     differ, and by the opposite amounts, since Σ_a π (∇² log π + g gᵀ) = Σ_a ∇²π = 0.
@@ -81,11 +81,11 @@ class HessianParts(NamedTuple):
 
 
 def hessian_parts(process: Process, theta: Array, decay: Array | float = 1.0, baseline: bool = True) -> HessianParts:
-    """The parts of ∇²V, the cross terms with a decay c; without a `baseline` weighed by Q. O((S A)³).
+    """The parts of ∇²V, the cross terms with a decay c; without a `baseline` weighted by Q. O((S A)³).
 
-    Σ_a C ∇² log π is diagonal by states, for ∇² log π(a|s) = π πᵀ − diag π whatever the action: of the advantages of a
-    table nothing remains. The cross terms need the trace F(s) = E Σ_t γ^t [s_t = s] Σ_{u<t} c^{t−u} g_u, [S, S A]. One
-    step on it is
+    Σ_a C ∇² log π is diagonal by states, since ∇² log π(a|s) = π πᵀ − diag π does not depend on the action. With the
+    advantages of a table it is 0. The cross terms need the trace F(s) = E Σ_t γ^t [s_t = s] Σ_{u<t} c^{t−u} g_u, [S, S
+    A]. One step on it is
 
         F(s') = γ c Σ_{s,a} π(a|s) P(s'|s, a) (F(s) + d(s) g(s, a)),
 
@@ -105,10 +105,10 @@ def hessian_parts(process: Process, theta: Array, decay: Array | float = 1.0, ba
 
 
 def curvature_limit(process: Process, theta: Array, curvature: Array | float | None, baseline: bool = True) -> Array:
-    """What the Hessian of an inner loss, as `core.losses` writes it, is on average: −1 times this, [S A, S A].
+    """Minus the expected Hessian of an inner loss in the form of `core.losses`, [S A, S A].
 
     Each form weighs C_t with a function of log-ratios whose Hessian is ∇² log π (None), + g gᵀ (0), + the decayed cross
-    terms (c); the trajectories are drawn from the policy that it is differentiated at.
+    terms (c); the trajectories are drawn from the policy at which it is differentiated.
     """
     parts = hessian_parts(process, theta, 0.0 if curvature is None else curvature, baseline)
     return parts.like if curvature is None else parts.like + parts.own + parts.cross
@@ -127,23 +127,23 @@ def meta_gradient(process: Process, theta: Array, rate: Array | float, steps: in
 
 
 def limit(process: Process, theta: Array, rate: Array | float, estimator: Estimator, steps: int = 1) -> Array:
-    """What an estimator converges to as its trajectories become many, [S, A].
+    """The limit of an estimator with many trajectories, [S, A].
 
-    Π_k (I + α Ĥ(θ_k)) ∇V(θ_K) over the last `depth` steps: by the law of large numbers θ_k and every factor converge.
-    Ĥ is `curvature_limit`, and all of H with hindsight, whatever the inner loss. Proof: with g(τ), mean ∇V, the inner
+    Π_k (I + α Ĥ(θ_k)) ∇V(θ_K) over the last `depth` steps: by the law of large numbers θ_k and every factor converge. Ĥ
+    is `curvature_limit`, and all of H with hindsight, whatever the inner loss. Proof: with g(τ), mean ∇V, the inner
     gradient of one trajectory, θ' = θ + α/N Σ g(τ_n) and V(θ') is linear in it where N is large, so the credit is
 
         E Σ_n ∇ log p(τ_n) V(θ') = α E[∇ log p(τ) g(τ)ᵀ] ∇V = α (∇E[g] − E[∇g]) ∇V = α (H − E[∇g]) ∇V,
 
-    and α E[∇g] ∇V is what the inner loss contributes.
+    and the inner loss contributes α E[∇g] ∇V.
     """
     path = [adapted(process, theta, rate, k) for k in range(steps + 1)]
-    slope = policy_gradient(process, path[-1]).ravel()
+    gradient = policy_gradient(process, path[-1]).ravel()
     curvature = 1.0 if estimator.hindsight else estimator.curvature
     depth = steps if estimator.depth is None else min(estimator.depth, steps)
     for before in path[steps - depth : steps][::-1]:
-        slope = slope + rate * curvature_limit(process, before, curvature, estimator.baseline) @ slope
-    return slope.reshape(theta.shape)
+        gradient = gradient + rate * curvature_limit(process, before, curvature, estimator.baseline) @ gradient
+    return gradient.reshape(theta.shape)
 
 
 def _occupancy_matrix(process: Process, policy: Array) -> Array:

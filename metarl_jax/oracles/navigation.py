@@ -8,11 +8,12 @@ from metarl_jax.envs.point import GoalTask
 
 
 def best_return(environment: Navigation, task: GoalTask) -> Array:
-    """The largest return of an episode that knows its goal g, [] float32, in O(steps).
+    """The largest return of an episode with a known goal g, [] float32, in O(steps).
 
-    After t steps an axis that goes straight has max(|g_i| - .1 t, 0) left, which no policy can undercut. So straight
-    on minimises every step's cost at once, and it is within the tolerance no later than any other policy; what follows
-    that step costs nothing. Hence R = -sum over t of |max(|g| - .1 t, 0)|, up to the first t within the tolerance.
+    After t steps straight to the goal, the distance along an axis is max(|g_i| - .1 t, 0), and no policy can have less.
+    So the straight walk minimises the cost of every step at once, and it is within the tolerance no later than any
+    other policy, after which there are no costs. Hence R = -sum over t of |max(|g| - .1 t, 0)|, up to the first t
+    within the tolerance.
     """
     t = jnp.arange(1, environment.steps + 1)[:, None]
     left = jnp.maximum(jnp.abs(task.goal) - environment.STRIDE * t, 0.0)  # [T, 2]

@@ -1,4 +1,4 @@
-"""What the objects of a grid are worth to a policy that knows them."""
+"""The optimal return on a grid of known objects."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,10 @@ from metarl_jax.envs.objects import Objects, ObjectsTask
 
 
 def best_return(environment: Objects, task: ObjectsTask) -> Array:
-    """The largest expected return of an episode that knows the task, [] float32.
+    """The largest expected return of an episode with a known task, [] float32.
 
-    Backward induction over the cell and which of the n objects are there, an axis of two an object:
-    V_h = max over moves of pay + (1 - P(end)) E V_{h-1}, the expectation over which of the missing ones come back. By
+    Backward induction over the cell and the presence of the n objects, with an axis of size 2 for each object:
+    V_h = max over moves of pay + (1 - P(end)) E V_{h-1}, with the expectation over which missing objects return. By
     Bellman's principle nothing does better. O(steps width^2 2^n).
     """
     n, moves = len(environment.kinds), landings(environment.width)
@@ -20,7 +20,7 @@ def best_return(environment: Objects, task: ObjectsTask) -> Array:
 
     def backup(value: Array, _: None) -> tuple[Array, None]:
         worth = come_back(value, returns)
-        for i in range(n):  # no two are in one cell
+        for i in range(n):  # objects are in different cells
             after = come_back(value[task.place[i]][None], returns.at[i].set(0.0))[0]
             taken = task.pay[i] + (1.0 - task.ends[i]) * jnp.take(after, 0, axis=i)
             worth = worth.at[(task.place[i], *[slice(None)] * i, 1)].set(taken)

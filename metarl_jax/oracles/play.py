@@ -13,11 +13,11 @@ Act = Callable[[Key, Tree, Tree], Array]  # (key, state, task) -> action
 
 
 class Episode(NamedTuple):
-    """What an episode came to."""
+    """The outcome of an episode."""
 
     total: Array  # [] the sum of its rewards
-    steps: Array  # [] int32 how long it lasted
-    terminated: Array  # [] bool: the task ended it, not the clock
+    steps: Array  # [] int32
+    terminated: Array  # [] bool: the task ended it, not the time limit
 
 
 def play(environment: Environment, act: Act, key: Key, task: Tree) -> Episode:

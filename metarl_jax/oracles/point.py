@@ -8,16 +8,16 @@ from metarl_jax.oracles.play import play
 
 
 def straight(key: Key, state: State, task: GoalTask) -> Array:
-    """The whole way to the goal as one action, which the environment clips, [2]."""
+    """The displacement to the goal as an action, which the environment clips, [2]."""
     return task.goal - state.position
 
 
 def best_return(environment: Plane, key: Key, task: GoalTask) -> Array:
-    """The largest return of an episode that knows its goal and starts where `key` says, [] float32, in O(steps).
+    """The largest return of an episode with a known goal and the start drawn by `key`, [] float32, in O(steps).
 
-    After t steps an axis that goes straight has max(|g_i - x_i| - stride t, 0) left, which no policy can undercut, so
-    straight on minimises the distance at every step at once. The reward of a step falls with the distance, is never
-    negative, and no goal ends an episode: hence every step's reward is the largest possible.
+    After t steps straight to the goal, the distance along an axis is max(|g_i - x_i| - stride t, 0), and no policy can
+    have less, so the straight walk minimises the distance at every step at once. The reward of a step falls with the
+    distance and is never negative, and no goal ends an episode. Hence the reward of every step is the largest possible.
     """
     return play(environment, straight, key, task).total
 

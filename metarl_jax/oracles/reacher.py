@@ -1,4 +1,4 @@
-"""A controller for the arm that knows its body: a good controller, not a bound."""
+"""A controller for the arm that knows its physics: a good controller, not a bound."""
 
 import itertools
 import math
@@ -23,16 +23,16 @@ from metarl_jax.envs.reacher import (
 )
 from metarl_jax.oracles.play import play
 
-SPEED_GAIN = 18.0  # 1/s, how fast a joint corrects its speed
-ANGLE_GAIN = 6.0  # 1/s, how fast it closes in on its aim at the end
-BRAKING = 0.8  # the share of a joint's torque that is counted on for stopping
-CHOICES = np.array(list(itertools.product((0, 1), repeat=3)))  # posture, which way the shoulder and the elbow turn
+SPEED_GAIN = 18.0  # 1/s, rate at which a joint corrects its speed
+ANGLE_GAIN = 6.0  # 1/s, rate at which it approaches its aim at the end
+BRAKING = 0.8  # the share of a joint's torque that is assumed for braking
+CHOICES = np.array(list(itertools.product((0, 1), repeat=3)))  # posture, directions of the shoulder and the elbow
 
 
 def plans(start: State, task: ReacherTask) -> Array:
     """The joint angles that an episode may aim for, [8, 2] rad, not wrapped.
 
-    Two postures reach the target, mirror images about the line to it, and each joint can turn either way round.
+    Two postures reach the target, mirror images about the line to it, and each joint can turn in either direction.
     """
     inner = bearing(tip(start.target.at[0].set(0.0), task))  # from the upper arm to the target
     mirrored = jnp.stack([start.target[0] + 2.0 * inner, -start.target[1]])
@@ -45,9 +45,9 @@ def drive(state: State, aim: Array, task: ReacherTask) -> Array:
     """The action toward the joint angles `aim` [2] for an arm of physics `task`, [2].
 
     Computed torque: with M a + C + D q' for a torque the joints obey q'' = a, and a = w (v - q') brings each to the
-    speed v from which it can still stop at its aim, |v| = min(k |e|, sqrt(2 b |e|)) for what is left, e, and a braking
-    b. A broken joint has no torque: its acceleration is what the equation leaves for it, and the other joint alone
-    brings the tip as near as it can.
+    speed v from which it can still stop at its aim, |v| = min(k |e|, sqrt(2 b |e|)) for the remaining angle e and a
+    braking deceleration b. A broken joint has no torque, so its acceleration follows from the equation, and the other
+    joint brings the tip as near to the target as it can.
     """
     driven = jnp.abs(task.gain) > BROKEN
     left = jnp.where(jnp.all(driven), aim - state.angle, left_alone(state, task))
@@ -63,7 +63,7 @@ def drive(state: State, aim: Array, task: ReacherTask) -> Array:
 
 
 def left_alone(state: State, task: ReacherTask) -> Array:
-    """How far each joint would turn to bring the tip near the target if the other could not be driven, [2] rad.
+    """The angle by which each joint must turn if the other joint is broken, [2] rad.
 
     The shoulder turns the tip toward the target, the elbow points the forearm at it.
     """
@@ -79,15 +79,15 @@ def bearing(place: Array) -> Array:
 
 
 def nominal_task() -> ReacherTask:
-    """The body in the middle of the training range."""
+    """The physics in the middle of the training range."""
     return ReacherTask(**{name: jnp.full(2, value) for name, value in NOMINAL.items()})
 
 
 def control_return(environment: Reacher, believed: ReacherTask, key: Key, task: ReacherTask) -> Array:
     """The return of one episode of `task` under the controller for the physics `believed`, [] float32.
 
-    The arm is deterministic, so the controller goes through its eight plans in the world that it believes in, and
-    follows the best. O(9 steps) environment steps.
+    The arm is deterministic, so the controller simulates its eight plans with the believed physics and follows the
+    best. O(9 steps) environment steps.
     """
     start = environment.reset(jax.random.split(key)[1], believed)[1]  # the start that `play` draws
     aims = plans(start, believed)
@@ -100,9 +100,9 @@ def control_return(environment: Reacher, believed: ReacherTask, key: Key, task: 
 
 
 def reference_returns(environment: Reacher, key: Key, task: ReacherTask) -> Array:
-    """The return of the controller that knows the body, in each episode of a trial, [episodes].
+    """The return of the controller that knows the physics, in each episode of a trial, [episodes].
 
-    A good controller, not a bound. With a broken joint not every target can be reached.
+    A good controller, not a bound. With a broken joint some targets are out of reach.
     """
     keys = jax.random.split(key, environment.episodes)
     return jax.vmap(lambda key: control_return(environment, task, key, task))(keys)

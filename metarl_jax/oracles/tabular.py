@@ -12,9 +12,9 @@ from metarl_jax.envs.tabular import RandomMDP, State, TabularTask
 
 
 class Counts(NamedTuple):
-    """What a learner has seen of a process."""
+    """The statistics of a learner's experience."""
 
-    moves: Array  # [S, A, S] how often a state followed
+    moves: Array  # [S, A, S] number of transitions
     reward: Array  # [S, A] sum of the rewards
 
 
@@ -25,16 +25,16 @@ def optimal_value(task: TabularTask, steps: int) -> Array:
     """The expected return of the best policy with `steps` to go, from every state, [S].
 
     Backward induction: V_0 = 0, V_h(s) = max_a r(s, a) + sum_s' P(s' | s, a) V_{h-1}(s'). By Bellman's principle no
-    policy, whatever it remembers, does better. O(steps S^2 A).
+    policy does better, not even one with memory. O(steps S^2 A).
     """
     return optimal_plan(jax.tree.map(lambda leaf: leaf[None], task), steps)[0]
 
 
 def optimal_plan(tasks: TabularTask, steps: int) -> tuple[Array, Array]:
-    """The value [S] and the actions [steps, S], first step first, of the most promising of several processes.
+    """The value [S] and the actions [steps, S], first step first, that are optimistic over several processes.
 
-    Backward induction as in `optimal_value`, each state and action being worth the most that any of the processes [K]
-    makes of it. O(K steps S^2 A).
+    Backward induction as in `optimal_value`, with the value of each state and action maximised over the processes [K].
+    O(K steps S^2 A).
     """
 
     def backup(value: Array, _: None) -> tuple[Array, Array]:
@@ -46,7 +46,7 @@ def optimal_plan(tasks: TabularTask, steps: int) -> tuple[Array, Array]:
 
 
 def learning_returns(environment: RandomMDP, plan: Plan, key: Key, task: TabularTask) -> Array:
-    """The expected rewards of each episode of a learner that plans anew before every episode, [episodes]."""
+    """The expected rewards of each episode of a learner that plans before every episode, [episodes]."""
 
     def episode(counts: Counts, key: Key) -> tuple[Counts, Array]:
         plan_key, start_key, key = jax.random.split(key, 3)
@@ -72,9 +72,9 @@ def learning_returns(environment: RandomMDP, plan: Plan, key: Key, task: Tabular
 def posterior_sampling(environment: RandomMDP, draws: int = 1, prior_mean: float = 1.0) -> Plan:
     """The optimal plan of a process drawn from the posterior (PSRL, Strens 2000; Osband et al. 2013).
 
-    With several `draws` every state and action is worth the most that any of them makes of it, within the backward
-    induction (OPSRL, optimistic posterior sampling; Agrawal & Jia 2017). The mean reward is N(1, 1) by the law of the
-    tasks; a learner that takes it for N(0, 1) comes closer to the published totals. O(draws steps S^2 A) an episode.
+    With several `draws` the value of each state and action is maximised over them in the backward induction (OPSRL,
+    optimistic posterior sampling; Agrawal & Jia 2017). The mean reward is N(1, 1) by the law of the tasks; a learner
+    that takes it for N(0, 1) comes closer to the published totals. O(draws steps S^2 A) an episode.
     """
 
     def plan(key: Key, counts: Counts) -> Array:

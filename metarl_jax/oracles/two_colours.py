@@ -1,4 +1,4 @@
-"""What the two boxes are worth to a policy that knows them."""
+"""The optimal return with two known boxes."""
 
 import functools
 
@@ -12,11 +12,11 @@ from metarl_jax.envs.two_colours import CELLS, SIDE, STEP_COST, TwoColours, TwoC
 
 
 def best_return(environment: TwoColours, task: TwoColoursTask) -> Array:
-    """The largest expected return of an episode that knows the boxes, [] float32.
+    """The largest expected return of an episode with known boxes, [] float32.
 
-    Backward induction over (walker, first box, second box), 25^3 states: with h steps to go
-    V_h = max over moves of pay + E V_{h-1}, the expectation over where a taken box appears. By Bellman's principle
-    nothing does better. The mean over the starts, three different cells. O(steps 25^3 5).
+    Backward induction over (walker, first box, second box), 25^3 states: with h steps to go V_h = max over moves of pay
+    + E V_{h-1}, with the expectation over the new place of a taken box. By Bellman's principle nothing does better. The
+    result is the mean over the starts, three different cells. O(steps 25^3 5).
     """
     steps = jnp.arange(environment.steps)[::-1]
 
@@ -32,18 +32,18 @@ def average_reward(pay: Array, iterations: int = 2_000) -> float:
     """The largest expected reward a step in the long run, for boxes that pay `pay` [2].
 
     With V the relative values, max E[pay + V] - V is the same number from every state: .2789 for boxes of +1 and -1.
-    The best policy first takes the bad box, at a loss, until that lies in a corner, out of the way; who leaves it alone
-    gets .2694, averaged over the places where it may lie.
+    The best policy first takes the bad box, at a loss, until that lies in a corner, out of the way. A policy that
+    avoids the bad box gets .2694, averaged over the places of that box.
     """
     value = relative_values(pay, iterations)
     return float((backup(value, pay) - value)[0, 1, 2])
 
 
 def relative_values(pay: Array, iterations: int = 2_000) -> Array:
-    """By how much the states differ in the long run, [25, 25, 25], by value iteration; float32.
+    """The relative values of the average-reward criterion, [25, 25, 25] float32, by value iteration.
 
-    Every policy that goes on taking boxes visits one recurrent class, and taking at other times makes it aperiodic, so
-    V_{h+1} - V_h converges geometrically, from every state to the same number.
+    Every policy that keeps taking boxes visits one recurrent class, which is aperiodic because the times between boxes
+    vary. So V_{h+1} - V_h converges geometrically to the same number for every state.
     """
 
     def again(_: int, value: Array) -> Array:
@@ -54,12 +54,12 @@ def relative_values(pay: Array, iterations: int = 2_000) -> Array:
 
 
 def backup(value: Array, pay: Array) -> Array:
-    """The value with one step more to go, [25, 25, 25]."""
+    """The value with one more step to go, [25, 25, 25]."""
     return jnp.max(arrivals(value, pay)[landings(SIDE)], axis=0)
 
 
 def arrivals(value: Array, pay: Array) -> Array:
-    """What it is worth to have arrived in a cell, the boxes where they were before, [25, 25, 25]."""
+    """The value of arriving in a cell, given the boxes before the move, [25, 25, 25]."""
     on_first, on_second = (jnp.asarray(mask) for mask in taken())
     # a box appears in one of the 23 cells that hold neither the walker nor the other box
     first = jnp.sum(value * apart(), axis=1, keepdims=True) / (CELLS - 2)
@@ -69,14 +69,14 @@ def arrivals(value: Array, pay: Array) -> Array:
 
 @functools.cache
 def taken() -> tuple[np.ndarray, np.ndarray]:
-    """Whether the walker's cell is that of the first, of the second box, [25, 25, 25] bool each."""
+    """Whether the walker is in the cell of the first box, and of the second box, [25, 25, 25] bool each."""
     walker, first, second = np.indices((CELLS, CELLS, CELLS))
     return walker == first, walker == second
 
 
 @functools.cache
 def apart() -> np.ndarray:
-    """The states in which all three cells differ: those of a start, each as likely, [25, 25, 25] bool."""
+    """The states in which all three cells differ: the equally likely starts, [25, 25, 25] bool."""
     walker, first, second = np.indices((CELLS, CELLS, CELLS))
     return (walker != first) & (walker != second) & (first != second)
 

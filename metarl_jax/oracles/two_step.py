@@ -1,4 +1,4 @@
-"""The two-step task for a player that knows the odds: its belief says all, and the best use of that belief is exact."""
+"""The two-step task for a player that knows the probabilities: the exact optimum, a function of its belief."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ BELIEFS = 201  # points of the grid on which values are kept
 def filtered(belief: Array, planet: Array | int, reward: Array | float, task: TwoStepTask) -> Array:
     """The belief that planet 0 is good after a trial that ended on `planet` with `reward`; elementwise.
 
-    Bayes' rule on the reward, then the good planet stays the good one with probability `task.stay`.
+    Bayes' rule on the reward, then a step in which the good planet stays with probability `task.stay`.
     """
     good, bad = (jnp.where(reward > 0.0, odds, 1.0 - odds) for odds in task.reward)
     if_first, if_second = jnp.where(planet == 0, good, bad), jnp.where(planet == 0, bad, good)
@@ -22,13 +22,13 @@ def filtered(belief: Array, planet: Array | int, reward: Array | float, task: Tw
 
 
 def reward_chance(belief: Array, planet: int, task: TwoStepTask) -> Array:
-    """How likely `planet` pays now; elementwise."""
+    """The probability of a reward on `planet`; elementwise."""
     is_good = belief if planet == 0 else 1.0 - belief
     return is_good * task.reward[0] + (1.0 - is_good) * task.reward[1]
 
 
 def planet_worth(value: Array, task: TwoStepTask) -> Array:
-    """What arriving on each planet is worth, [PLANETS, B], if `value` [B] is the worth of the trials after this one."""
+    """The value of arriving on each planet, [PLANETS, B], given the `value` [B] of the trials after this one."""
     belief = grid()
     worth = []
     for planet in range(PLANETS):
@@ -39,19 +39,19 @@ def planet_worth(value: Array, task: TwoStepTask) -> Array:
 
 
 def action_worth(value: Array, task: TwoStepTask) -> Array:
-    """What each action is worth on the grid of beliefs, [2, B]."""
+    """The value of each action on the grid of beliefs, [2, B]."""
     to_first = task.first[:, None]
     worth = planet_worth(value, task)
     return to_first * worth[0] + (1.0 - to_first) * worth[1]
 
 
 def belief_value(environment: TwoStep, task: TwoStepTask) -> Array:
-    """The expected return of the best player that knows the odds and sees what the agent sees, [] float32.
+    """The optimal expected return with known probabilities and the observations of the agent, [] float32.
 
-    The belief b that planet 0 is good, updated by Bayes' rule, is sufficient for all that follows, so the game is a
-    decision process on [0, 1]: V_m(b) = max over a, sum over planets of P(planet | a) E[r + V_{m-1}(b')]. The value is
-    convex in b and interpolated linearly on a grid, hence the error, of the order of the grid's width squared, is
-    upward. O(trials BELIEFS).
+    The belief b that planet 0 is good, updated by Bayes' rule, is a sufficient statistic, so the game is a decision
+    process on [0, 1]: V_m(b) = max over a, sum over planets of P(planet | a) E[r + V_{m-1}(b')]. The value is convex in
+    b and interpolated linearly on a grid, so the error is positive and quadratic in the width of the grid. O(trials
+    BELIEFS).
     """
 
     def trial(value: Array, _: None) -> tuple[Array, None]:
@@ -62,10 +62,10 @@ def belief_value(environment: TwoStep, task: TwoStepTask) -> Array:
 
 
 def filter_return(environment: TwoStep, key: Key, task: TwoStepTask, *, sees: bool = False) -> Array:
-    """The expected rewards of one game of a player that goes for the likelier reward now, [] float32.
+    """The expected rewards of one game of a player that maximises the next reward, [] float32.
 
-    It filters its belief; with `sees` it is shown which planet is good. Where good and bad odds add up to 1 all
-    planets teach the same, and what pays most now is optimal. O(trials).
+    It filters its belief; with `sees` it observes which planet is good. If the two reward probabilities add up to 1,
+    both planets are equally informative and this player is optimal. O(trials).
     """
     key, start_key = jax.random.split(key)
     state = environment.reset(start_key, task)[1]
@@ -92,5 +92,5 @@ def grid() -> Array:
 
 
 def reference_returns(environment: TwoStep, key: Key, task: TwoStepTask) -> Array:
-    """The expected return of the best player that knows the odds, [1]."""
+    """The optimal expected return with known probabilities, [1]."""
     return jnp.full(environment.trial_episodes, belief_value(environment, task))

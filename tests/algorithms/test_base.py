@@ -52,7 +52,7 @@ def test_the_baseline_option_selects_the_baseline_of_the_loss(name: str, baselin
 
 def test_gradients_are_clipped_at_the_limit_and_0_means_no_limit() -> None:
     """One step of plain descent is as long as the gradient, or as the limit where that is shorter."""
-    shorten = metarl_jax.algorithms.base.shortened
+    shorten = metarl_jax.algorithms.base.clipped
     gradient = {"a": jnp.array([3.0, 0.0]), "b": jnp.array(4.0)}  # of length 5
 
     def length(limit: Any) -> Any:

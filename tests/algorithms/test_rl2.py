@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from metarl_jax.algorithms import make
-from metarl_jax.core.objective import final, growing
+from metarl_jax.core.objective import curriculum, final
 from metarl_jax.core.rollout import opening, replay, rollout
 from metarl_jax.core.types import Experience, Timestep
 from metarl_jax.envs import make as make_environment
@@ -38,11 +38,11 @@ def test_trials_grow_from_a_tenth_to_their_whole_length() -> None:
     algorithm, _, params, seen = lived(BANDIT, gamma=1.0, lambda_=1.0)
     loss = algorithm.recipe(BANDIT).objective(jnp.int32(0)).loss
     for progress, counted in ((0.0, 1), (0.35, 4), (1.0, 10), (3.0, 10)):
-        short = growing(final(loss), 10, jnp.float32(progress)).counts(seen)
+        short = curriculum(final(loss), 10, jnp.float32(progress)).counts(seen)
         np.testing.assert_array_equal(short.weight.sum(axis=0), counted)
         to_go = np.cumsum(np.asarray(seen.reward)[:counted][::-1], axis=0)[::-1] / 10  # nothing from beyond
         np.testing.assert_allclose(loss.credit(short).target[:counted], to_go, rtol=1e-5, atol=1e-7)
-    whole = growing(final(loss), 10, jnp.float32(1.0)).counts(seen)
+    whole = curriculum(final(loss), 10, jnp.float32(1.0)).counts(seen)
     np.testing.assert_allclose(loss(params, whole), loss(params, seen), rtol=1e-6)
 
 

@@ -17,7 +17,7 @@ def test_walls_and_doors_of_the_empty_rooms() -> None:
     assert float(steps[-1].reward) == 1.0
     assert [bool(step.terminated) for step in steps] == [False] * 5 + [True]
     assert chains.distances(environment)[0, 4] == 6
-    near = environment.goals(far=False), environment.goals(far=True)
+    near = environment.goals(farthest=False), environment.goals(farthest=True)
     assert [len(goals) for goals in near] == [26, 9]
     with pytest.raises(ValueError, match="must be free and not the start"):
         environment.check_task({"goal": [3, 3]})

@@ -344,8 +344,8 @@ ILLEGAL_TASKS: list[tuple[str, dict[str, Any], str]] = [
     ("cartpole-scrambled", {"mixing": np.ones((4, 2)) / 2}, "orthonormal"),
     ("bandit", {"mean": np.full(5, 1.01)}, r"'mean' of bandit .*\[0, 1\]"),
     ("tabular", {"transition": np.full((10, 5, 10), 0.2)}, "row that sums to 2"),
-    ("maze", {"size": 6.5}, "is not whole"),
-    ("maze", {"right": np.zeros((9, 9), bool), "down": np.zeros((9, 9), bool)}, "no way from the start"),
+    ("maze", {"size": 6.5}, "must be a whole number"),
+    ("maze", {"right": np.zeros((9, 9), bool), "down": np.zeros((9, 9), bool)}, "no path from the start"),
     ("maze", {"right": np.ones((9, 9), bool)}, "leaves its 7 x 7"),
 ]
 

@@ -42,7 +42,7 @@ def test_a_written_table_is_read_back(table, tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": [{"row": "x"}]}'])
 def test_a_file_that_is_no_table_is_refused(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
-    with pytest.raises(UsageError, match="no table of results"):
+    with pytest.raises(UsageError, match="not a table of results"):
         results.read(tmp_path / "x.json")
 
 

@@ -242,7 +242,7 @@ def test_an_option_that_a_run_is_older_than_has_its_default(tmp_path, caplog):
     rewritten(run, lambda config: config["run"].pop("checkpoint_minutes"))
     assert "older" not in caplog.text
     assert api.load(run.path).config == before
-    assert "is older than some options, which are taken to be checkpoint_minutes=None" in caplog.text
+    assert "is older than some options, which have their defaults: checkpoint_minutes=None" in caplog.text
     assert api.resume(run.path, meta_steps=8).metrics["meta_step"][-1] == 8
 
 
@@ -274,7 +274,7 @@ def test_a_variant_keeps_its_name_in_its_folder(tmp_path, monkeypatch):
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     for again in (api.load, api.resume):
-        with pytest.raises(UsageError, match="is no run"):
+        with pytest.raises(UsageError, match="is not a run"):
             again(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The memories by name. A new one is a file and a line here."""
+"""The memories by name. A new one needs a file and a line here."""
 
 from collections.abc import Callable
 
@@ -18,5 +18,5 @@ KINDS: dict[str, Callable[[int, int, int], Memory]] = {  # inputs, width, window
 
 
 def make(name: str, inputs: int, width: int, layers: int = 1, window: int = 1) -> Memory:
-    """The memory of that name: `layers` of it upon each other; `window` is how far attention looks back."""
+    """The memory of that name with `layers` stacked layers; attention looks back over `window` steps."""
     return stack([KINDS[name](width if layer else inputs, width, window) for layer in range(layers)])

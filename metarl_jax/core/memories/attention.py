@@ -1,8 +1,8 @@
 """Causal attention over a window of the past, with a cache for acting.
 
 A pre-norm block (Vaswani et al. 2017, arXiv:1706.03762) whose heads look back with a bias of −2^{−8 h/H} per step of
-distance (ALiBi: Press et al. 2022, arXiv:2108.12409), the last with none. Positions are distances, so a cache may start
-anywhere. What is to be forgotten leaves the window.
+distance (ALiBi: Press et al. 2022, arXiv:2108.12409); the last head has no bias. Positions are distances, so a cache
+may start anywhere. Forgotten steps leave the window.
 """
 
 from typing import NamedTuple
@@ -15,16 +15,16 @@ from metarl_jax.core.networks import dense, layer_norm, mlp
 from metarl_jax.core.types import Array, Key, Tree
 
 HEADS = 4
-BLOCK = 128  # queries side by side at most: bounds the memory of a replay
+BLOCK = 128  # most queries attended to together: bounds the memory of a replay
 
 
 class Cache(NamedTuple):
-    """The latest steps, in a ring: each in the place of the oldest, so that no other moves."""
+    """The latest steps in a ring buffer: each replaces the oldest, so that no other entry moves."""
 
     keys: Array  # [..., H, C, D]
     values: Array  # [..., H, C, D]
-    oldest: Array  # [...] int32 its place in the ring
-    age: Array  # [...] int32 steps that count, from the last
+    oldest: Array  # [...] int32 index of the oldest step in the ring
+    age: Array  # [...] int32 number of latest steps that count
 
 
 def attention(width: int, window: int, heads: int = HEADS) -> Memory:
@@ -96,32 +96,32 @@ def attention(width: int, window: int, heads: int = HEADS) -> Memory:
 
 
 def _put(ring: Array, now: Array, place: Array) -> Array:
-    """Write a step [..., H, D] in a place [...] of a ring [..., H, C, D]."""
+    """Write a step [..., H, D] at an index [...] of a ring [..., H, C, D]."""
     here = jnp.arange(ring.shape[-2]) == place[..., None]
     return jnp.where(here[..., None, :, None], now[..., None, :], ring)
 
 
 def _take(ring: Array, place: Array) -> Array:
-    """The step [..., H, D] in a place [...] of a ring [..., H, C, D]."""
+    """The step [..., H, D] at an index [...] of a ring [..., H, C, D]."""
     return jnp.take_along_axis(ring, place[..., None, None, None], axis=-2)[..., 0, :]
 
 
 def _in_order(ring: Array, oldest: Array) -> Array:
-    """A ring [..., H, C, D] from its oldest step on."""
+    """The steps of a ring [..., H, C, D], oldest first."""
     room = ring.shape[-2]
     order = (oldest[..., None] + jnp.arange(room)) % max(room, 1)  # [..., C]
     return jnp.take_along_axis(ring, order[..., None, :, None], axis=-2)
 
 
 def _ages(before: Array, keep: Array) -> Array:
-    """How many steps count after each of [T, ...], itself included."""
+    """The number of steps that count at each of [T, ...], itself included."""
     clock = jnp.arange(keep.shape[0], dtype=jnp.int32).reshape((-1,) + (1,) * (keep.ndim - 1))
     began = jax.lax.cummax(jnp.where(keep > 0, -before, clock))
     return clock - began + 1
 
 
 def _in_blocks(query: Array, keys: Array, values: Array, age: Array, window: int) -> Array:
-    """Attention of the queries [..., H, T, D], which belong to the last T of the keys, some at a time."""
+    """Attention of the queries [..., H, T, D], which belong to the last T keys, in blocks."""
     steps, total = query.shape[-2], keys.shape[-2]
 
     def block(start: int) -> Array:

@@ -1,8 +1,8 @@
-"""Gated recurrences: the GRU and the LSTM, and the one loop that both are.
+"""Gated recurrences: the GRU and the LSTM, as one loop.
 
-A recurrence is split in three. What the inputs say to the gates needs no memory: a replay makes it for a whole trial in
-one product. What the memory says to them, h U, is the only product inside the loop. All else is elementwise, and a
-function of its own.
+A recurrence has three parts. The contribution of the inputs to the gates needs no memory, so a replay computes it for a
+whole trial in one product. The contribution of the memory, h U, is the only product inside the loop. The rest is
+elementwise and a function of its own.
 """
 
 import functools
@@ -17,19 +17,19 @@ from metarl_jax.core.memory import Memory
 from metarl_jax.core.networks import orthogonal, rowwise
 from metarl_jax.core.types import Array, Key, Tree
 
-State = tuple[Array, ...]  # what is read, h [..., W], comes first
-Gates = tuple[Array, ...]  # an array each: sliced out of one product, XLA for CPUs does not vectorise what follows
-Combine = Callable[[Tree, State, Gates, Gates], State]  # elementwise parameters, state, from the inputs, from h
+State = tuple[Array, ...]  # the readout h [..., W] comes first
+Gates = tuple[Array, ...]  # one array each: XLA for CPUs does not vectorise operations on slices
+Combine = Callable[[Tree, State, Gates, Gates], State]  # elementwise parameters, state, gates from inputs, from h
 
 
 class Cell(NamedTuple):
-    """An elementwise law of gates."""
+    """The elementwise part of a gated recurrence."""
 
     gates: tuple[str, ...]
-    states: int  # arrays of a state
+    states: int  # number of arrays in a state
     combine: Combine
     own: Callable[[int], Tree]  # W -> the elementwise parameters
-    bias: dict[str, float] = {}  # noqa: RUF012  where a gate does not start at 0
+    bias: dict[str, float] = {}  # noqa: RUF012  initial biases other than 0
 
 
 def gru(inputs: int, width: int) -> Memory:
@@ -100,11 +100,11 @@ def _recurrence(cell: Cell, inputs: int, width: int) -> Memory:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def gated_unroll(combine: Combine, u: Gates, own: Tree, state: State, gates: Gates, keep: Array) -> Array:
-    """What is read after each step, [T, ..., W].
+    """The readout after each step, [T, ..., W].
 
-    Its reverse leaves in the loop what must be there. The law of the gates is elementwise, so its derivatives are
-    arrays that all steps make at once; a step back multiplies a slope by them and by Uᵀ, and nothing but the slopes is
-    recorded. The gradients of U are one product a gate over all steps. It has no forward mode.
+    Reverse mode keeps only the necessary work in the loop. The gates are elementwise, so their derivatives are arrays
+    that are computed for all steps at once. A backward step multiplies a cotangent by them and by Uᵀ, and only the
+    cotangents are recorded. The gradient of each U is one product over all steps. There is no forward mode.
     """
     return _forward(combine, u, own, state, gates, keep)[0]
 
@@ -125,31 +125,32 @@ def _backward(combine: Combine, saved: Any, cotangent: Array) -> tuple[Gates, Tr
     before = tuple(
         jnp.concatenate([first[None], later[:-1]]) * keep for first, later in zip(state, states, strict=True)
     )
-    pull = jax.vjp(combine, own, before, gates, recalled)[1]
+    vjp = jax.vjp(combine, own, before, gates, recalled)[1]
     blank = jax.tree.map(jnp.zeros_like, states)
-    slopes = [pull((*blank[:i], jnp.ones_like(part), *blank[i + 1 :])) for i, part in enumerate(states)]
-    by_before = [one[1] for one in slopes]  # of each part of a state, by each part of the one before, [T, ..., W]
-    by_recalled = [one[3] for one in slopes]
+    derivatives = [vjp((*blank[:i], jnp.ones_like(part), *blank[i + 1 :])) for i, part in enumerate(states)]
+    by_before = [one[1] for one in derivatives]  # of each part of a state by each part of the previous, [T, ..., W]
+    by_recalled = [one[3] for one in derivatives]
     transposed = tuple(weights.T for weights in u)
 
-    def step(slope: State, inputs: Any) -> tuple[State, State]:
+    def step(carried: State, inputs: Any) -> tuple[State, State]:
         incoming, keep, by_before, by_recalled = inputs
-        slope = (slope[0] + incoming, *slope[1:])
-        through = sum(d @ weights for d, weights in zip(_times(slope, by_recalled), transposed, strict=True))
-        read, *rest = _times(slope, by_before)
-        return tuple(part * keep for part in (read + through, *rest)), slope
+        carried = (carried[0] + incoming, *carried[1:])
+        through = sum(d @ weights for d, weights in zip(_times(carried, by_recalled), transposed, strict=True))
+        read, *rest = _times(carried, by_before)
+        return tuple(part * keep for part in (read + through, *rest)), carried
 
     start = jax.tree.map(jnp.zeros_like, state)
-    slope, totals = jax.lax.scan(step, start, (cotangent, keep, by_before, by_recalled), reverse=True)
-    d_own, _, d_gates, d_recalled = pull(totals)
+    d_state, cotangents = jax.lax.scan(step, start, (cotangent, keep, by_before, by_recalled), reverse=True)
+    d_own, _, d_gates, d_recalled = vjp(cotangents)
     rows = before[0].reshape(-1, before[0].shape[-1]).T  # [W, T ...]
     d_u = tuple(rows @ d.reshape(-1, d.shape[-1]) for d in d_recalled)
-    return d_u, d_own, slope, d_gates, None
+    return d_u, d_own, d_state, d_gates, None
 
 
-def _times(slope: State, slopes: list[State]) -> State:
-    """A slope carried through elementwise derivatives: Σ_i slope_i ⊙ slopes_ij, for each j."""
-    return tuple(sum(s * by for s, by in zip(slope, column, strict=True)) for column in zip(*slopes, strict=True))
+def _times(cotangent: State, derivatives: list[State]) -> State:
+    """The cotangent times elementwise derivatives: Σ_i cotangent_i ⊙ derivatives_ij, for each j."""
+    columns = zip(*derivatives, strict=True)
+    return tuple(sum(c * by for c, by in zip(cotangent, column, strict=True)) for column in columns)
 
 
 gated_unroll.defvjp(_forward, _backward)

@@ -3,8 +3,8 @@
     r, i = σ(W x);   a = exp(−8 softplus(Λ) r);   h_t = a_t ⊙ h_{t−1} + √(1 − a_t²) ⊙ (i_t ⊙ x_t)
 
 the real-gated linear recurrent unit (De et al. 2024, Griffin, arXiv:2402.19427, eq. 1-4), after the LRU (Orvieto et al.
-2023, arXiv:2303.06349) and S5, whose resets inside the scan are those of Lu et al. 2023 (arXiv:2303.03982): where a
-memory is to be forgotten, a_t = 0. What is read is gated by the input and added to it.
+2023, arXiv:2303.06349) and S5. Resets inside the scan are those of Lu et al. 2023 (arXiv:2303.03982): a_t = 0 where the
+memory must be forgotten. The readout is gated by the input and added to it.
 """
 
 import jax
@@ -16,8 +16,8 @@ from metarl_jax.core.networks import dense, layer_norm
 from metarl_jax.core.types import Array, Key, Tree
 
 SHARPNESS = 8.0  # c of eq. 4
-SLOWEST, FASTEST = 0.9, 0.999  # a at first, where r = 1
-PARALLEL = ("gpu", "cuda", "rocm", "tpu")  # where log T rounds over all steps beat T rounds over one
+SLOWEST, FASTEST = 0.9, 0.999  # initial range of a, at r = 1
+PARALLEL = ("gpu", "cuda", "rocm", "tpu")  # where log T rounds over all steps are faster than T steps
 
 
 def linear(width: int) -> Memory:
@@ -33,7 +33,7 @@ def linear(width: int) -> Memory:
         return params | {"decay": jnp.log(jnp.expm1(rate)), "norm": norm.init(key)}
 
     def write(params: Tree, normed: Array, keep: Array) -> tuple[Array, Array]:
-        """What a step multiplies the recurrence by, and what it adds."""
+        """The factor and the term that a step applies to the recurrence."""
         slow = nn.sigmoid(layers["recall"].apply(params["recall"], normed))
         log_a = -SHARPNESS * nn.softplus(params["decay"]) * slow
         added = nn.sigmoid(layers["write"].apply(params["write"], normed)) * normed
@@ -60,7 +60,7 @@ def linear(width: int) -> Memory:
 def recur(kept: Array, added: Array) -> Array:
     """h_t = kept_t h_{t−1} + added_t from h_0 = 0, [T, ...].
 
-    Where a device computes many steps at once, in log T rounds; on a CPU, whose cores are busy with one, step by step.
+    In log T rounds on devices that compute many steps at once; on a CPU, whose cores one step keeps busy, step by step.
     """
     return in_parallel(kept, added) if jax.default_backend() in PARALLEL else in_sequence(kept, added)
 

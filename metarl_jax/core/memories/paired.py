@@ -1,11 +1,11 @@
-"""Two inputs at a time: a memory of what the present input and the one before it say together.
+"""Pairs of inputs: a memory that reads the current input together with the one before it.
 
     x_t = W u_t + w ⊙ W u_{t−1}
 
-An input u tells what the last action led to and paid, the one before it where that action was taken. What a recurrence
-writes, or attention looks up, is a function of one x: it can bind a reward to the state it was earned in only if x has
-both. It is the convolution of Griffin (De et al. 2024, arXiv:2402.19427) and Primer (So et al. 2021, arXiv:2109.08668),
-of two steps and in front.
+An input u holds the outcome and the reward of the last action; the input before it holds the state in which that action
+was taken. A recurrence writes, and attention looks up, functions of one x, so a reward can be bound to its state only
+if x holds both. This is the convolution of Griffin (De et al. 2024, arXiv:2402.19427) and Primer (So et al. 2021,
+arXiv:2109.08668), with a width of two steps and applied first.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from metarl_jax.core.types import Array, Key, Tree
 
 
 class Pair(NamedTuple):
-    """What a step leaves behind."""
+    """The state of a paired memory."""
 
-    last: Array  # [..., W] W u of the step
+    last: Array  # [..., W] W u of the last step
     inner: Tree
 
 
 def paired(inner: Memory, inputs: int) -> Memory:
-    """The memory `inner` of x, [..., I] -> [..., W]; it reads as many numbers as it says."""
+    """The memory `inner` of x, [..., I] -> [..., W]; its input and its readout have the same width."""
     width, layer = inner.width, dense(inputs, inner.width)
 
     def init(key: Key) -> Tree:
@@ -38,8 +38,8 @@ def paired(inner: Memory, inputs: int) -> Memory:
     def step(params: Tree, memory: Pair, inputs: Array, keep: Array) -> tuple[Pair, Array]:
         entered = layer.apply(params["enter"], inputs)
         both = entered + params["before"] * memory.last * keep
-        own, said = inner.step(params["inner"], memory.inner, both, keep)
-        return Pair(entered, own), said
+        own, readout = inner.step(params["inner"], memory.inner, both, keep)
+        return Pair(entered, own), readout
 
     def unroll(params: Tree, memory: Pair, inputs: Array, keep: Array) -> Array:
         entered = layer.apply(params["enter"], inputs)

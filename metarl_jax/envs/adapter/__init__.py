@@ -1,6 +1,6 @@
 """gymnax's environments as distributions of tasks, and ours as environments of gymnax and Gymnasium.
 
-Nothing else in the package imports gymnax or Gymnasium, and this does so only inside functions: it takes seconds.
+Nothing else in the package imports gymnax or Gymnasium. The imports take seconds, so they are inside functions.
 """
 
 from metarl_jax.envs.adapter.adapted import ADAPTED, Adapted, from_gymnax

@@ -1,11 +1,11 @@
 """Any registered gymnax environment as a distribution of tasks (Lange 2022, gymnax).
 
-gymnax keeps what varies between tasks in two places: in the parameters of an environment, and in the part of its state
-that `reset` draws (goals, arms, maps). Both become numbers of a task here. The latter are `frozen`: drawn once a
-lifetime, and written into the state at every reset and step.
+gymnax has two kinds of task numbers: parameters of an environment, and the part of its state that `reset` draws (goals,
+arms, maps). Both become numbers of a task here. The latter are `frozen`: drawn once a lifetime, and written into the
+state at every reset and step.
 
-Episodes are ours: `reset_env` and `step_env` without gymnax's automatic reset, a clock that truncates, and termination
-only by the rules of the game. What gymnax does wrongly is corrected as `families.py` says, or refused.
+Episodes use `reset_env` and `step_env` without gymnax's automatic reset, a time limit that truncates, and termination
+only by the rules of the game. Errors of gymnax are corrected in `families.py`, or refused.
 """
 
 import collections
@@ -34,14 +34,14 @@ from metarl_jax.envs.adapter.peer import (
 )
 
 PREFIX = "gymnax/"
-CONTROLS = "controls"  # the task number that says what each action does
+CONTROLS = "controls"  # the task number with the effect of each action
 
 
 class State(NamedTuple):
-    """Where the environment stands; the task is not in it."""
+    """The state of the environment, without the task."""
 
     inner: Tree  # gymnax's state; None where a field is frozen
-    last_action: Any  # [] int32, carried out last, -1 at first; None if controls never stick
+    last_action: Any  # [] int32, last executed, -1 at first; None without sticky actions
     time: Array  # [] int32 steps taken
 
 
@@ -49,11 +49,11 @@ class State(NamedTuple):
 class Adapted(Episodic):
     """A gymnax environment whose parameters, frozen state fields and controls differ from task to task.
 
-    `controls` [A] says what each action does (`permuted`). At every step but the first the last action is carried out
-    again with probability `stickiness`, drawn from U[0, `sticky`]. An action outside its space is clipped under `jit`,
-    where its value is not known, and refused otherwise if actions are discrete.
+    `controls` [A] holds the effect of each action (`permuted`). At every step except the first, the last action is
+    repeated with probability `stickiness`, drawn from U[0, `sticky`]. An action outside its space is clipped under
+    `jit`, where its value is unknown; otherwise a discrete one is refused.
 
-    Splits: `train` and `test` follow `laws`; in `extrapolation` one number that can, drawn by chance, lies beyond its
+    Splits: `train` and `test` follow `laws`; in `extrapolation` a random one of the numbers that can lies beyond its
     training range (stickiness in U(`sticky`, 2 `sticky`]), and the others are drawn as in training.
     """
 
@@ -158,7 +158,7 @@ class Adapted(Episodic):
         return {field: getattr(task, field) for field in frozen_fields(self)}
 
     def _with_frozen(self, numbers: dict[str, Array], key: Key) -> Tree:
-        """The task of these numbers and of what a reset under them draws for the frozen fields."""
+        """The task of these numbers, with frozen fields drawn by a reset under them."""
         drawn = [law for law in all_laws(self) if law.kind == "frozen"]
         if drawn:
             chosen = {field: numbers[field] for field in parameter_fields(self)}
@@ -167,25 +167,25 @@ class Adapted(Episodic):
         return self.Task(**numbers)
 
     def _carried_out(self, action: Array, task: Tree) -> Array:
-        """The action that gymnax gets, before it sticks."""
+        """The action passed to gymnax, before sticky actions."""
         space = self.action_space
         if isinstance(space, Box):
             return jnp.clip(action, spaces(self).low, spaces(self).high)
         if not isinstance(action, jax.core.Tracer):
-            known = np.asarray(action)  # also a constant of a program, which JAX would compare within it
+            known = np.asarray(action)  # also for a constant of a program, which JAX would compare inside it
             if not np.all((known >= 0) & (known < space.n)):
                 raise ValueError(f"action {known} of {self.name} is none of 0 ... {space.n - 1}")
         action = jnp.clip(jnp.asarray(action, jnp.int32), 0, space.n - 1)
         return task.controls[action] if self.permuted else action
 
     def _settled(self, inner: Tree) -> Tree:
-        """The state with lasting types and without the task."""
+        """The state with fixed types and without the task."""
         blank = dict.fromkeys(frozen_fields(self))
         lasting = state_like(self).replace(**blank)
         return jax.tree.map(lambda leaf, kind: jnp.asarray(leaf, kind.dtype), inner.replace(**blank), lasting)
 
     def _seen(self, observation: Tree) -> Array:
-        """The observation [O], without what is hidden."""
+        """The observation [O], without hidden entries."""
         space = spaces(self).raw
         flat = jax.nn.one_hot(observation, space.n) if hasattr(space, "n") else _flat(observation)
         return jnp.delete(flat, np.array(self.hidden), assume_unique_indices=True) if self.hidden else flat
@@ -202,19 +202,19 @@ def from_gymnax(
 ) -> Adapted:
     """Turn gymnax's environment `name` into a distribution of tasks.
 
-    Without `ranges` and `frozen` it is the one that `families.py` holds for this environment.
+    Without `ranges` and `frozen` it is the distribution in `families.py`.
 
     Args:
-        name: as gymnax knows it, built in or registered.
-        ranges: what varies, by field of the parameters or the state: a law such as "log_uniform 0.5 2 beyond 0.2 5",
-            or the two ends of a uniform one; see `laws.py`.
-        frozen: fields of the state that reset draws and that are to stay for a lifetime, each with its legal range.
-        derive: recomputes the parameters that follow from others; a function of a module, if it is to be pickled.
-        bounds: of the observations, where gymnax declares them wrongly.
+        name: its name in gymnax, built in or registered.
+        ranges: the laws of task numbers, by field of the parameters or the state: a law such as
+            "log_uniform 0.5 2 beyond 0.2 5", or the two ends of a uniform one; see `laws.py`.
+        frozen: fields of the state that reset draws and that stay fixed for a lifetime, each with its legal range.
+        derive: recomputes derived parameters; a function of a module, for pickling.
+        bounds: bounds of the observations, where gymnax declares wrong ones.
         options: `steps`, `episodes`, `permuted`, `sticky`, `hidden`; see `Adapted`.
 
     Raises:
-        ValueError: gymnax has no such environment or field, or a law makes no sense there.
+        ValueError: gymnax has no such environment or field, or a law is illegal.
     """
     name = name.removeprefix(PREFIX)
     family = BY_NAME.get(PREFIX + name) or _plain_family(name)
@@ -228,7 +228,7 @@ def from_gymnax(
 
 @functools.cache
 def adapted(family: Family) -> type[Adapted]:
-    """The class of a family, its options at the family's values."""
+    """The class of a family, with the family's values as defaults of its options."""
     defaults = {name: getattr(family, name) for name in ("laws", "permuted", "sticky", "hidden", "steps", "episodes")}
     hints = {field.name: field.type for field in dataclasses.fields(Adapted)}
     members = [(name, hints[name], dataclasses.field(default=value)) for name, value in defaults.items()]
@@ -257,7 +257,7 @@ def _uniform(ends: tuple[float, float]) -> str:
 
 
 def _plain_family(name: str) -> Family:
-    """A family of an environment that this package knows nothing of: its clock is gymnax's."""
+    """The family of an environment without an entry here, with the time limit of gymnax."""
     params = peer_of(Family(name, ""))[1]
     return Family(name, f"gymnax's {name}", steps=int(params.max_steps_in_episode))
 

@@ -1,4 +1,4 @@
-"""What an adapted environment refuses, and why: gymnax would take it without a word."""
+"""Checks of adapted environments for mistakes that gymnax accepts without an error."""
 
 import dataclasses
 import math
@@ -14,9 +14,9 @@ from metarl_jax.envs.adapter.families import POSITIVE
 from metarl_jax.envs.adapter.laws import Law, read
 from metarl_jax.envs.adapter.peer import all_laws, derived, full, in_state, like, peer_of, spaces, state_like
 
-FEWEST = 40  # distinct tasks; of fewer, chance may hold none out
+FEWEST = 40  # distinct tasks; with fewer, possibly none is held out
 MOST_STICKY = 0.5  # so that extrapolation can double it
-CLOCK = ("max_steps_in_episode", "time")  # ours is `steps`
+CLOCK = ("max_steps_in_episode", "time")  # our option is `steps`
 
 
 def _fields(part: Any) -> list[str]:
@@ -24,13 +24,13 @@ def _fields(part: Any) -> list[str]:
 
 
 def check_laws(environment: Any) -> None:
-    """Raise ValueError unless every law is of a number that gymnax has, and stays where it makes sense."""
+    """Raise ValueError unless every law is of a number of gymnax and stays in its legal range."""
     name, laws = environment.name, [read(sentence) for sentence in environment.laws]
     params, state = _fields(peer_of(environment.family)[1]), _fields(state_like(environment))
     for law in laws:
         known = [field for field in ([] if law.kind == "frozen" else params) + state if field not in CLOCK]
         if law.field in CLOCK:
-            raise ValueError(f"{law.field!r} of {name} is the clock, not a task number; set steps")
+            raise ValueError(f"{law.field!r} of {name} is the time limit, not a task number; set steps")
         if law.field not in known:
             raise ValueError(
                 f"{name} has no number {law.field!r} to draw; it has {', '.join(known)}{nearest(law.field, known)}"
@@ -50,10 +50,10 @@ def _check_type(environment: Any, law: Law) -> None:
     if not jnp.issubdtype(dtype, jnp.integer):
         return
     if law.kind == "log_uniform":
-        raise ValueError(f"{law.field!r} of {environment.name} is whole, which log_uniform is not; write uniform")
+        raise ValueError(f"{law.field!r} of {environment.name} is an integer; write uniform, not log_uniform")
     if any(number != round(number) for number in numbers):
-        rule = "write whole numbers, and 'beyond' with such"
-        raise ValueError(f"{law.field!r} of {environment.name} is whole, but its law goes to {numbers}; {rule}")
+        rule = "write whole numbers, also after 'beyond'"
+        raise ValueError(f"{law.field!r} of {environment.name} is an integer, but its law has {numbers}; {rule}")
 
 
 def _check_independent(environment: Any, law: Law) -> None:
@@ -62,13 +62,13 @@ def _check_independent(environment: Any, law: Law) -> None:
     with jax.ensure_compile_time_eval():
         value = full(environment, law, law.legal[1])
         if not np.array_equal(getattr(derived(environment, {law.field: value}), law.field), value):
-            raise ValueError(f"{law.field!r} of {environment.name} follows from other numbers; draw those instead")
+            raise ValueError(f"{law.field!r} of {environment.name} is derived from other numbers; draw those instead")
 
 
 def check_options(environment: Any) -> None:
     """Raise ValueError unless the options fit the spaces."""
     if not 0.0 <= environment.sticky <= MOST_STICKY:
-        rule = f"it must lie in [0, {MOST_STICKY:g}], for extrapolation doubles it"
+        rule = f"it must lie in [0, {MOST_STICKY:g}], because extrapolation doubles it"
         raise ValueError(f"sticky is {environment.sticky!r}; {rule}")
     space, size = spaces(environment).actions, spaces(environment).observations.shape[0] + len(environment.hidden)
     for option in ("permuted", "sticky"):
@@ -76,18 +76,18 @@ def check_options(environment: Any) -> None:
             raise ValueError(f"{option} has no meaning for {environment.name}, whose actions are vectors; leave it out")
     hidden = set(environment.hidden)
     if len(hidden) < len(environment.hidden) or not hidden < set(range(size)):
-        rule = f"it must be some of the entries 0 ... {size - 1}, each once, and leave others to be seen"
+        rule = f"it must be some of the entries 0 ... {size - 1}, each once, and leave at least one visible"
         raise ValueError(f"hidden is {environment.hidden}; {rule}")
 
 
 def check_variety(environment: Any) -> None:
-    """Raise ValueError unless there are tasks enough to hold some out, and some beyond them."""
+    """Raise ValueError unless there are enough tasks to hold some out, and a law that extrapolates."""
     laws = all_laws(environment)
     kinds = [like(environment, law) for law in laws]
     variety = math.prod(law.variety(kind.shape, kind.dtype) for law, kind in zip(laws, kinds, strict=True))
     variety *= math.factorial(spaces(environment).actions.n) if environment.permuted else 1
     remedy = "give ranges (field: law), or sticky controls"
     if variety < FEWEST:
-        raise ValueError(f"{environment.name} has {variety:g} tasks; {FEWEST} are the fewest that split: {remedy}")
+        raise ValueError(f"{environment.name} has {variety:g} tasks; a split needs at least {FEWEST}: {remedy}")
     if not any(law.extends for law in laws):
-        raise ValueError(f"no number of {environment.name} goes beyond its training law; write 'beyond', or {remedy}")
+        raise ValueError(f"no number of {environment.name} extrapolates; write 'beyond', or {remedy}")

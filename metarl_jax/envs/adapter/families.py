@@ -1,4 +1,4 @@
-"""What varies from task to task in each of gymnax's environments: one entry a family, read without importing gymnax."""
+"""The task distributions of gymnax's environments: one entry a family, read without importing gymnax."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,20 +12,20 @@ State = Any  # gymnax's EnvState
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A gymnax environment as a distribution of tasks, and what has to be put right in it."""
+    """A gymnax environment as a distribution of tasks, with corrections."""
 
     id: str
     """Its name in gymnax."""
     summary: str
     laws: tuple[str, ...] = ()
-    """The law of every task number that varies, as `laws.py` reads them."""
+    """The distribution of every task number that varies, in the syntax of `laws.py`."""
     steps: int = 100
-    """The clock of an episode: gymnax's max_steps_in_episode."""
+    """The time limit of an episode: gymnax's max_steps_in_episode."""
     episodes: int = 2
     permuted: bool = False
     sticky: float = 0.0
     hidden: tuple[int, ...] = ()
-    """Entries of the observation that would show the task."""
+    """Entries of the observation that would reveal the task."""
     settings: tuple[tuple[str, Any], ...] = ()
     """Parameters that are the same in every task and differ from gymnax's defaults."""
     options: tuple[tuple[str, Any], ...] = ()
@@ -33,47 +33,44 @@ class Family:
     derive: Callable[[Params], Params] | None = None
     """Recomputes the parameters that follow from others."""
     mend: Callable[[State, Params], State] | None = None
-    """Puts right the state after a step."""
+    """Corrects the state after a step."""
     bounds: tuple[float, float] | None = None
-    """Of the observations, where gymnax declares them wrongly."""
+    """Bounds of the observations, where gymnax declares wrong ones."""
     endless: bool = False
-    """Only the clock ends an episode, whatever gymnax says."""
+    """Only the time limit ends an episode, even if gymnax terminates it."""
     places: str | None = None
     """The frozen field that must be one of the open cells of gymnax's map."""
 
 
 def cart_and_pole(params: Params) -> Params:
-    """What the masses and the length of CartPole imply; gymnax keeps both as leaves of their own."""
+    """Recompute the derived parameters of CartPole, which gymnax stores as separate leaves."""
     return params.replace(total_mass=params.masscart + params.masspole, polemass_length=params.masspole * params.length)
 
 
 def centre_of_the_first_link(params: Params) -> Params:
-    """Acrobot's first link is uniform: its centre of mass moves with its length."""
+    """Acrobot's first link is uniform: its centre of mass depends on its length."""
     return params.replace(link_com_pos_1=params.link_length_1 / 2)
 
 
 def bandit_clock(params: Params) -> Params:
-    """The Bernoulli bandit shows the time in units of an episode."""
+    """The Bernoulli bandit observes the time in units of an episode."""
     return params.replace(t_max=params.max_steps_in_episode)
 
 
 def stopped_by_the_wall(state: State, params: Params) -> State:
-    """The continuous car loses its speed at the left wall, as in Gymnasium; gymnax lets it press on."""
+    """The continuous car loses its speed at the left wall, as in Gymnasium; in gymnax it keeps the speed."""
     at_wall = state.position <= params.min_position
     return state.replace(velocity=jnp.where(at_wall, jnp.maximum(state.velocity, 0.0), state.velocity))
 
 
 UNBOUNDED = (float("-inf"), float("inf"))
-GAME: dict[str, Any] = {
-    "permuted": True,
-    "sticky": 0.25,
-    "steps": 200,
-}  # repeats a quarter of the actions (Machado et al. 2018)
+# A quarter of the actions are sticky (Machado et al. 2018).
+GAME: dict[str, Any] = {"permuted": True, "sticky": 0.25, "steps": 200}
 
 FAMILIES = (
     Family(
         "CartPole-v1",
-        "balance a pole of unknown weight and length",
+        "balance a pole of unknown mass and length",
         (
             "gravity uniform 7 13 beyond 3 20",
             "masscart uniform 0.5 2 beyond 0.2 5",
@@ -86,7 +83,7 @@ FAMILIES = (
     ),
     Family(
         "Pendulum-v1",
-        "swing up a pendulum of unknown weight and length",
+        "swing up a pendulum of unknown mass and length",
         (
             "g uniform 7 13 beyond 3 20",
             "m log_uniform 0.5 2 beyond 0.25 4",
@@ -126,7 +123,7 @@ FAMILIES = (
         ("init_spawn_speed uniform 6 14 beyond 3 25", "init_move_interval uniform 3 6 beyond 1 9"),
         **GAME,
     ),
-    Family("Breakout-MinAtar", "break bricks with controls that first have to be found", **GAME),
+    Family("Breakout-MinAtar", "break bricks with unknown controls", **GAME),
     Family(
         "Freeway-MinAtar",
         "cross a road at an unknown pace",
@@ -155,13 +152,13 @@ FAMILIES = (
     ),
     Family(
         "Catch-bsuite",
-        "catch a falling ball with controls that first have to be found",
+        "catch a falling ball with unknown controls",
         **GAME | {"steps": 9},
         episodes=10,
     ),
     Family(
         "DeepSea-bsuite",
-        "dive to the far corner of a sea whose controls differ from place to place",
+        "dive to the far corner of a grid whose controls differ from cell to cell",
         ("action_mapping frozen 0 1", "unscaled_move_cost uniform 0.005 0.02 beyond 0 0.05"),
         steps=8,
         episodes=20,
@@ -177,7 +174,7 @@ FAMILIES = (
     ),
     Family(
         "UmbrellaChain-bsuite",
-        "take the umbrella whose use shows only much later",
+        "take an umbrella that is rewarded only much later",
         ("chain_length uniform 5 60 beyond 2 100",),
         steps=100,
         permuted=True,
@@ -191,7 +188,7 @@ FAMILIES = (
     ),
     Family(
         "SimpleBandit-bsuite",
-        "find the best of eleven arms that always pay alike",
+        "find the best of eleven arms with constant rewards",
         ("rewards uniform 0 1 beyond -1 2",),
         steps=1,
         episodes=30,
@@ -218,7 +215,7 @@ FAMILIES = (
     ),
     Family(
         "PointRobot-misc",
-        "walk to an unseen goal on a semicircle (Dorfman et al. 2021)",
+        "walk to a hidden goal on a semicircle (Dorfman et al. 2021)",
         (
             "goal frozen -1 1",
             "goal_radius uniform 0.15 0.3 beyond 0.05 0.5",
@@ -236,7 +233,7 @@ FAMILIES = (
     ),
     Family(
         "GaussianBandit-misc",
-        "a sure arm and one of unknown mean and noise (Lange & Sprekeler 2022)",
+        "choose between a constant arm and one of unknown mean and noise (Lange & Sprekeler 2022)",
         ("mu frozen -8 6", "sigma_l uniform 0.05 0.5 beyond 0.01 2"),
         steps=100,
         episodes=1,
@@ -244,14 +241,14 @@ FAMILIES = (
     ),
     Family(
         "Reacher-misc",
-        "reach an unseen goal with an arm of unknown strength",
+        "reach a hidden goal with an arm of unknown strength",
         ("goal_xy frozen -2 2", "torque_scale log_uniform 0.5 2 beyond 0.25 4"),
         steps=100,
         hidden=(6, 7),
     ),
     Family(
         "Swimmer-misc",
-        "swim to an unseen goal between urchins",
+        "swim to a hidden goal between urchins",
         ("goal_xy frozen -1 1", "urchin_xys frozen -1 1", "dt uniform 0.03 0.08 beyond 0.02 0.15"),
         steps=100,
         hidden=(14, 15),
@@ -262,10 +259,10 @@ FAMILIES = (
         ("paddle_y_speed uniform 1 3 beyond 1 6", "ball_x_speed uniform 1 2 beyond 1 3"),
         **GAME,
     ),
-    Family("FrozenLake-misc", "cross a frozen lake with controls that first have to be found", **GAME | {"steps": 50}),
+    Family("FrozenLake-misc", "cross a frozen lake with unknown controls", **GAME | {"steps": 50}),
 )
 
-# Numbers that gymnax takes at 0 or below it without a word, and that give infinities, NaN or wrong physics there.
+# Numbers that gymnax accepts without an error at 0 or below, where they give infinities, NaN or wrong physics.
 POSITIVE = frozenset(
     """
     ball_max_y_speed ball_x_speed chain_length circle_radius diver_move_interval diver_spawn_speed dt

@@ -1,16 +1,16 @@
-"""Laws of task numbers, each one sentence: `gravity uniform 7 13 beyond 1.5 30`.
+"""Distributions of task numbers, each written as a sentence: `gravity uniform 7 13 beyond 1.5 30`.
 
 The same sentence serves Python, the command line and the configuration of a run:
 
     FIELD uniform LOW HIGH [beyond LEAST MOST]
     FIELD log_uniform LOW HIGH [beyond LEAST MOST]
     FIELD choice A B ... [beyond C D ...]
-    FIELD frozen LEAST MOST                          drawn by the environment's own reset, once a lifetime
+    FIELD frozen LEAST MOST                          drawn by the environment's reset, once a lifetime
 
-What stands before `beyond` is the law of train and test. Extrapolation draws from what follows it: between LEAST and
-MOST but outside LOW ... HIGH, or among C D ... . Without `beyond`, a range reaches half its width farther on either
-side (half its width in logarithms if log-uniform), but a positive LOW never below its half and a LOW of 0 never below
-that; a choice does not extrapolate, nor does a frozen field. Whole numbers include both ends.
+The part before `beyond` is the law of train and test. Extrapolation draws from the part after it: between LEAST and
+MOST but outside LOW ... HIGH, or among C D ... . Without `beyond` a range extends by half its width on either side
+(half its width in logarithms if log-uniform), but a positive LOW at most to its half, and a LOW of 0 not at all. A
+choice without `beyond` does not extrapolate, nor does a frozen field. Integer ranges include both ends.
 """
 
 import functools
@@ -28,25 +28,25 @@ GAP = 0.01  # an extrapolated number stays this share of the margin away from th
 
 
 class Law(NamedTuple):
-    """How one task number is drawn."""
+    """The distribution of one task number."""
 
     field: str
     kind: str  # one of KINDS
     values: tuple[float, ...]  # the ends of a range, or the choices; the legal range of a frozen field
-    beyond: tuple[float, ...]  # the ends of the legal range, or the choices of extrapolation; maybe none
+    beyond: tuple[float, ...]  # the ends of the legal range, or the choices of extrapolation; may be empty
 
     @property
     def legal(self) -> tuple[float, float]:
-        """The smallest and the largest number that a task may hold."""
+        """The smallest and the largest legal number."""
         return min(*self.values, *self.beyond), max(*self.values, *self.beyond)
 
     @property
     def extends(self) -> bool:
-        """Whether there is anything beyond the training law."""
+        """Whether the law can extrapolate."""
         return bool(self.beyond) and (self.kind == "choice" or self.beyond != self.values)
 
     def inside(self, share: Array, dtype: Any) -> Array:
-        """The number of the training law at `share` in [0, 1), elementwise."""
+        """The quantile `share` in [0, 1) of the training law, elementwise."""
         if self.kind == "choice":
             return _among(self.values, share, dtype)
         low, high = self.values
@@ -57,7 +57,7 @@ class Law(NamedTuple):
         return jnp.clip(drawn, low, high).astype(dtype)
 
     def outside(self, share: Array, side: Array, dtype: Any) -> Array:
-        """The number of extrapolation at `share`, below the training range or above it as `side` says, elementwise."""
+        """The extrapolated number at `share`, below or above the training range according to `side`, elementwise."""
         if self.kind == "choice":
             return _among(self.beyond, share, dtype)
         (low, high), (least, most) = self.values, self.beyond
@@ -73,7 +73,7 @@ class Law(NamedTuple):
         return jnp.clip(back(drawn), least, most).astype(dtype)
 
     def left_by(self, value: Array) -> Array:
-        """Whether any entry of `value` is one that the training law cannot draw, [] bool."""
+        """Whether any entry of `value` lies outside the support of the training law, [] bool."""
         if self.kind == "frozen":
             return jnp.array(False)
         if self.kind == "choice":
@@ -82,7 +82,7 @@ class Law(NamedTuple):
         return jnp.any((value < low) | (value > high))
 
     def variety(self, shape: tuple[int, ...], dtype: Any) -> float:
-        """How many values the training law is sure to have."""
+        """A lower bound on the number of values of the training law."""
         if self.kind == "frozen":
             return 1.0
         if self.kind == "choice":
@@ -100,7 +100,7 @@ def read(sentence: str) -> Law:
     """The law that a sentence states.
 
     Raises:
-        ValueError: it states none, with the part that is wrong and how to write it.
+        ValueError: it states none; the message names the wrong part and the correct form.
     """
     words = sentence.split()
     if len(words) < 2:
@@ -111,9 +111,9 @@ def read(sentence: str) -> Law:
     try:
         values, beyond = (tuple(map(float, part)) for part in (rest[:cut], rest[cut + 1 :]))
     except ValueError:
-        raise ValueError(f"law {sentence!r} holds a word that is no number; write {_form(field, kind)}") from None
+        raise ValueError(f"law {sentence!r} holds a word that is not a number; write {_form(field, kind)}") from None
     if not np.all(np.isfinite([*values, *beyond])):
-        raise ValueError(f"law {sentence!r} holds a number that is not finite; a task number must be")
+        raise ValueError(f"law {sentence!r} holds a number that is not finite; task numbers must be finite")
     law = Law(field, kind, values, beyond)
     _check(sentence, law)
     return law if kind in ("choice", "frozen") or beyond else law._replace(beyond=_margins(law))
@@ -142,7 +142,7 @@ def _form(field: str, kind: str) -> str:
 
 
 def _margins(law: Law) -> tuple[float, float]:
-    """How far a range reaches that does not say so."""
+    """The default legal range of a law without `beyond`."""
     low, high = law.values
     if law.kind == "log_uniform":
         ratio = math.sqrt(high / low)

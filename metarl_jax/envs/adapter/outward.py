@@ -14,7 +14,7 @@ from metarl_jax.core.types import Step, Tree
 def to_gymnax(environment: Environment, task: Any) -> Any:
     """The task as a gymnax environment: `reset`, `step` with its automatic reset, and the spaces.
 
-    Its parameters hold the task, `default_params` this one; the clock is the environment's.
+    Its parameters hold the task, by default this one; the time limit is that of the environment.
 
     Raises:
         ValueError: the task is illegal.
@@ -87,9 +87,9 @@ def _gymnax_class() -> type:
 
 
 def to_gymnasium(environment: Environment, task: Any) -> Any:
-    """The task as a `gymnasium.Env`, one episode after another; copies and pickles hold where it stands.
+    """The task as a `gymnasium.Env`, one episode after another; copies and pickles keep its current state.
 
-    Vectors of actions are in units of their bounds, [-1, 1] elementwise, and bounds of observations are finite.
+    Continuous actions are rescaled to [-1, 1] elementwise, and the bounds of observations are finite.
 
     Raises:
         ValueError: the task is illegal.
@@ -150,7 +150,7 @@ def _gymnasium_class() -> type:
             if isinstance(self.action_space, gymnasium.spaces.Box):
                 action = np.asarray(action, np.float32)
             if not self.action_space.contains(action):
-                raise ValueError(f"action {action} is not in {self.action_space}; sample() shows one that is")
+                raise ValueError(f"action {action} is not in {self.action_space}; sample() gives a legal one")
             step = _programs(self.environment).step(self._draw(), self.state, self._scaled(action), self.task)
             self.state = step.state
             info = {name: np.asarray(value) for name, value in step.info.items()}
@@ -173,7 +173,7 @@ def _gymnasium_class() -> type:
 
 
 def _stand(environment: Environment, task: Any, leaves: list[Any] | None, np_random: np.random.Generator) -> Any:
-    """The Gymnasium environment where a copy or a pickle left it."""
+    """Restore a Gymnasium environment from a copy or a pickle."""
     env = to_gymnasium(environment, task)
     env.np_random = np_random
     if leaves is not None:
@@ -187,7 +187,7 @@ def _plain(task: Any) -> dict[str, Any]:
 
 
 def _finite(space: Box) -> tuple[Any, Any, tuple[int, ...]]:
-    """Bounds that Gymnasium takes: finite, and apart."""
+    """Bounds that Gymnasium accepts: finite and different."""
     most = np.finfo(np.float32).max
     low, high = np.clip([space.low, space.high], -most, most).astype(np.float32)
     return low if low < high else low - 1, high, space.shape

@@ -1,4 +1,4 @@
-"""What gymnax says of an environment: its parameters, its state, its spaces. Everything is asked once and kept."""
+"""The parameters, state and spaces of gymnax's environments, each computed once and cached."""
 
 import functools
 from typing import Any, NamedTuple
@@ -14,11 +14,11 @@ from metarl_jax.envs.adapter.families import UNBOUNDED, Family, Params
 from metarl_jax.envs.adapter.laws import Law, read
 
 DOWNLOADED = ("MNISTBandit-bsuite",)
-STICKINESS = "stickiness"  # the task number that says how often controls stick
+STICKINESS = "stickiness"  # the task number with the probability of a sticky action
 
 
 class Spaces(NamedTuple):
-    """What an agent may see and do, whatever the task."""
+    """The observation and action spaces, which hold in all tasks."""
 
     observations: Box
     actions: Any  # Discrete | Box
@@ -29,12 +29,12 @@ class Spaces(NamedTuple):
 
 @functools.cache
 def peer_of(family: Family) -> tuple[Any, Params]:
-    """gymnax's environment and its parameters, with what the family sets."""
+    """gymnax's environment and its parameters, with the settings of the family."""
     import gymnax
 
     known = gymnax.registered_envs
     if family.id in DOWNLOADED:
-        raise ValueError(f"{family.id} downloads its data, and nothing here fetches any; choose another environment")
+        raise ValueError(f"{family.id} downloads its data, which this package does not; choose another environment")
     if family.id not in known:
         raise ValueError(
             f"gymnax has no environment {family.id!r}; it has {', '.join(known)}{nearest(family.id, known)}"
@@ -51,7 +51,7 @@ def gymnax_laws(environment: Any) -> tuple[Law, ...]:
 
 
 def all_laws(environment: Any) -> tuple[Law, ...]:
-    """The laws of all task numbers but the permutation of controls."""
+    """The laws of all task numbers except the permutation of controls."""
     if not environment.sticky:
         return gymnax_laws(environment)
     most = 2.0 * environment.sticky
@@ -59,7 +59,7 @@ def all_laws(environment: Any) -> tuple[Law, ...]:
 
 
 def in_state(environment: Any, law: Law) -> bool:
-    """Whether the number is a field of the state; one that is also a parameter is meant as that, unless frozen."""
+    """Whether the number is a field of the state; a field of both is a parameter, unless it is frozen."""
     return law.kind == "frozen" or not hasattr(peer_of(environment.family)[1], law.field)
 
 
@@ -88,7 +88,7 @@ def like(environment: Any, law: Law) -> Any:
 
 @functools.cache
 def state_like(environment: Any) -> Any:
-    """Shapes and types of gymnax's state that hold what reset and step put there."""
+    """The shapes and types of gymnax's state, wide enough for the results of both reset and step."""
     peer, params = peer_of(environment.family)
     key = jax.random.key(0)
 
@@ -104,7 +104,7 @@ def state_like(environment: Any) -> Any:
 
 
 def derived(environment: Any, chosen: dict[str, Any]) -> Params:
-    """gymnax's parameters with those chosen and what follows from them."""
+    """gymnax's parameters with the chosen ones and those derived from them."""
     usual = peer_of(environment.family)[1]
     params = usual.replace(max_steps_in_episode=environment.steps, **chosen)
     params = jax.tree.map(lambda value, old: jnp.asarray(value, jnp.asarray(old).dtype), params, usual)
@@ -113,7 +113,7 @@ def derived(environment: Any, chosen: dict[str, Any]) -> Params:
 
 @functools.cache
 def spaces(environment: Any) -> Spaces:
-    """The spaces that hold whatever the task: the hull of gymnax's at both ends of the legal ranges."""
+    """The spaces that hold in all tasks: the hull of gymnax's at both ends of the legal ranges."""
     peer = peer_of(environment.family)[0]
     with jax.ensure_compile_time_eval():
         corners = [derived(environment, {}), *(derived(environment, _ends(environment, end)) for end in (0, 1))]
@@ -130,19 +130,19 @@ def spaces(environment: Any) -> Spaces:
 
 
 def _ends(environment: Any, end: int) -> dict[str, Array]:
-    """The parameters at the lower or upper end of what is legal."""
+    """The parameters at the lower or upper end of their legal ranges."""
     laws = [law for law in gymnax_laws(environment) if law.field in parameter_fields(environment)]
     return {law.field: full(environment, law, law.legal[end]) for law in laws}
 
 
 def full(environment: Any, law: Law, number: float) -> Array:
-    """The task number with all its entries alike."""
+    """The task number with all its entries equal to `number`."""
     kind = like(environment, law)
     return jnp.full(kind.shape, number, kind.dtype)
 
 
 def _hull(boxes: list[Any]) -> tuple[Any, Any]:
-    """The least and the greatest bounds of gymnax's boxes, elementwise; without bounds if they are none."""
+    """The least and the greatest bounds of gymnax's boxes, elementwise; unbounded if they have none."""
     if not all(hasattr(box, "low") for box in boxes):
         return UNBOUNDED
     low = np.min([np.broadcast_to(box.low, box.shape) for box in boxes], axis=0).astype(float)
