@@ -23,13 +23,13 @@ import jax.numpy as jnp
 from speed import timed
 
 from metarl_jax.algorithms import make as make_algorithm
-from metarl_jax.algorithms import maml
+from metarl_jax.core import learner as learners
 from metarl_jax.core import trust_region
-from metarl_jax.core.backprop import Plan
-from metarl_jax.core.lifetime import run_lifetime
-from metarl_jax.core.meta import Life, beginning, turn_of
+from metarl_jax.core.batching import Devices
+from metarl_jax.core.life import Life
 from metarl_jax.core.objective import divergence
-from metarl_jax.core.types import Experience, Tree
+from metarl_jax.core.types import Record, Tree
+from metarl_jax.core.window import Window, bound, live, turn_of
 from metarl_jax.envs import make as make_environment
 from metarl_jax.experiment import devices
 
@@ -37,23 +37,24 @@ FORMS = ["forward-over-reverse", "reverse-over-reverse"]
 REGIONS = ["products-with-the-slope", "autodiff-hessian"]
 
 
-def reverse_only(loss: Any, first_order: bool = False) -> Any:
+def reverse_only(loss: Any) -> Any:
     """The inner gradient with the derivative that autodiff gives it."""
     return jax.grad(loss)
 
 
-def autodiff_hessian(plan: Plan, meta_params: Tree, lives: Life, past: Experience) -> Callable[[Tree], Tree]:
+def autodiff_hessian(
+    window: Window, meta_params: Tree, lives: Life, past: Record, devices: Devices
+) -> Callable[[Tree], Tree]:
     """The product with the Hessian of the mean divergence: forward over reverse, all tasks side by side."""
 
-    def far(meta_params: Tree) -> Any:
-        def one(past: Experience, *life: Any) -> Any:
-            state = beginning(plan.lifetime, meta_params, life)
-            state, _, _ = run_lifetime(plan.lifetime, None, meta_params, state, life[-1], past)
-            return divergence(plan.lifetime.policy, state.agent, turn_of(past, -1))
+    def distance(meta_params: Tree) -> Any:
+        def one(past: Record, life: Life) -> Any:
+            end = live(window, meta_params, bound(window, meta_params, life), past.seen).end
+            return divergence(window.world.policy, end.agent, turn_of(past.seen, -1))
 
-        return jnp.mean(jax.vmap(one)(past, *lives))
+        return jnp.mean(jax.vmap(one)(past, lives))
 
-    return lambda direction: plan.devices.mean(jax.jvp(jax.grad(far), (meta_params,), (direction,))[1])
+    return lambda direction: devices.mean(jax.jvp(jax.grad(distance), (meta_params,), (direction,))[1])
 
 
 def measure(form: str, adaptations: int, remat: bool, tasks: int) -> dict[str, Any]:
@@ -64,9 +65,12 @@ def measure(form: str, adaptations: int, remat: bool, tasks: int) -> dict[str, A
     outer = "trust_region" if form in REGIONS else "gradient"
     options = {"tasks": tasks, "envs": 20, "hidden": (100, 100), "adaptations": adaptations, "remat": remat}
     algorithm = make_algorithm("maml", outer=outer, chunk=tasks if plain else 0, **options)
-    gradient = reverse_only if plain or form == "reverse-over-reverse" else maml.inner_gradient
+    gradient = reverse_only if plain or form == "reverse-over-reverse" else learners.inner_gradient
     product = autodiff_hessian if plain else trust_region.curvature
-    with mock.patch.object(maml, "inner_gradient", gradient), mock.patch.object(trust_region, "curvature", product):
+    with (
+        mock.patch.object(learners, "inner_gradient", gradient),
+        mock.patch.object(trust_region, "curvature", product),
+    ):
         mesh = None if plain else devices.task_mesh(tasks, 1)
         learner = algorithm.build(make_environment("navigation", steps=100), mesh)
         line = timed(learner, mesh)

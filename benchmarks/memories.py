@@ -23,9 +23,8 @@ import numpy as np
 from speed import SECONDS, timed
 
 from metarl_jax.algorithms import make as make_algorithm
-from metarl_jax.core.lifetime import begin_lifetime
+from metarl_jax.core.life import begin
 from metarl_jax.core.meta import MetaLearner
-from metarl_jax.core.rollout import rollout
 from metarl_jax.envs import make as make_environment
 from metarl_jax.experiment import devices
 from metarl_jax.experiment.curves import adaptation_curve
@@ -44,7 +43,7 @@ def measure(memory: str, length: int, meta_steps: int) -> dict[str, Any]:
     jax.config.update("jax_enable_compilation_cache", False)  # the compile time of a first use
     tasks = PULLS // length
     algorithm = make_algorithm("rl2", memory=memory, tasks=tasks, anneal=meta_steps, **OPTIONS)
-    mesh = devices.task_mesh(tasks, algorithm.relives().minibatches)
+    mesh = devices.task_mesh(tasks, algorithm.passes.minibatches)
     learner = algorithm.build(make_environment("bandit", pulls=length, clock=True), mesh)
     line = timed(learner, mesh)
     acting = acting_steps_per_second(learner, tasks)
@@ -54,16 +53,13 @@ def measure(memory: str, length: int, meta_steps: int) -> dict[str, Any]:
 
 def acting_steps_per_second(learner: MetaLearner, tasks: int) -> float:
     """Environment steps a second of acting alone, on one device."""
-    lifetime = learner.lifetime
+    world = learner.window.world
 
     @jax.jit
     def act(meta_params: Any, keys: Any) -> Any:
         def one(key: Any) -> Any:
-            task = lifetime.environment.sample_task(key, "train")
-            state = begin_lifetime(lifetime, meta_params, task, key)
-            return rollout(lifetime.environment, lifetime.policy, meta_params, task, state.scene, key, lifetime.steps)[
-                1
-            ]
+            task_key, life_key = jax.random.split(key)
+            return begin(world, meta_params, world.environment.sample_task(task_key, "train"), life_key).seen
 
         return jax.vmap(one)(keys).reward
 
@@ -74,7 +70,7 @@ def acting_steps_per_second(learner: MetaLearner, tasks: int) -> float:
         start = time.perf_counter()
         jax.block_until_ready(act(meta_params, keys))
         times.append(time.perf_counter() - start)
-    return tasks * lifetime.steps / sorted(times)[len(times) // 2]
+    return tasks * world.steps / sorted(times)[len(times) // 2]
 
 
 def share_of_best(learner: MetaLearner, meta_steps: int) -> float:
@@ -82,10 +78,10 @@ def share_of_best(learner: MetaLearner, meta_steps: int) -> float:
     step, state = jax.jit(learner.step), jax.jit(learner.init)(jax.random.key(0))
     for key in jax.random.split(jax.random.key(1), meta_steps):
         state, _ = step(state, key)
-    lifetime = learner.lifetime
-    tasks = sample_tasks(lifetime.environment, "test", TASKS, jax.random.key(5))
-    curve = adaptation_curve(lifetime, state.meta_params, tasks, jax.random.key(7), (0, 1), expected=True)
-    best = lifetime.steps * np.asarray(tasks.mean).max(axis=1)
+    world = learner.window.world
+    tasks = sample_tasks(world.environment, "test", TASKS, jax.random.key(5))
+    curve = adaptation_curve(world, state.meta_params, tasks, jax.random.key(7), (0, 1), expected=True)
+    best = world.steps * np.asarray(tasks.mean).max(axis=1)
     return float(curve.returns[:, -1, 0].sum() / best.sum())
 
 

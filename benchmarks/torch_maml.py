@@ -24,6 +24,7 @@ from torch.func import grad, vjp, vmap
 STEPS, ENVS, WIDTH = 100, 20, 100
 STRIDE, TOLERANCE, SQUARE = 0.1, 0.01, 0.5
 GAMMA, INNER_LR, META_LR, MAX_NORM = 0.99, 0.1, 1e-3, 1.0
+RESOLUTION = 1e-3  # share of the returns below which an advantage is no more than rounding
 SPELLS = 4  # of measurement
 GROUP = 20  # tasks that walk together: enough to hide what a call costs, few enough for the cache
 
@@ -140,12 +141,13 @@ def credited(positions: Tensor, actions: Tensor, goals: Tensor) -> Lived:
     share = weight / weight.sum(1, keepdim=True)
     advantage = returns - baseline(observation, share, returns)
     advantage = advantage - (share * advantage).sum(1, keepdim=True)
-    advantage = advantage / torch.sqrt((share * advantage**2).sum(1, keepdim=True) + 1e-12)
+    squares = share * (advantage**2 + (RESOLUTION * returns) ** 2)
+    advantage = advantage / torch.sqrt(squares.sum(1, keepdim=True) + 1e-12)
     return Lived(observation.flatten(1, 2), actions.flatten(1, 2), (share * advantage)[..., 0])
 
 
 def baseline(observation: Tensor, share: Tensor, returns: Tensor) -> Tensor:
-    """Least squares on [s, s², t, t², t³, 1] by the normal equations of standardised features, [N, R, 1]."""
+    """Least squares on [s, s², t, t², t³, 1] by the normal equations of standardised features, twice, [N, R, 1]."""
     clock = (torch.arange(STEPS) / 100.0)[:, None, None].expand(*observation.shape[:-1], 1)
     features = torch.cat([observation, observation**2, clock, clock**2, clock**3], -1).flatten(1, 2)
     features = features - (share * features).sum(1, keepdim=True)
@@ -153,7 +155,8 @@ def baseline(observation: Tensor, share: Tensor, returns: Tensor) -> Tensor:
     features = torch.cat([features, torch.ones_like(share)], -1)
     transposed = (share * features).mT
     gram = transposed @ features + 1e-5 * torch.eye(features.shape[-1])
-    return features @ torch.linalg.solve(gram, transposed @ returns)
+    first = features @ torch.linalg.solve(gram, transposed @ returns)
+    return first + features @ torch.linalg.solve(gram, transposed @ (returns - first))
 
 
 def meta_gradient(

@@ -22,6 +22,7 @@ from torch_maml import SPELLS, Team, limit_memory, seconds
 
 GAMMA, LAMBDA, CLIP, ENTROPY, VALUE_WEIGHT = 0.99, 0.95, 0.2, 0.01, 0.5
 META_LR, MAX_NORM, EPOCHS, MINIBATCHES = 1e-3, 0.5, 4, 4
+RESOLUTION = 1e-3  # share of the returns below which an advantage is no more than rounding
 STRETCH = 10  # steps compiled together: enough to hide what a call costs, few enough to compile in seconds
 
 Tensor = torch.Tensor
@@ -355,6 +356,8 @@ Total = Callable[[Tensor], Tensor]  # the sum over processes
 def credited(record: Record, last: Tensor, total: Total) -> Batch:
     """Advantages over whole trials, at mean 0 and deviation 1 over the steps of all processes that count.
 
+    They are divided by no less than a small share of the returns.
+
     Rewards are in units in which a discounted return is an average. Errors after the quota are set to 0 and so need no
     cut: the sum over what follows is the same product for all trials.
     """
@@ -367,8 +370,9 @@ def credited(record: Record, last: Tensor, total: Total) -> Batch:
     target = record.value + advantage
     count, sum_ = total(torch.stack([record.weight.sum(), (advantage * record.weight).sum()]))
     advantage = advantage - sum_ / count
-    variance = total((advantage**2 * record.weight).sum()[None]) / count
-    advantage = advantage / torch.sqrt(variance + 1e-12)
+    squares = torch.stack([(advantage**2 * record.weight).sum(), (target**2 * record.weight).sum()])
+    variance, size = total(squares) / count
+    advantage = advantage / torch.sqrt(variance + RESOLUTION**2 * size + 1e-12)
     return Batch(record.inputs, record.action, record.log_prob, advantage, target, record.weight)
 
 

@@ -13,7 +13,6 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 import metarl_jax
-from metarl_jax.core.lifetime import begin_lifetime
 from metarl_jax.core.rollout import opening, rollout
 from metarl_jax.envs.maze import Maze, MazeTask
 from metarl_jax.experiment.results import Table, read
@@ -53,14 +52,13 @@ def print_curve(table: Table) -> None:
 
 def walks(result: metarl_jax.Result) -> tuple[MazeTask, list[np.ndarray]]:
     """One held-out maze, and the cells [steps + 1, 2] of the agent's way on its first and on its third attempt."""
-    environment, algorithm = result.config.environment, result.config.algorithm
+    world = result.config.world
+    environment, policy = world.environment, world.policy
     task = environment.sample_task(jax.random.key(4), "test")
-    lifetime = algorithm.lifetime(environment)
-    agent = begin_lifetime(lifetime, result.meta_params, task, jax.random.key(0)).agent
-    scene = opening(environment, lifetime.policy, task, jax.random.key(1), 1)
-    steps, policy = environment.horizon * 3, lifetime.policy
+    scene = opening(environment, policy, task, jax.random.key(1), 1)
+    steps = environment.horizon * 3
     play = jax.jit(lambda params, key: rollout(environment, policy, params, task, scene, key, steps, 3)[1])
-    seen = play(agent.params, jax.random.key(2))
+    seen = play(result.meta_params, jax.random.key(2))
     done = np.asarray(seen.terminated | seen.truncated)[:, 0]
     attempt = np.cumsum(done) - done
     capacity = environment.capacity

@@ -27,26 +27,27 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.flatten_util import ravel_pytree
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from metarl_jax.algorithms.maml import gradient_learner
-from metarl_jax.algorithms.hindsight import credit_hindsight
-from metarl_jax.core.lifetime import JudgeAgent, Lifetime, begin_lifetime, run_lifetime
+from metarl_jax.algorithms.hindsight import credit_hindsight, with_hindsight
+from metarl_jax.core.learner import ESTIMATORS, Estimator, gradient_learner
+from metarl_jax.core.life import World, unborn
 from metarl_jax.core.losses import BASELINES, Baseline, Loss, actor_critic, reinforce
-from metarl_jax.core.objective import final, with_hindsight
+from metarl_jax.core.objective import AgentLoss, final
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.returns import episode_time
 from metarl_jax.core.rollout import opening, rollout
-from metarl_jax.experiment.statistics import confidence_interval
-from metarl_jax.core.types import Array, Experience, Key, Step, Tree
+from metarl_jax.core.types import Agent, Array, Credit, Experience, Key, Record, Step, Tree
+from metarl_jax.core.window import Window, bound, entered, judged
+from metarl_jax.core.window import live as live_window
 from metarl_jax.envs.tabular import RandomMDP, State, TabularTask
 from metarl_jax.experiment.config import defaults
 from metarl_jax.experiment.results import Table
+from metarl_jax.experiment.statistics import confidence_interval
 from metarl_jax.oracles.meta_gradient import (
-    ESTIMATORS,
-    Estimator,
     Process,
     adapted,
     draw_process,
@@ -108,13 +109,13 @@ class Setting:
         return Process(task, self.gamma)
 
 
-class World(NamedTuple):
+class Setup(NamedTuple):
     """A process, the policy at which its meta-gradient is estimated, and what an estimator is given."""
 
     task: TabularTask
     theta: Array  # [S, A]
     values: Array  # [S] V(s) of θ, the critic
-    slopes: Array  # [2, S, A] ∇V after one and after two exact adaptations
+    gradients: Array  # [2, S, A] ∇V after one and after two exact adaptations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,20 +140,25 @@ class Method:
             loss = reinforce(setting.policy, baseline=False, **how)
         return discounted(loss, setting.gamma)
 
-    def lifetime(self, setting: Setting, count: int) -> Lifetime:
+    def window(self, setting: Setting, count: int) -> Window:
         """The package's gradient learner with a table of logits, on `count` episodes an adaptation."""
-        rate = setting.rate * setting.weights  # of a loss that is a mean over steps
-        learner = gradient_learner(setting.policy, self.inner_loss(setting), rate, is_logits)
-        depth = self.estimator.depth
-        return Lifetime(
-            setting.environment, setting.policy, learner, self.adaptations, count, setting.steps, quota=1, depth=depth
+        policy, loss = setting.policy, self.inner_loss(setting)
+        learner = gradient_learner(
+            policy,
+            lambda key: {"params": policy.init(key)},
+            lambda meta_params, key: meta_params["params"],
+            lambda read: loss,
+            optax.sgd(setting.rate * setting.weights),  # of a loss that is a mean over steps
+            adapts=is_logits,
         )
+        world = World(setting.environment, policy, learner, count, setting.steps, quota=1)
+        return Window(world, self.adaptations, estimator=self.estimator)
 
 
 METHODS = (
     Method("first_order", ESTIMATORS["first_order"], "the adaptation taken for a constant step"),
     Method("naive", ESTIMATORS["naive"], "log π; returns less exact values"),
-    Method("naive,returns", ESTIMATORS["naive,returns"], "log π; returns"),
+    Method("naive,returns", Estimator(None, baseline=False), "log π; returns"),
     Method("lvc", ESTIMATORS["lvc"], "ratio; returns less exact values"),
     Method("lvc,fitted", ESTIMATORS["lvc"], "ratio; returns less a regression on the same returns", linear="fitted"),
     Method(
@@ -165,7 +171,7 @@ METHODS = (
     Method("control_variates", ESTIMATORS["control_variates"], "decay 1; returns less exact values"),
     Method("dice", ESTIMATORS["dice"], "decay 1; returns"),
     Method("e_maml", ESTIMATORS["e_maml"], "naive, with hindsight; other lives of a batch of 8 are the baseline"),
-    Method("truncated", ESTIMATORS["truncated"], "the last of two adaptations, as control_variates", adaptations=2),
+    Method("truncated", Estimator(1.0, depth=1), "the last of two adaptations, as control_variates", adaptations=2),
 )
 EVOLVED = Method("evolution", ESTIMATORS["first_order"], "about √N members that adapt to √N trajectories, σ = .1")
 ROWS = (*METHODS, EVOLVED)
@@ -191,8 +197,8 @@ def logits(params: Tree) -> Array:
 def discounted(loss: Loss, gamma: float) -> Loss:
     """The loss with weights γ^t, without which its gradient is not that of a discounted return."""
 
-    def surrogate(params: Tree, seen: Experience) -> Array:
-        return loss.surrogate(params, weighted(seen, gamma))
+    def surrogate(params: Tree, seen: Experience, credit: Credit) -> Array:
+        return loss.surrogate(params, weighted(seen, gamma), credit)
 
     return loss._replace(surrogate=surrogate)
 
@@ -210,93 +216,89 @@ def outer_loss(setting: Setting, linear: Baseline | None = None) -> Loss:
     return discounted(critic, setting.gamma)
 
 
-def exact_judge(method: Method, setting: Setting, world: World) -> JudgeAgent:
+def exact_loss(method: Method, setting: Setting, setup: Setup) -> AgentLoss:
     """The loss whose gradient after adaptation is exact.
 
     That at the exactly adapted policy; with hindsight V itself, for the credit is what V is worth.
     """
 
-    def judge(meta_params: Tree, agent: Any, seen: Experience) -> Array:
+    def loss(meta_params: Tree, agent: Agent, lived: Record) -> Array:
         table = logits(agent.params)
         if method.estimator.hindsight:
-            return -value(setting.process(world.task), table) / setting.weights
-        return -jnp.vdot(world.slopes[method.adaptations - 1], table) / setting.weights
+            return -value(setting.process(setup.task), table) / setting.weights
+        return -jnp.vdot(setup.gradients[method.adaptations - 1], table) / setting.weights
 
-    return judge
+    return loss
 
 
-def live(method: Method, setting: Setting, world: World, count: int, key: Key) -> tuple[Experience, Array]:
+def live(method: Method, setting: Setting, setup: Setup, count: int, key: Key) -> tuple[Experience, Array]:
     """A life of K + 1 rollouts, [K+1, T, N], and the logits in the end."""
-    birth_key, key = jax.random.split(key)
-    lifetime, meta_params = method.lifetime(setting, count), parameters(world.theta, world.values)
-    state = begin_lifetime(lifetime, meta_params, world.task, birth_key)
-    state, _, history = run_lifetime(lifetime, None, meta_params, state, key)
-    return history, logits(state.agent.params)
+    window, meta_params = method.window(setting, count), parameters(setup.theta, setup.values)
+    lived = live_window(window, meta_params, entered(window, meta_params, unborn(setup.task, key)))
+    return lived.seen, logits(lived.end.agent.params)
 
 
-def with_credit(setting: Setting, lives: Experience, worth: Array | None = None) -> Experience:
-    """Lives with hindsight filled in; `worth` stands for the sampled returns after adaptation, one a life."""
-    loss = outer_loss(setting)
-    credited = jax.vmap(jax.vmap(lambda seen: weighted(loss.credit(seen), setting.gamma)))(lives)
-    if worth is not None:
-        credited = credited._replace(target=credited.target.at[:, -1].set(worth[:, None, None]))
-    return lives._replace(hindsight=credit_hindsight(loss, credited).hindsight)
+def credited(method: Method, setting: Setting, lives: Experience, worth: Array | None = None) -> Record:
+    """Lives [B, K+1, T, N] with their credit; `worth` [B] stands for the sampled returns after adaptation."""
+    loss = outer_loss(setting, method.linear)
+    credit = jax.vmap(jax.vmap(loss.credit))(lives)
+    if not method.estimator.hindsight:
+        return Record(lives, credit)
+    counted = credit if worth is None else credit._replace(target=credit.target.at[:, -1].set(worth[:, None, None]))
+    discounts = jax.vmap(jax.vmap(functools.partial(weighted, gamma=setting.gamma)))(lives)
+    hindsight = credit_hindsight(loss, Record(discounts, counted)).credit.hindsight
+    return Record(lives, credit._replace(hindsight=hindsight))
 
 
-def gradient(method: Method, setting: Setting, world: World, judge: JudgeAgent | None, history: Experience) -> Array:
-    """The estimate of ∇θ V(θ_K) from a recorded life, [S, A]; `judge` stands for the sampled loss after adaptation."""
-    lifetime = method.lifetime(setting, history.reward.shape[-1])
+def gradient(method: Method, setting: Setting, setup: Setup, last: AgentLoss | None, past: Record) -> Array:
+    """The estimate of ∇θ V(θ_K) from a recorded life, [S, A]; `last` stands for the sampled loss after adaptation."""
+    window = method.window(setting, past.seen.reward.shape[-1])
     objective = final(outer_loss(setting, method.linear))
-    objective = objective if judge is None else objective._replace(last=judge)
+    objective = objective if last is None else objective._replace(last=last)
     objective = with_hindsight(objective, setting.policy) if method.estimator.hindsight else objective
-    birth_key, key = jax.random.split(jax.random.key(0))  # nothing is drawn where all has been lived
+    life = unborn(setup.task, jax.random.key(0))  # nothing is drawn where all has been lived
 
     def loss(theta: Array) -> Array:
-        meta_params = parameters(theta, world.values)
-        state = begin_lifetime(lifetime, meta_params, world.task, birth_key)
-        return objective.reduce(
-            run_lifetime(lifetime, objective.last, meta_params, state, key, history, objective.before)[1]
-        )
+        meta_params = parameters(theta, setup.values)
+        return judged(window, objective, meta_params, bound(window, meta_params, life), past)[0]
 
-    return -setting.weights * jax.grad(loss)(world.theta)
+    return -setting.weights * jax.grad(loss)(setup.theta)
 
 
-def estimates(methods: tuple[Method, ...], setting: Setting, world: World, count: int, keys: Key) -> Estimates:
+def estimates(methods: tuple[Method, ...], setting: Setting, setup: Setup, count: int, keys: Key) -> Estimates:
     """An estimate from each of several lives [B], by each of several methods whose agents live alike, [B, S, A].
 
     The lives are a batch as in meta-training: with hindsight, what the others gained is the baseline.
     """
-    lives, tables = jax.vmap(functools.partial(live, methods[0], setting, world, count))(keys)
-    exact, sampled = lives, lives
-    if any(method.estimator.hindsight for method in methods):
-        exact = with_credit(setting, lives, jax.vmap(functools.partial(value, setting.process(world.task)))(tables))
-        sampled = with_credit(setting, lives)
+    lives, tables = jax.vmap(functools.partial(live, methods[0], setting, setup, count))(keys)
+    worth = jax.vmap(functools.partial(value, setting.process(setup.task)))(tables)
     found: Estimates = {}
     for method in methods:
-        by = functools.partial(gradient, method, setting, world)
-        found[method.name, "jacobian"] = jax.vmap(functools.partial(by, exact_judge(method, setting, world)))(exact)
+        by = functools.partial(gradient, method, setting, setup)
+        exact, sampled = credited(method, setting, lives, worth), credited(method, setting, lives)
+        found[method.name, "jacobian"] = jax.vmap(functools.partial(by, exact_loss(method, setting, setup)))(exact)
         found[method.name, "sampled"] = jax.vmap(functools.partial(by, None))(sampled)
     return found
 
 
-def evolved(setting: Setting, world: World, count: int, key: Key) -> Estimates:
+def evolved(setting: Setting, setup: Setup, count: int, key: Key) -> Estimates:
     """Antithetic evolution strategies, N trajectories in all: about √N members, each of which adapts to √N of them."""
     members = 2 ** math.ceil(math.log2(count) / 2)
     direction_key, life_key = jax.random.split(key)
-    directions = jax.random.normal(direction_key, (members // 2, *world.theta.shape))
+    directions = jax.random.normal(direction_key, (members // 2, *setup.theta.shape))
 
     def fitness(direction: Array, key: Key) -> Array:
-        moved = world._replace(theta=world.theta + SIGMA * direction)
+        moved = setup._replace(theta=setup.theta + SIGMA * direction)
         history, theta = live(EVOLVED, setting, moved, count // members, key)
         last = jax.tree.map(lambda x: x[-1], history)
         returns = jnp.sum(last.reward * weighted(last, setting.gamma).weight, axis=0)
-        return jnp.stack([value(setting.process(world.task), theta), jnp.mean(returns)])
+        return jnp.stack([value(setting.process(setup.task), theta), jnp.mean(returns)])
 
     keys = jax.random.split(life_key, members // 2)
     both = jnp.stack([directions, -directions])
     ahead, behind = jax.vmap(lambda side: jax.vmap(fitness)(side, keys))(both)  # [pairs, modes]
-    slopes = jnp.einsum("pm,psa->msa", ahead - behind, directions) / (SIGMA * members)
-    return {(EVOLVED.name, mode): slope for mode, slope in zip(MODES, slopes, strict=True)}
+    found = jnp.einsum("pm,psa->msa", ahead - behind, directions) / (SIGMA * members)
+    return {(EVOLVED.name, mode): estimate for mode, estimate in zip(MODES, found, strict=True)}
 
 
 def lives_alike() -> list[tuple[Method, ...]]:
@@ -309,16 +311,16 @@ def lives_alike() -> list[tuple[Method, ...]]:
 
 
 def program(setting: Setting, count: int) -> Any:
-    """The compiled function (world, keys [R, B]) -> estimates [R, B, S, A] of all rows, a batch of lives at a time."""
+    """The compiled function (setup, keys [R, B]) -> estimates [R, B, S, A] of all rows, a batch of lives at a time."""
 
-    def batch(world: World, keys: Key) -> Estimates:
+    def batch(setup: Setup, keys: Key) -> Estimates:
         found: Estimates = {}
         *alike, last = jax.vmap(lambda key: jax.random.split(key, len(lives_alike()) + 1), out_axes=1)(keys)
         for methods, life_keys in zip(lives_alike(), alike, strict=True):
-            found |= estimates(methods, setting, world, count, life_keys)
-        return found | jax.vmap(functools.partial(evolved, setting, world, count))(last)
+            found |= estimates(methods, setting, setup, count, life_keys)
+        return found | jax.vmap(functools.partial(evolved, setting, setup, count))(last)
 
-    return compiled(lambda world, keys: jax.lax.map(functools.partial(batch, world), keys))
+    return compiled(lambda setup, keys: jax.lax.map(functools.partial(batch, setup), keys))
 
 
 def compiled(function: Any) -> Any:
@@ -327,19 +329,19 @@ def compiled(function: Any) -> Any:
 
 
 class Drawn(NamedTuple):
-    """A world, and what is known of it to the last digit."""
+    """A setup, and what is known of it to the last digit."""
 
-    world: World
+    setup: Setup
     exact: np.ndarray  # [2, S, A] the meta-gradient through one and through two adaptations
     limits: dict[str, np.ndarray]  # [S, A] of each row
 
 
-def draw_world(setting: Setting, key: Key) -> Drawn:
+def draw_setup(setting: Setting, key: Key) -> Drawn:
     """A process and a policy: logits ~ N(0, 1)."""
     with jax.enable_x64(True):
         drawn = _draw(setting, key)
-        world = jax.tree.map(lambda x: x.astype(jnp.float32), drawn.world)
-        return jax.tree.map(np.asarray, drawn)._replace(world=world)
+        setup = jax.tree.map(lambda x: x.astype(jnp.float32), drawn.setup)
+        return jax.tree.map(np.asarray, drawn)._replace(setup=setup)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -348,10 +350,10 @@ def _draw(setting: Setting, key: Key) -> Drawn:
     task = draw_process(task_key, setting.states, setting.actions, setting.concentration)
     theta = jax.random.normal(policy_key, (setting.states, setting.actions))
     process, rate = setting.process(task), setting.rate
-    slopes = jnp.stack([policy_gradient(process, adapted(process, theta, rate, steps)) for steps in (1, 2)])
+    gradients = jnp.stack([policy_gradient(process, adapted(process, theta, rate, steps)) for steps in (1, 2)])
     exact = jnp.stack([meta_gradient(process, theta, rate, steps) for steps in (1, 2)])
     limits = {row.name: limit(process, theta, rate, row.estimator, row.adaptations) for row in METHODS}
-    return Drawn(World(task, theta, state_values(process, theta), slopes), exact, limits | {EVOLVED.name: exact[0]})
+    return Drawn(Setup(task, theta, state_values(process, theta), gradients), exact, limits | {EVOLVED.name: exact[0]})
 
 
 class Accuracy(NamedTuple):
@@ -378,12 +380,12 @@ def accuracy(found: Array, exact: np.ndarray) -> Accuracy:
     )
 
 
-def measure(setting: Setting, worlds: list[Drawn], count: int, batches: int) -> dict[tuple[str, str], Accuracy]:
+def measure(setting: Setting, setups: list[Drawn], count: int, batches: int) -> dict[tuple[str, str], Accuracy]:
     """The accuracy [P] of every row and mode at N trajectories, by process."""
     run, measured = program(setting, count), []
-    for index, drawn in enumerate(worlds):
+    for index, drawn in enumerate(setups):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(KEY + count), index), (batches, LIVES))
-        found = run(drawn.world, keys)
+        found = run(drawn.setup, keys)
         measured.append(
             {
                 (row.name, mode): accuracy(found[row.name, mode], drawn.exact[row.adaptations - 1])
@@ -394,18 +396,18 @@ def measure(setting: Setting, worlds: list[Drawn], count: int, batches: int) -> 
     return jax.tree.map(lambda *parts: np.stack(parts), *measured)
 
 
-def seconds(setting: Setting, world: World, count: int = 64) -> dict[str, float]:
+def seconds(setting: Setting, setup: Setup, count: int = 64) -> dict[str, float]:
     """What one estimate costs a processor by each row, acting included, in a batch of lives."""
     keys = jax.random.split(jax.random.key(KEY), LIVES)
 
-    def sampled(method: Method, world: World, keys: Key) -> Array:
-        return estimates((method,), setting, world, count, keys)[method.name, "sampled"]
+    def sampled(method: Method, setup: Setup, keys: Key) -> Array:
+        return estimates((method,), setting, setup, count, keys)[method.name, "sampled"]
 
-    def evolve(world: World, keys: Key) -> Array:
-        return jax.vmap(lambda key: evolved(setting, world, count, key)[EVOLVED.name, "sampled"])(keys)
+    def evolve(setup: Setup, keys: Key) -> Array:
+        return jax.vmap(lambda key: evolved(setting, setup, count, key)[EVOLVED.name, "sampled"])(keys)
 
     runs = {method.name: functools.partial(sampled, method) for method in METHODS} | {EVOLVED.name: evolve}
-    return {name: quickest(compiled(run), world, keys) / LIVES for name, run in runs.items()}
+    return {name: quickest(compiled(run), setup, keys) / LIVES for name, run in runs.items()}
 
 
 def quickest(run: Any, *arguments: Any, attempts: int = 20) -> float:
@@ -422,7 +424,7 @@ def quickest(run: Any, *arguments: Any, attempts: int = 20) -> float:
 class Newborn(NamedTuple):
     """A policy gradient of newborn policies: who acts, for how long, and what is estimated."""
 
-    lifetime: Lifetime
+    world: World
     gamma: float
 
     @classmethod
@@ -430,31 +432,30 @@ class Newborn(NamedTuple):
         """As `metarl train maml` makes it."""
         config = defaults("maml", environment, "default")
         algorithm = dataclasses.replace(config.algorithm, envs=envs)
-        return cls(algorithm.lifetime(config.environment), algorithm.gamma)
+        return cls(algorithm.recipe(config.environment).window.world, algorithm.gamma)
 
     def act(self, params: Tree, task: Tree, key: Key, envs: int) -> Experience:
-        life, (opening_key, key) = self.lifetime, jax.random.split(key)
-        scene = opening(life.environment, life.policy, task, opening_key, envs)
-        return rollout(life.environment, life.policy, params, task, scene, key, life.steps, life.quota)[1]
+        world, (opening_key, key) = self.world, jax.random.split(key)
+        scene = opening(world.environment, world.policy, task, opening_key, envs)
+        return rollout(world.environment, world.policy, params, task, scene, key, world.steps, world.quota)[1]
 
     def loss(self, baseline: Baseline | Literal[False], normalise: bool = False) -> Loss:
-        return reinforce(self.lifetime.policy, gamma=self.gamma, baseline=baseline, normalise=normalise)
+        return reinforce(self.world.policy, gamma=self.gamma, baseline=baseline, normalise=normalise)
 
     def elsewhere(self, params: Tree, task: Tree, key: Key) -> tuple[Array, Array]:
         """A regression of the returns of plenty of trajectories, and the deviation of what is left."""
         seen = jax.jit(functools.partial(self.act, envs=ELSEWHERE))(params, task, key)
         found = regressors(seen), self.loss(False).credit(seen).target
         x, returns = (np.asarray(y, np.float64)[np.asarray(seen.weight) > 0] for y in found)
-        slope = np.linalg.lstsq(x, returns)[0]
-        return jnp.asarray(slope, jnp.float32), jnp.float32(np.std(returns - x @ slope))
+        weights = np.linalg.lstsq(x, returns)[0]
+        return jnp.asarray(weights, jnp.float32), jnp.float32(np.std(returns - x @ weights))
 
     def gradients(self, params: Tree, task: Tree, known: tuple[Array, Array], key: Key) -> Array:
         """Estimates from one record, by the baseline from elsewhere and by each of `baselines()`, [1 + V, P]."""
-        seen, (slope, deviation) = self.act(params, task, key, self.lifetime.envs), known
+        seen, (weights, deviation) = self.act(params, task, key, self.world.envs), known
         plain = self.loss(False)
-        unbiased = plain.credit(seen)
-        unbiased = unbiased._replace(advantage=unbiased.target - regressors(seen) @ slope)
-        found = [jax.grad(plain.surrogate)(params, unbiased)]
+        returns = plain.credit(seen).target
+        found = [jax.grad(plain.surrogate)(params, seen, Credit(returns - regressors(seen) @ weights, returns))]
         for baseline, normalise in baselines():
             found.append(jax.grad(self.loss(baseline, normalise))(params, seen))
         units = jnp.stack([jnp.ones(()), *(deviation if normalise else jnp.ones(()) for _, normalise in baselines())])
@@ -509,12 +510,12 @@ def remainders(found: np.ndarray) -> list[Remainder]:
 def compare_baselines(table: Table, environment: str, envs: int, repeats: int, tasks: int) -> None:
     """Add the cells of one environment, in which `envs` trajectories make an estimate."""
     newborn = Newborn.of(environment, envs)
-    life, batch = newborn.lifetime, 4 if environment == "navigation" else 64
-    run = compiled(lambda keys, *world: jax.lax.map(lambda key: newborn.gradients(*world, key), keys, batch_size=batch))
+    world, batch = newborn.world, 4 if environment == "navigation" else 64
+    run = compiled(lambda keys, *given: jax.lax.map(lambda key: newborn.gradients(*given, key), keys, batch_size=batch))
     measured = []
     for key in jax.random.split(jax.random.fold_in(jax.random.key(KEY), envs), tasks):
         task_key, policy_key, elsewhere_key, key = jax.random.split(key, 4)
-        task, params = life.environment.sample_task(task_key, "train"), life.policy.init(policy_key)
+        task, params = world.environment.sample_task(task_key, "train"), world.policy.init(policy_key)
         known = newborn.elsewhere(params, task, elsewhere_key)
         found = run(jax.random.split(key, repeats), params, task, known)
         measured.append(remainders(np.asarray(found, np.float64)))
@@ -531,8 +532,8 @@ def price_baselines(table: Table, attempts: int = 15) -> None:
     algorithm, newborn = config.algorithm, Newborn.of("navigation", config.algorithm.envs)
     task_key, policy_key, key = jax.random.split(jax.random.key(KEY), 3)
     keys = jax.random.split(task_key, (2, algorithm.tasks))
-    tasks = jax.vmap(lambda key: newborn.lifetime.environment.sample_task(key, "train"))(keys[0])
-    act = functools.partial(newborn.act, newborn.lifetime.policy.init(policy_key), envs=algorithm.envs)
+    tasks = jax.vmap(lambda key: newborn.world.environment.sample_task(key, "train"))(keys[0])
+    act = functools.partial(newborn.act, newborn.world.policy.init(policy_key), envs=algorithm.envs)
     seen = jax.jit(jax.vmap(act))(tasks, keys[1])
 
     def advantages(baseline: Baseline, seen: Experience) -> Array:
@@ -571,11 +572,11 @@ def length(square: Any) -> float:
     return math.sqrt(max(0.0, square))
 
 
-def predict(table: Table, worlds: list[Drawn]) -> None:
+def predict(table: Table, setups: list[Drawn]) -> None:
     """Add what theory says of many trajectories: root mean square of the bias over processes, and mean error."""
     for row in ROWS:
-        exact = [drawn.exact[row.adaptations - 1] for drawn in worlds]
-        limits = [drawn.limits[row.name] for drawn in worlds]
+        exact = [drawn.exact[row.adaptations - 1] for drawn in setups]
+        limits = [drawn.limits[row.name] for drawn in setups]
         off = [np.linalg.norm(x - e) / np.linalg.norm(e) for x, e in zip(limits, exact, strict=True)]
         table.add(row.name, "bias,predicted", math.sqrt(np.mean(np.square(off))), note=row.note)
         table.add(row.name, "error,predicted", np.mean(off))
@@ -620,17 +621,17 @@ def main() -> None:
     parser.add_argument("--figure", type=pathlib.Path, default=ROOT / "docs" / "estimators.png")
     arguments = parser.parse_args()
     start, setting = time.perf_counter(), Setting()
-    worlds = [draw_world(setting, key) for key in jax.random.split(jax.random.key(KEY), PROCESSES)]
+    setups = [draw_setup(setting, key) for key in jax.random.split(jax.random.key(KEY), PROCESSES)]
     table = Table("estimators", seeds=[KEY], tasks=PROCESSES)
-    predict(table, worlds)
+    predict(table, setups)
     for count, batches in BATCHES.items():
-        fill(table, count, measure(setting, worlds, count, batches))
+        fill(table, count, measure(setting, setups, count, batches))
         print(f"N = {count}: {PROCESSES * batches * LIVES} repeats, {time.perf_counter() - start:.0f} s", flush=True)
     for (environment, envs), repeats in NEWBORN.items():
         compare_baselines(table, environment, envs, repeats, PROCESSES)
         print(f"{environment}, {envs} trajectories: {time.perf_counter() - start:.0f} s", flush=True)
     price_baselines(table)
-    for row, cost in seconds(setting, worlds[0].world).items():
+    for row, cost in seconds(setting, setups[0].setup).items():
         table.add(row, "seconds", cost, note=f"of one core, an estimate of 64 trajectories in a batch of {LIVES}")
     table.wall_seconds = time.perf_counter() - start
     table.write(arguments.out)

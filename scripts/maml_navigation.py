@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from published import Runs, add_cells, arguments, merge, steps, write
+from published import Runs, arguments, merge, steps, write
 
 from metarl_jax.algorithms.maml import MAML
 from metarl_jax.envs.point import GoalTask
+from metarl_jax.experiment.config import recipe_of
 from metarl_jax.experiment.curves import adaptation_curve
 from metarl_jax.experiment.results import Table
 from metarl_jax.oracles import reference
@@ -71,7 +72,7 @@ def main() -> None:
         adapting = {name: value for name, value in recipe.adapting.items() if name in vars(runs.algorithm)}
         algorithm = dataclasses.replace(runs.algorithm, **adapting)
         if name == "pretrained":
-            born = algorithm.lifetime(runs.environment).learner.meta_init
+            born = recipe_of(algorithm, runs.environment).window.world.learner.meta_init
             newborn = [jax.jit(born)(jax.random.key(seed)) for seed in range(seeds)]
             add_rows(table, "random", algorithm, runs, newborn, given.tasks)
             add_references(table, runs, given.tasks)
@@ -89,13 +90,13 @@ def add_rows(
     table: Table, row: str, algorithm: MAML, runs: Runs, learned: list[Any], count: int, note: str | None = None
 ) -> None:
     """The return after each gradient step on both sets of goals, pooled over seeds."""
-    lifetime = algorithm.lifetime(runs.environment)
+    world = recipe_of(algorithm, runs.environment).window.world
     for where, tasks in goals(runs, count).items():
-        curves = [adaptation_curve(lifetime, φ, tasks, jax.random.key(7), (ADAPTATIONS, 1)) for φ in learned]
+        curves = [adaptation_curve(world, φ, tasks, jax.random.key(7), (ADAPTATIONS, 1)) for φ in learned]
         values = np.stack([steps(curve) for curve in curves])  # [seeds, N, steps]
         if where == "published":
             values = values.reshape(len(values), -1, LIVES, values.shape[2]).mean(axis=2)
-        add_cells(table, row, f"{where},step", values, first=0, note=note)
+        table.add_columns(row, f"{where},step", values, first=0, note=note)
     for step, value in enumerate(PUBLISHED.get(row, ())):
         cell = table.cell(row, f"published,step={step}")
         table.rows[table.rows.index(cell)] = dataclasses.replace(cell, published=value)
@@ -107,7 +108,7 @@ def add_references(table: Table, runs: Runs, count: int) -> None:
     assert known is not None
     for where, tasks in goals(runs, count).items():
         values = np.asarray(known(jax.random.key(9), tasks), np.float64)[None]
-        add_cells(table, "reference", f"{where},step", values, first=0, note=runs.environment.reference)
+        table.add_columns("reference", f"{where},step", values, first=0, note=runs.environment.reference)
 
 
 if __name__ == "__main__":

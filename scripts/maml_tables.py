@@ -7,17 +7,19 @@ trained yet (runs/maml_tables/...; an interrupted run is resumed), lives trials 
 benchmarks/results/maml_tables.json. Recipes that are left out keep the rows that the file has.
 """
 
+import functools
 import pathlib
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from published import Runs, add_cell, arguments, merge, write
+from published import Runs, arguments, merge, write
 
 from metarl_jax.core.batching import map_tasks
-from metarl_jax.core.lifetime import Lifetime, begin_lifetime, run_lifetime
+from metarl_jax.core.life import unborn
 from metarl_jax.core.types import Array, Key, Tree
+from metarl_jax.core.window import Window, entered, live
 from metarl_jax.experiment.results import Table, read
 
 RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "maml_tables.json"
@@ -71,23 +73,21 @@ def main() -> None:
     for name in given.recipes:
         recipe = RECIPES[name]
         runs = Runs("maml_tables", name, "maml", recipe.environment, recipe.options, recipe.env, given.seeds)
-        earned = jax.jit(lambda φ, tasks, key, life=runs.lifetime: earnings(life, φ, tasks, key))
+        earned = jax.jit(functools.partial(earnings, runs.window))
         tasks = runs.tasks(given.tasks)
         values = [np.asarray(earned(run.meta_params, tasks, jax.random.key(7)), np.float64) for run in runs.results]
         best = read(ORACLES).cell(*recipe.beside).value
         beside = {"published": recipe.published, "bound": None if best is None else recipe.episodes * best}
-        add_cell(table, "maml", name, np.stack(values), note=runs.cost, **beside)
+        table.add_values("maml", name, np.stack(values), note=runs.cost, **beside)
         write(merge(table, RESULTS), RESULTS)
 
 
-def earnings(lifetime: Lifetime, meta_params: Tree, tasks: Tree, key: Key) -> Array:
+def earnings(window: Window, meta_params: Tree, tasks: Tree, key: Key) -> Array:
     """All that agents earn from birth on, in each task, [N]."""
 
     def one(task: Tree, key: Key) -> Array:
-        birth_key, key = jax.random.split(key)
-        state = begin_lifetime(lifetime, meta_params, task, birth_key)
-        history = run_lifetime(lifetime, None, meta_params, state, key)[2]
-        return jnp.sum(history.reward * history.weight)
+        seen = live(window, meta_params, entered(window, meta_params, unborn(task, key))).seen
+        return jnp.sum(seen.reward * seen.weight)
 
     count = jax.tree.leaves(tasks)[0].shape[0]
     return map_tasks(one, CHUNK, tasks, jax.random.split(key, count))

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from published import Measure, Runs, add_cells, arguments, merge, write
+from published import Measure, Runs, arguments, merge, write
 
 from metarl_jax.core.evaluation import Curve
 from metarl_jax.experiment.curves import blind_curve
@@ -70,11 +70,11 @@ def add_mazes(table: Table, runs: Runs, row: str, column: str, split: str, count
         runs.add(table, row + suffix, column, count, ratio, kind="attempt", split=split, **how)
     explorer = np.asarray(jax.jit(jax.vmap(lambda task: explorer_steps(environment, task)))(tasks), np.float64)
     explorer = np.where(np.isfinite(explorer), explorer, environment.horizon)
-    add_cells(table, "depth-first-explorer", f"{column},attempt", (explorer / shortest[:, None])[None])
+    table.add_columns("depth-first-explorer", f"{column},attempt", (explorer / shortest[:, None])[None])
     walk = blind_curve(environment, tasks, jax.random.key(8))
-    add_cells(table, "random", f"{column},attempt", ratio(walk)[None])
+    table.add_columns("random", f"{column},attempt", ratio(walk)[None])
     note = f"shortest path, known map: {shortest.mean():.4g} steps"
-    add_cells(table, "reference", f"{column},attempt", np.ones((1, count, environment.episodes)), note=note)
+    table.add_columns("reference", f"{column},attempt", np.ones((1, count, environment.episodes)), note=note)
 
 
 def over(shortest: np.ndarray) -> Measure:

@@ -12,7 +12,7 @@ import numpy as np
 
 import metarl_jax
 from metarl_jax.core.evaluation import Curve
-from metarl_jax.experiment.statistics import confidence_interval, stratified_mean
+from metarl_jax.core.life import World
 from metarl_jax.experiment.curves import adaptation_curve, blind_curve, scratch_curve
 from metarl_jax.experiment.evaluation import sample_tasks
 from metarl_jax.experiment.results import Table, read
@@ -62,8 +62,9 @@ class Runs:
             for seed in range(seeds)
         ]
         config = self.results[0].config
-        self.environment, self.schedule = config.environment, config.algorithm.schedule
-        self.algorithm, self.lifetime = config.algorithm, config.algorithm.lifetime(config.environment)
+        self.algorithm, self.environment = config.algorithm, config.environment
+        self.window, self.reports = config.recipe.window, config.recipe.reports
+        self.world = self.window.world
         self._tasks: dict[tuple[int, str], Any] = {}
 
     @functools.cached_property
@@ -79,15 +80,18 @@ class Runs:
             self._tasks[count, split] = sample_tasks(self.environment, split, count, jax.random.key(TEST_KEY))
         return self._tasks[count, split]
 
+    @property
+    def forgetting(self) -> World:
+        """The world of the same agents with their memory erased after each episode."""
+        return self.world._replace(policy=self.algorithm.policy(self.world.environment, forgets=True))
+
     @functools.lru_cache(maxsize=1)  # noqa: B019  the runs live as long as the script
     def curves(self, count: int, split: str, greedy: bool, forgetting: bool) -> list[Curve]:
         """The held-out curves, a seed each; with its memory erased after each episode if it is `forgetting`."""
-        lifetime = self.lifetime
-        if forgetting:
-            lifetime = lifetime._replace(policy=self.algorithm.policy(lifetime.environment, forgets=True))
+        world = self.forgetting if forgetting else self.world
         tasks, key = self.tasks(count, split), jax.random.key(7)
         return [
-            adaptation_curve(lifetime, result.meta_params, tasks, key, self.schedule, greedy=greedy)
+            adaptation_curve(world, result.meta_params, tasks, key, self.reports, greedy=greedy)
             for result in self.results
         ]
 
@@ -107,7 +111,7 @@ class Runs:
     ) -> None:
         """Add a method's cells `column,kind=1` ..., pooled over seeds; a note says what training took."""
         values = np.stack([measure(curve) for curve in self.curves(count, split, greedy, forgetting)])
-        add_cells(table, row, f"{column},{kind}", values, first, note=self.cost)
+        table.add_columns(row, f"{column},{kind}", values, first=first, note=self.cost)
 
     def add_references(
         self, table: Table, column: str, count: int, measure: Measure = episodes, *, kind: str = "episode"
@@ -115,38 +119,18 @@ class Runs:
         """Add the rows of agents that act at random and of those that know the task."""
         tasks = self.tasks(count)
         blind = blind_curve(self.environment, tasks, jax.random.key(8))
-        add_cells(table, "random", f"{column},{kind}", measure(blind)[None])
+        table.add_columns("random", f"{column},{kind}", measure(blind)[None])
         known = reference(self.environment)
         if known is not None:
             values = np.asarray(known(jax.random.key(9), tasks), np.float64)
-            add_cells(table, "reference", f"{column},{kind}", values[None], note=self.environment.reference)
+            table.add_columns("reference", f"{column},{kind}", values[None], note=self.environment.reference)
 
     def add_scratch(
         self, table: Table, column: str, count: int, measure: Measure = episodes, *, kind: str = "episode"
     ) -> None:
         """Add the row of a random network that adapts as often, or after each episode, to as much experience."""
-        curve = scratch_curve(self.environment, self.lifetime, self.tasks(count), jax.random.key(10), self.schedule)
-        add_cells(table, "from-scratch", f"{column},{kind}", measure(curve)[None], first=int(kind == "episode"))
-
-
-def add_cells(table: Table, row: str, column: str, values: np.ndarray, first: int = 1, note: str | None = None) -> None:
-    """Add `column=first`, `column=first + 1` ... from values [seeds, N, columns]."""
-    for index in range(values.shape[2]):
-        add_cell(table, row, f"{column}={first + index}", values[:, :, index], note=note)
-
-
-def add_cell(
-    table: Table, row: str, column: str, values: np.ndarray, strata: np.ndarray | None = None, **beside: Any
-) -> None:
-    """Add a cell from values [seeds, N]: the mean, its interval over tasks of their means over seeds, and each seed's.
-
-    Groups of tasks that `strata` [N, ...] labels alike count as much as any other, however many they are.
-    """
-    values = np.asarray(values, np.float64)
-    interval = confidence_interval(values.mean(axis=0), strata=strata)
-    means = values.mean(axis=1) if strata is None else stratified_mean(values, strata)
-    made = {"seeds": list(range(len(values))), "tasks": values.shape[1]}
-    table.add(row, column, means.mean(), interval, by_seed=means, made=made, **beside)
+        curve = scratch_curve(self.environment, self.world, self.tasks(count), jax.random.key(10), self.reports)
+        table.add_columns("from-scratch", f"{column},{kind}", measure(curve)[None], first=int(kind == "episode"))
 
 
 def merge(table: Table, path: pathlib.Path) -> Table:

@@ -22,16 +22,16 @@ from metarl_jax.experiment.evaluation import sample_tasks
 from metarl_jax.experiment.results import Table
 
 
-class World(NamedTuple):
+class Setup(NamedTuple):
     """Where a change is tried, and from which settings."""
 
     environment: str
     options: dict[str, Any]
 
 
-WORLDS = {
-    "gridnavi": World("gridnavi", {"tasks": 256, "meta_steps": 80, "entropy": 0.05, "critic_knows_task": False}),
-    "bandit": World(
+SETUPS = {
+    "gridnavi": Setup("gridnavi", {"tasks": 256, "meta_steps": 80, "entropy": 0.05, "critic_knows_task": False}),
+    "bandit": Setup(
         "bandit",
         {
             "pulls": 30,
@@ -68,15 +68,15 @@ BANDITS_ONLY: dict[str, dict[str, Any]] = {"no-clock": {"clock": False}, "drawn-
 CHANGES = EVERYWHERE | BANDITS_ONLY
 
 
-def configuration(world: World, change: str) -> RunConfig:
-    """The settings of that world, with one change."""
-    return resolve("rl2", world.environment, **world.options | CHANGES[change])
+def configuration(setup: Setup, change: str) -> RunConfig:
+    """The settings of a setup, with one change."""
+    return resolve("rl2", setup.environment, **setup.options | CHANGES[change])
 
 
 def trained_return(config: RunConfig, seeds: int, tasks: int) -> np.ndarray:
     """The mean return of a trial after training, a number a seed."""
     algorithm = config.algorithm
-    learner = config.learner(devices.task_mesh(algorithm.tasks, algorithm.relives().minibatches))
+    learner = config.learner(devices.task_mesh(algorithm.tasks, algorithm.passes.minibatches))
     init, step = jax.jit(learner.init), jax.jit(learner.step)
     fresh = sample_tasks(config.environment, "train", tasks, jax.random.key(1))
 
@@ -85,7 +85,9 @@ def trained_return(config: RunConfig, seeds: int, tasks: int) -> np.ndarray:
         state = init(first_key)
         for key in jax.random.split(train_key, config.run.meta_steps):
             state, _ = step(state, key)
-        curve = adaptation_curve(learner.lifetime, state.meta_params, fresh, jax.random.key(7), (0, 1), expected=True)
+        curve = adaptation_curve(
+            learner.window.world, state.meta_params, fresh, jax.random.key(7), (0, 1), expected=True
+        )
         return float(curve.returns[:, -1].sum(axis=1).mean())
 
     return np.array([one(seed) for seed in range(seeds)])
@@ -97,9 +99,9 @@ def main() -> None:
     path = RESULTS / "sensitivity.json"
     for change in given.recipes:
         table = Table("sensitivity", seeds=list(range(given.seeds)), tasks=given.tasks)
-        for name in WORLDS if change in EVERYWHERE else ["bandit"]:
+        for name in SETUPS if change in EVERYWHERE else ["bandit"]:
             start = time.perf_counter()
-            values = trained_return(configuration(WORLDS[name], change), given.seeds, given.tasks)
+            values = trained_return(configuration(SETUPS[name], change), given.seeds, given.tasks)
             seconds = (time.perf_counter() - start) / given.seeds
             table.add(change, name, values.mean(), by_seed=values, note=f"{seconds:.0f} s a seed")
         write(merge(table, path), path)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from published import Runs, add_cell, arguments, merge, write
+from published import Runs, arguments, merge, write
 
 from metarl_jax.core.evaluation import Curve
 from metarl_jax.experiment.curves import adaptation_curve
@@ -72,7 +72,7 @@ def fill(
             for column, numbers in values.items():
                 published, bound = beside.get(column, (None, None))
                 known = {"published": published if not suffix else None, "bound": bound}
-                add_cell(table, recipe.row + suffix, column, numbers, strata, note=runs.cost, **known)
+                table.add_values(recipe.row + suffix, column, numbers, strata=strata, note=runs.cost, **known)
         write(merge(table, path), path)
 
 
@@ -87,11 +87,9 @@ def _values(
     runs: Runs, cells: Cells, count: int, greedy: bool = False, forgetting: bool = False, split: str = "test"
 ) -> dict[str, np.ndarray]:
     """The numbers [seeds, N] of each column."""
-    lifetime, tasks = runs.lifetime, runs.tasks(count, split)
-    if forgetting:
-        lifetime = lifetime._replace(policy=runs.algorithm.policy(lifetime.environment, forgets=True))
+    world, tasks = runs.forgetting if forgetting else runs.world, runs.tasks(count, split)
     curves = [
-        adaptation_curve(lifetime, run.meta_params, tasks, jax.random.key(7), (0, 1), greedy=greedy, expected=True)
+        adaptation_curve(world, run.meta_params, tasks, jax.random.key(7), (0, 1), greedy=greedy, expected=True)
         for run in runs.results
     ]
     by_seed = [cells(curve, tasks) for curve in curves]

@@ -16,11 +16,10 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from published import Runs, add_cell, arguments, merge, write
+from published import Runs, arguments, merge, write
 from trials import RESULTS, oracle
 
-from metarl_jax.core.lifetime import begin_lifetime
-from metarl_jax.core.rollout import rollout
+from metarl_jax.core.rollout import opening, rollout
 from metarl_jax.core.types import Experience
 from metarl_jax.envs.two_step import PLANETS
 from metarl_jax.experiment.curves import adaptation_curve
@@ -41,11 +40,11 @@ def main() -> None:
         runs = Runs("two_step", name, "rl2", "two_step", OPTIONS | {"memory": name}, {}, given.seeds)
         trials, tasks = runs.environment.trials, runs.tasks(given.tasks)
         curves = [
-            adaptation_curve(runs.lifetime, run.meta_params, tasks, jax.random.key(7), (0, 1), expected=True)
+            adaptation_curve(runs.world, run.meta_params, tasks, jax.random.key(7), (0, 1), expected=True)
             for run in runs.results
         ]
         paid = np.stack([curve.returns[:, -1, 0] for curve in curves]) / trials  # [seeds, N]
-        add_cell(table, row, "per-trial", paid, bound=bound and bound / trials, note=runs.cost)
+        table.add_values(row, "per-trial", paid, bound=bound and bound / trials, note=runs.cost)
         for kind, shares in zip(KINDS, stay_shares(runs, tasks), strict=True):
             table.add(row, f"stay,{kind}", shares.mean(), by_seed=shares, note=runs.cost)
     table = merge(table, RESULTS / "two_step.json")
@@ -59,12 +58,10 @@ def stay_shares(runs: Runs, tasks: Any) -> np.ndarray:
     @jax.jit
     def play(meta_params: Any) -> Experience:
         def one(task: Any, key: Any) -> Experience:
-            life_key, act_key = jax.random.split(key)
-            state = begin_lifetime(runs.lifetime, meta_params, task, life_key)
-            steps = runs.environment.horizon
-            return rollout(
-                runs.environment, runs.lifetime.policy, state.agent.params, task, state.scene, act_key, steps
-            )[1]
+            open_key, act_key = jax.random.split(key)
+            environment, policy = runs.world.environment, runs.world.policy
+            scene = opening(environment, policy, task, open_key, 1)
+            return rollout(environment, policy, meta_params, task, scene, act_key, environment.horizon)[1]
 
         return jax.vmap(one)(tasks, jax.random.split(jax.random.key(11), len(tasks.stay)))
 

@@ -12,10 +12,11 @@ import pytest
 HURRY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if jax.__version_info__ < (0, 11):  # an XLA that does not know a flag ends the process
     HURRY += " --xla_cpu_use_fusion_emitters=false"  # whose kernels run faster and compile for far longer
+TESTS = pathlib.Path(__file__).parent
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "metarl_jax" / "tests"
 COMPILED = "/jax/core/compile/backend_compile_duration"  # or loaded from the cache
-PROGRAMS = 2000  # that a process keeps, and those of one more group
-events: collections.Counter[str] = collections.Counter()  # since it last let go of them
+PROGRAMS = 2000  # that a process may hold before they are cleared after a group
+events: collections.Counter[str] = collections.Counter()  # since the last clearing
 
 os.environ.setdefault("NPROC", "8")  # threads to spare while a device waits for another
 jax.config.update("jax_num_cpu_devices", 4)
@@ -32,9 +33,9 @@ def compiled(call: Callable[[], object]) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests compile more than they compute, so the compiler hurries; learning tests are the other way round.
+    """Lower the optimisation level of the compiler, except for learning tests, which compute more than they compile.
 
-    What tests start inherits the flags, which XLA reads when it first compiles.
+    Subprocesses inherit the flags, which XLA reads at the first compilation.
     """
     if "not slow" in config.getoption("markexpr"):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {HURRY}"
@@ -42,15 +43,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares compiled programs: laws of an algorithm, tests of an environment, else of a file."""
+    """Group the tests that share compiled programs: by file, and by algorithm or environment where these are named."""
     for item in items:
         params = item.callspec.params if hasattr(item, "callspec") else {}
         shared = next((params[by] for by in ("variant", "name", "algorithm", "environment") if by in params), "")
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{shared}"))
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.relative_to(TESTS).with_suffix('')}-{shared}"))
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Let go of compiled programs between groups, once they are many: a process that kept them all has crashed XLA."""
+    """Clear compiled programs between groups once there are many: a process that kept all of them crashed XLA."""
     group = item.get_closest_marker("xdist_group")
     over = nextitem is None or nextitem.get_closest_marker("xdist_group") != group
     if over and events[COMPILED] > PROGRAMS:

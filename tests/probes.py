@@ -1,7 +1,7 @@
 """Environments so small that the value of everything in them is known."""
 
 import dataclasses
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +10,36 @@ from metarl_jax.core.environment import Box, Discrete, Environment
 from metarl_jax.core.types import Array, Key, Split, Step
 
 
+@dataclasses.dataclass(frozen=True)
+class Probe(Environment):
+    """Two actions, nothing to see, one episode a trial, and no task that is held out."""
+
+    @property
+    def observation_space(self) -> Box:
+        return Box(1.0, 1.0, (1,))
+
+    @property
+    def action_space(self) -> Discrete:
+        return Discrete(2)
+
+    @property
+    def trial_episodes(self) -> int:
+        return 1
+
+    @property
+    def withholds(self) -> bool:
+        return False
+
+
 class Nothing(NamedTuple):
-    """A task that leaves no room for another."""
+    """The only task of a family."""
 
     pay: Array  # [] what a step earns
 
 
 @dataclasses.dataclass(frozen=True)
-class Twin(Environment):
-    """Two steps that earn 1 each, then the end: by the task, so that nothing follows, or by the clock.
+class Twin(Probe):
+    """Two steps that earn 1 each; then the episode is terminated by the task or truncated by the clock.
 
     V(0) = 1 + γ and V(1) = 1 where the episode terminates; V = 1 / (1 − γ) everywhere where it is truncated.
     """
@@ -33,16 +54,8 @@ class Twin(Environment):
         return Box(0.0, 1.0, (2,))
 
     @property
-    def action_space(self) -> Discrete:
-        return Discrete(2)
-
-    @property
     def horizon(self) -> int:
         return 2
-
-    @property
-    def trial_episodes(self) -> int:
-        return 1
 
     def reset(self, key: Key, task: Nothing) -> tuple[Array, Array]:
         return jnp.array([1.0, 0.0]), jnp.int32(0)
@@ -51,10 +64,6 @@ class Twin(Environment):
         over, no = state == 1, jnp.array(False)
         terminated, truncated = (over, no) if self.ends == "terminated" else (no, over)
         return Step(jax.nn.one_hot((state + 1) % 2, 2), state + 1, task.pay, terminated, truncated, {})
-
-    @property
-    def withholds(self) -> bool:
-        return False
 
     def draw_task(self, key: Key, split: Split) -> Nothing:
         return Nothing(jnp.float32(1.0))
@@ -67,10 +76,10 @@ class Hidden(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Secret(Environment):
-    """One action an episode, two episodes a trial: one of the actions earns 1, and the first reward tells which.
+class Secret(Probe):
+    """One action an episode, two episodes a trial. One of the actions earns 1; the first reward reveals which.
 
-    Who learns gets 1/2, then 1; who does not gets 1/2 for ever.
+    An agent that learns gets 1/2 on average and then 1; one that does not gets 1/2 in every episode.
     """
 
     name: ClassVar[str] = "secret"
@@ -80,14 +89,6 @@ class Secret(Environment):
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
         return {"good": (0, 1)}
-
-    @property
-    def observation_space(self) -> Box:
-        return Box(1.0, 1.0, (1,))
-
-    @property
-    def action_space(self) -> Discrete:
-        return Discrete(2)
 
     @property
     def horizon(self) -> int:
@@ -104,16 +105,19 @@ class Secret(Environment):
         reward = jnp.float32(action == task.good)
         return Step(jnp.ones(1), state, reward, jnp.array(True), jnp.array(False), {})
 
-    @property
-    def withholds(self) -> bool:
-        return False
-
     def draw_task(self, key: Key, split: Split) -> Hidden:
         return Hidden(jax.random.bernoulli(key).astype(jnp.int32))
 
 
+LEARNERS: dict[str, dict[str, Any]] = {  # that find the secret in 150 meta-steps
+    "rl2": {"tasks": 64, "width": 8, "meta_lr": 1e-2, "entropy": 0.0},
+    "maml": {"tasks": 8, "envs": 8, "hidden": (), "inner_lr": 3.0, "meta_lr": 1e-2},
+    "q_learning": {"tasks": 8, "envs": 8, "hidden": (), "adaptations": 1, "meta_lr": 5e-2},
+}
+
+
 @dataclasses.dataclass(frozen=True)
-class Line(Environment):
+class Line(Probe):
     """Go (1) or stay (0), for at most `clock` steps an episode; there is nothing to see.
 
     arrival: after `goal` steps forward the episode terminates and pays 1, and nothing else does. survival: every step
@@ -128,24 +132,8 @@ class Line(Environment):
     clock: int = 20
 
     @property
-    def observation_space(self) -> Box:
-        return Box(1.0, 1.0, (1,))
-
-    @property
-    def action_space(self) -> Discrete:
-        return Discrete(2)
-
-    @property
     def horizon(self) -> int:
         return self.clock
-
-    @property
-    def trial_episodes(self) -> int:
-        return 1
-
-    @property
-    def withholds(self) -> bool:
-        return False
 
     def reset(self, key: Key, task: Nothing) -> tuple[Array, tuple[Array, Array]]:
         return jnp.ones(1), (jnp.int32(0), jnp.int32(0))
@@ -162,3 +150,17 @@ class Line(Environment):
 
     def draw_task(self, key: Key, split: Split) -> Nothing:
         return Nothing(jnp.float32(1.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class OneTask(Line):
+    """A family of one task, which leaves one of its splits empty."""
+
+    test: bool = False
+
+    @property
+    def withholds(self) -> bool:
+        return True
+
+    def holds_out(self, task: Nothing) -> Array:
+        return jnp.array(self.test)

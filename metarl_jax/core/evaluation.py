@@ -1,6 +1,7 @@
 """Returns in held-out tasks by adaptation and by episode, with the same quota of episodes in every task."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from metarl_jax.core.learner import frozen
 from metarl_jax.core.life import Life, World, begin, draws, run
 from metarl_jax.core.policy import random_policy
 from metarl_jax.core.rollout import Scene, opening, rollout
-from metarl_jax.core.types import Array, Experience, Key, Tree
+from metarl_jax.core.types import Agent, Array, Experience, Key, Tree
 from metarl_jax.core.window import fitting_chunk
 
 CHUNK = 256  # tasks evaluated side by side: bounds the memory of the record
@@ -51,19 +52,39 @@ def evaluate(
     def report(life: Life) -> Curve:
         return trial(world, life, episodes, envs, greedy, expected)[1]
 
-    def stretch(life: Life, _: None) -> tuple[Life, Curve]:
-        life, _ = run(world, meta_params, life, stride)
-        return life, report(life)
-
     def one(task: Tree, key: Key) -> Curve:
-        life = begin(world, meta_params, task, key)
-        first = report(life)
-        _, later = jax.lax.scan(stretch, life, None, length=adaptations)
-        return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, later)
+        return reported(world, meta_params, begin(world, meta_params, task, key), adaptations, report, stride)[1]
 
     total = jax.tree.leaves(tasks)[0].shape[0]
     chunk = fitting_chunk(world) if adaptations or world.learner.shared else None  # newborns share parameters
     return map_tasks(one, min(chunk or CHUNK, CHUNK), tasks, jax.random.split(key, total))
+
+
+def adapted(
+    world: World, meta_params: Tree, task: Tree, key: Key, adaptations: int, episodes: int
+) -> tuple[Agent, Scene, Curve]:
+    """The agent of one life in one task, the scene in which its last trial ended, and its curve [K+1, episodes]."""
+
+    def report(life: Life) -> tuple[Scene, Curve]:
+        return trial(world, life, episodes, 1, False, hold=True)
+
+    life = begin(world, meta_params, task, key)
+    life, (scenes, curve) = reported(world, meta_params, life, adaptations, report)
+    return life.agent, jax.tree.map(lambda x: x[-1], scenes), curve
+
+
+def reported(
+    world: World, meta_params: Tree, life: Life, reports: int, report: Callable[[Life], Any], stride: int = 1
+) -> tuple[Life, Any]:
+    """The life after `reports` times `stride` turns, and its reports [reports + 1]: at first and after each stride."""
+
+    def stretch(life: Life, _: None) -> tuple[Life, Any]:
+        life, _ = run(world, meta_params, life, stride)
+        return life, report(life)
+
+    first = report(life)
+    life, later = jax.lax.scan(stretch, life, None, length=reports)
+    return life, jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, later)
 
 
 def trial(

@@ -53,16 +53,16 @@ def rollout(
     """
     params = jax.lax.stop_gradient(params)
     task = jax.lax.stop_gradient(task)
-    envs = scene.timestep.first.shape[0]
+    envs, restarts = scene.timestep.first.shape[0], quota != 1
     # XLA copies the carry of a scan at every step if it has an axis of size 1, and a memory can be large.
     squeeze, expand = (_without_axis, _with_axis) if envs == 1 else (_as_it_is, _as_it_is)
 
     def act(scene: Scene, key: Key) -> tuple[Scene, tuple[Experience, Tree]]:
-        act_key, step_key, reset_key = jax.random.split(key, 3)
+        keys = jax.random.split(key, 1 + (1 + restarts) * envs)
+        act_key, step_keys, reset_keys = keys[0], keys[1 : 1 + envs], keys[1 + envs :]
         memory, output = policy.apply(params, scene.memory, squeeze(scene.timestep))
         output = expand(output)
         action = _choose(policy, act_key, output, greedy)
-        step_keys = jax.random.split(step_key, envs)
         step = jax.vmap(environment.step, (0, 0, 0, None))(step_keys, scene.state, action, task)
         successor = Timestep(step.observation, action, step.reward, jnp.zeros(envs, bool))
         done = step.terminated | step.truncated
@@ -85,8 +85,8 @@ def rollout(
             expected_reward=step.info.get("expected_reward", ()),
         )
         after = Scene(successor, step.state, memory, episodes, jnp.where(done, 0.0, scene.earned + step.reward))
-        if quota != 1:
-            after = _restart(environment, policy, reset_key, task, done, step, after)
+        if restarts:
+            after = _restart(environment, reset_keys, task, done, step, after)
         if hold:
             memory = select(squeeze(counts), after.memory, scene.memory)
             after = select(counts, after._replace(memory=()), scene._replace(memory=()))._replace(memory=memory)
@@ -167,11 +167,9 @@ def _choose(policy: Policy, key: Key, output: Output, greedy: Array | bool) -> A
     return jnp.where(greedy, policy.distribution.mode(output.distribution), sampled)
 
 
-def _restart(
-    environment: Environment, policy: Policy, key: Key, task: Tree, done: Array, step: Step, after: Scene
-) -> Scene:
+def _restart(environment: Environment, keys: Key, task: Tree, done: Array, step: Step, after: Scene) -> Scene:
     """Begin a new episode of the same task wherever one has ended. The policy decides at `first` what to forget."""
-    observation, state = jax.vmap(environment.reset, (0, None))(jax.random.split(key, done.shape[0]), task)
+    observation, state = jax.vmap(environment.reset, (0, None))(keys, task)
     timestep = after.timestep._replace(observation=select(done, observation, step.observation), first=done)
     return after._replace(timestep=timestep, state=select(done, state, step.state))
 

@@ -7,23 +7,24 @@ import jax
 import numpy as np
 
 from metarl_jax.core.environment import Environment, check_split, check_split_has_tasks
-from metarl_jax.core.evaluation import Curve, trial
-from metarl_jax.core.life import Life, World, begin, run
+from metarl_jax.core.evaluation import Curve, adapted
+from metarl_jax.core.life import World
 from metarl_jax.core.once import once
 from metarl_jax.core.rollout import Scene
-from metarl_jax.core.types import Agent, Array, Key, Split, Tree
+from metarl_jax.core.types import Agent, Key, Split, Tree
 from metarl_jax.core.update import check_parts
 from metarl_jax.experiment.config import RunConfig, require
 from metarl_jax.experiment.curves import SCRATCH, adaptation_curve, blind_curve, sampler, scratch_curve
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.results import Table
-from metarl_jax.experiment.statistics import confidence_interval, iqm, mean, share
+from metarl_jax.experiment.statistics import iqm, mean, share
 from metarl_jax.oracles import reference
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CALLED_REFERENCE = "reference"
+RETURNS = (mean, iqm)  # the statistics of returns
 
 
 class Evaluation(NamedTuple):
@@ -77,8 +78,7 @@ def evaluate_learner(
     for method, curve in curves.items():
         add_curve(table, method, curve, schedule[1], bound)
     if bound is not None:
-        numbers = range(1, bound.shape[1] + 1)
-        _add_returns(table, CALLED_REFERENCE, "episode", bound, numbers, note=environment.reference)
+        table.add_columns(CALLED_REFERENCE, "episode", bound, statistics=RETURNS, note=environment.reference)
     return Evaluation(table, curves)
 
 
@@ -102,54 +102,21 @@ def add_curve(table: Table, method: str, curve: Curve, stride: int = 1, bound: n
     `step=k` and `episode=e` are mean returns; with `,iqm` interquartile means, with `,steps` environment steps, with
     `,terminated` the share of episodes that terminated rather than were truncated.
     """
-    reports, episodes = curve.returns.shape[1:]
-    if reports > 1:
-        _add_returns(table, method, "step", curve.returns.mean(axis=2), range(0, reports * stride, stride))
-    numbers = range(1, episodes + 1)
-    _add_returns(table, method, "episode", curve.returns[:, -1], numbers, bound)
+    if curve.returns.shape[1] > 1:
+        steps = np.asarray(curve.returns).mean(axis=2)
+        table.add_columns(method, "step", steps, first=0, stride=stride, statistics=RETURNS)
+    bounds = None if bound is None else bound.mean(axis=0)
+    table.add_columns(method, "episode", np.asarray(curve.returns)[:, -1], statistics=RETURNS, bounds=bounds)
     others = (("steps", curve.lengths[:, -1], mean), ("terminated", curve.terminated[:, -1], share))
     for kind, values, statistic in others:
-        for number, column in zip(numbers, values.T, strict=True):
-            interval = confidence_interval(column, statistic=statistic)
-            table.add(method, f"episode={number},{kind}", column.mean(), interval)
+        for number, column in enumerate(values.T, start=1):
+            table.add_values(method, f"episode={number},{kind}", column, statistic=statistic)
 
 
 @once
 def one_life(world: World, adaptations: int, episodes: int) -> Callable[[Tree, Tree, Key], tuple[Agent, Scene, Curve]]:
-    """The program (φ, task, key) -> agent, scene and curve [K+1, episodes] of one life in one task.
-
-    The curve has a trial before and after each adaptation; the scene is the end of the last one, with its memory.
-    """
-
-    @jax.jit
-    def live(meta_params: Tree, task: Tree, key: Key) -> tuple[Agent, Scene, Curve]:
-        def report(meta_params: Tree, life: Life) -> tuple[Scene, Curve]:
-            return trial(world, life, episodes, 1, False, hold=True)
-
-        life = begin(world, meta_params, task, key)
-        first = report(meta_params, life)
-        life, later = run(world, meta_params, life, adaptations, report)
-        scenes, curve = jax.tree.map(lambda x, xs: jax.numpy.concatenate([x[None], xs]), first, later)
-        return life.agent, jax.tree.map(lambda x: x[-1], scenes), curve
-
-    return live
-
-
-def _add_returns(
-    table: Table,
-    method: str,
-    kind: str,
-    values: np.ndarray | Array,  # [N, columns]
-    numbers: range,
-    bound: np.ndarray | None = None,
-    note: str | None = None,
-) -> None:
-    for index, number in enumerate(numbers):
-        column = np.asarray(values)[:, index]
-        best = None if bound is None else bound[:, index].mean()
-        table.add(method, f"{kind}={number}", column.mean(), confidence_interval(column), bound=best, note=note)
-        middle = confidence_interval(column, statistic=iqm)
-        table.add(method, f"{kind}={number},iqm", float(iqm(column)), middle, note=note)
+    """The program (φ, task, key) -> agent, scene and curve [K+1, episodes] of one life in one task; see `adapted`."""
+    return jax.jit(lambda meta_params, task, key: adapted(world, meta_params, task, key, adaptations, episodes))
 
 
 def check_adapts(config: RunConfig, adaptations: int) -> None:

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from metarl_jax.experiment import devices
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.run_folder import write_whole
-from metarl_jax.experiment.statistics import seed_interval
+from metarl_jax.experiment.statistics import Statistic, confidence_interval, mean, seed_interval, stratified_mean
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -86,6 +88,56 @@ class Table:
         seeds = means if len(means) > 1 else None
         own = {name: x for name, x in (made or {}).items() if x != getattr(self, name)} or None
         self.rows.append(Row(row, column, _finite(value), whole, _finite(published), _finite(bound), note, seeds, own))
+
+    def add_values(
+        self,
+        row: str,
+        column: str,
+        values: np.ndarray,
+        *,
+        statistic: Statistic = mean,
+        strata: np.ndarray | None = None,
+        **beside: Any,
+    ) -> None:
+        """Add a cell from one value for each task [N], or for each seed and task [seeds, N].
+
+        Args:
+            row: The method.
+            column: The measured quantity.
+            values: The values; the interval is over tasks, of their means over seeds.
+            statistic: The statistic over tasks.
+            strata: Labels [N, ...] of groups of tasks with equal weight, whatever their size; only for a mean.
+            beside: `published`, `bound` and `note`, as in `add`.
+        """
+        values = np.asarray(values, np.float64)
+        made = {"seeds": list(range(len(values)))} if values.ndim == 2 else {}
+        made |= {"tasks": values.shape[-1]}
+        values = values.reshape(-1, values.shape[-1])
+        interval = confidence_interval(values.mean(axis=0), statistic=statistic, strata=strata)
+        found = statistic(values, axis=1) if strata is None else stratified_mean(values, strata)
+        self.add(row, column, found.mean(), interval, by_seed=found, made=made, **beside)
+
+    def add_columns(
+        self,
+        row: str,
+        kind: str,
+        values: np.ndarray,
+        *,
+        first: int = 1,
+        stride: int = 1,
+        statistics: tuple[Statistic, ...] = (mean,),
+        bounds: np.ndarray | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Add `kind=first`, `kind=first + stride` ... from values [N, columns] or [seeds, N, columns].
+
+        A statistic other than the mean is named in the column: `kind=1,iqm`. `bounds` [columns] are bounds of means.
+        """
+        for index in range(values.shape[-1]):
+            for statistic in statistics:
+                column = f"{kind}={first + index * stride}" + ("" if statistic is mean else f",{statistic.__name__}")
+                bound = None if bounds is None or statistic is not mean else bounds[index]
+                self.add_values(row, column, values[..., index], statistic=statistic, bound=bound, note=note)
 
     def cell(self, row: str, column: str) -> Row:
         """The cell of a method in a column.

@@ -1,6 +1,6 @@
 """Summaries over tasks or seeds, with intervals. They run in NumPy on the host.
 
-Each kind of interval was chosen by its measured coverage; tests/test_statistics.py measures it again.
+Each kind of interval was chosen by its measured coverage; tests/experiment/test_statistics.py measures it again.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,31 @@
+"""Evaluation on held-out tasks."""
+
+import jax
+import numpy as np
+
+import metarl_jax
+from metarl_jax.algorithms import make
+from metarl_jax.core.evaluation import evaluate
+from metarl_jax.envs import make as make_environment
+
+
+def test_the_result_on_a_task_does_not_depend_on_the_other_tasks() -> None:
+    environment = make_environment("bandit", arms=3, pulls=4)
+    world = metarl_jax.make_algorithm("maml", hidden=(4,), envs=2).recipe(environment).window.world
+    meta_params = world.learner.meta_init(jax.random.key(0))
+    tasks = jax.vmap(lambda key: environment.sample_task(key, "test"))(jax.random.split(jax.random.key(1), 3))
+    run = jax.jit(lambda tasks: evaluate(world, meta_params, tasks, jax.random.key(2), 1).returns)
+    other = jax.tree.map(lambda x: x.at[1:].set(x[1:][::-1]), tasks)
+    np.testing.assert_array_equal(run(tasks)[0], run(other)[0])
+
+
+BANDIT = make_environment("bandit", arms=3, pulls=10)
+
+
+def test_evaluation_by_expected_rewards_has_the_same_mean_and_less_variance() -> None:
+    world = make("rl2", width=4).recipe(BANDIT).window.world
+    params = world.learner.meta_init(jax.random.key(0))
+    tasks = jax.vmap(lambda key: BANDIT.sample_task(key, "test"))(jax.random.split(jax.random.key(1), 2000))
+    drawn, mean = (evaluate(world, params, tasks, jax.random.key(2), 0, expected=e).returns[:, 0, 0] for e in (0, 1))
+    assert mean.std() < drawn.std()
+    np.testing.assert_allclose(drawn.mean(), mean.mean(), atol=4 * float(drawn.std()) / 2000**0.5)

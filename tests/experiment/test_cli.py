@@ -1,0 +1,184 @@
+"""The command line: what it prints, and exit code 2 with the value and the remedy for everything that is wrong."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import pytest
+from shell_toy import toy  # noqa: F401
+
+from metarl_jax.algorithms import ALGORITHMS, VARIANTS
+from metarl_jax.core.types import SPLITS
+from metarl_jax.envs import ADAPTED, ENVIRONMENTS
+from metarl_jax.experiment import api, checkpoint, cli, doctor
+from metarl_jax.experiment.cli import main
+from metarl_jax.experiment.config import resolve
+
+# By tyro or by us, and what each must say.
+WRONG = [
+    ("", "{train, evaluate, resume, list, doctor}"),
+    ("trian", "trian", "Available subcommands: train, evaluate"),
+    ("train", "ALGORITHM", "ENVIRONMENT", "`metarl list` prints all"),
+    ("train mamml cartpole", "did you mean 'maml'?"),
+    ("train maml", "ENVIRONMENT", "`metarl list` prints all"),
+    ("train maml --gamma 0.5", "'environment'"),
+    ("train maml cartpol", "did you mean 'cartpole'?"),
+    ("train maml maze --preset tinny", "did you mean 'tiny'?"),
+    ("train maml maze --inner-l 3", "--inner-l, 3", "Perhaps you meant", "--inner-lr FLOAT"),
+    ("train maml maze --env.siz 3", "--env.siz, 3", "Perhaps you meant", "--env.size INT"),
+    ("train maml maze --estimator evolutio", "'evolutio'", "'evolution'"),
+    ("train maml maze --estimator reptile --outer ppo", "choose outer=gradient"),
+    ("train fomaml maze --estimator lvc", "--estimator"),
+    ("train rl2 maze --lr 0.1", "--lr, 0.1", "Perhaps you meant", "--meta-lr FLOAT"),
+    ("train maml maze --lr 0.1", "--meta-lr FLOAT", "--inner-lr FLOAT"),
+    ("train rl2 maze --preset", "'--preset'"),
+    ("train prompt maze", "did you mean 'promp'?"),
+    ("train maml maze --gamma fast", "--gamma", "'fast'"),
+    ("train maml maze --gamma", "'--gamma'"),
+    ("train maml maze --tasks 2.5", "--tasks", "'2.5'"),
+    ("train maml maze --tasks 0", "tasks of maml is 0; it must be at least 1"),
+    ("train maml maze --gamma 1.5", "1.5"),
+    ("train maml maze --lambda 1.5", "1.5"),
+    ("train maml maze --lamda 0.5", "--lamda, 0.5", "Perhaps you meant", "--lambda_ FLOAT"),
+    ("train maml maze --inner-lr=-1", "-1.0"),
+    ("train maml maze --env.size 1", "size is 1"),
+    ("train maml maze --meta-steps 0", "meta_steps is 0; it must be at least 1"),
+    ("train maml maze surplus", "surplus", "metarl train maml maze --help"),
+    ("train q_learning navigation", "q_learning cannot run on navigation"),
+    ("evaluate nowhere", "nowhere is not a run"),
+    ("evaluate nowhere --split tset", "did you mean 'test'?"),
+    ("evaluate nowhere --tasks 0", "tasks is 0; it must be at least 1"),
+    ("evaluate nowhere --tasks 2.5", "--tasks", "'2.5'"),
+    ("evaluate", "RUN", "metarl evaluate --help"),
+    ("resume nowhere", "nowhere is not a run"),
+    ("resume nowhere --meta-step 3", "--meta-step, 3", "--meta-steps INT", "metarl resume --help"),
+    ("list --jsn", "--jsn", "--json", "metarl list --help"),
+    ("doctor now", "now"),
+]
+
+
+def code_of(words):
+    """The exit code of a command, returned by us or raised by tyro."""
+    try:
+        return main(words)
+    except SystemExit as exit:
+        return exit.code
+
+
+@pytest.mark.parametrize("case", WRONG, ids=lambda case: case[0])
+def test_wrong_input_ends_with_code_2_the_value_and_the_remedy(case, capsys, tmp_path, monkeypatch):
+    command, *said = case
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "1000")  # no sentence is broken into lines
+    monkeypatch.setattr(jax, "jit", None)  # nothing may be compiled
+    assert code_of(command.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    for words in said:
+        assert words in printed.err
+    assert "Traceback" not in printed.err
+    assert not any(tmp_path.iterdir())
+
+
+def test_list_names_everything_in_the_agreed_format(capsys):
+    assert main(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in found["algorithms"]] == list(ALGORITHMS)
+    assert [entry["name"] for entry in found["environments"]] == list(ENVIRONMENTS)
+    assert all(set(entry) == {"name", "summary", "environments"} for entry in found["algorithms"])
+    assert [entry["name"] for entry in found["variants"]] == list(VARIANTS)
+    assert all(set(entry) == {"name", "summary", "algorithm", "options"} for entry in found["variants"])
+    assert all(set(entry) == {"name", "summary", "splits", "reference"} for entry in found["environments"])
+    assert all(entry["splits"] == list(SPLITS) for entry in found["environments"])
+    assert [entry["name"] for entry in found["adapted"]] == list(ADAPTED)
+    accepts = {entry["name"]: entry["environments"] for entry in found["algorithms"]}
+    assert "navigation" in accepts["maml"]
+    assert "navigation" not in accepts["q_learning"]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("--help", "{train,evaluate,resume,list,doctor}"),
+        ("train --help", "ALGORITHM ENVIRONMENT"),
+        ("train rl2 --help", "ENVIRONMENT"),
+        ("evaluate --help", "--split STR"),
+        ("list", "gridnavi"),
+    ],
+)
+def test_help_ends_with_code_0(command, said, capsys):
+    assert code_of(command.split()) == 0
+    assert said in capsys.readouterr().out
+
+
+def test_help_lists_the_flags_with_the_defaults_of_the_preset(capsys):
+    assert code_of(["train", "maml", "maze", "--preset", "tiny", "--help"]) == 0
+    printed = capsys.readouterr().out
+    for flag in ("--inner-lr FLOAT", "--env.size INT", "--seed INT", "--out", "--hidden"):
+        assert flag in printed
+    assert "(default: 16 16)" in printed
+
+
+def test_flags_reach_the_configuration(tmp_path, capsys):
+    words = f"train toy maze --tasks 4 --env.size 3 --seed 7 --meta-steps 4 --out {tmp_path / 'run'}"
+    words += " --evaluation-tasks 0 --quiet"
+    assert main(words.split()) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "run.json").read_text())["config"]
+    assert (config["algorithm"]["tasks"], config["environment"]["size"]) == (4, 3)
+    assert (config["run"]["seed"], config["run"]["meta_steps"]) == (7, 4)
+
+
+@pytest.mark.parametrize("flag", ["--lambda 0.5", "--lambda=0.5", "--lambda_ 0.5"])
+def test_the_flag_is_lambda_without_an_underscore(flag, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(api, "run", lambda config, **how: chosen.append(config))
+    monkeypatch.setattr(cli, "_announce", lambda result, quiet: 0)
+    assert main(["train", "rl2", "maze", "--preset", "tiny", *flag.split()]) == 0
+    assert chosen == [resolve("rl2", "maze", preset="tiny", lambda_=0.5)]
+
+
+def test_runs_that_fail_have_their_own_exit_codes(tmp_path, capsys):
+    run = tmp_path / "run"
+    words = f"train toy bandit --meta-steps 8 --log-every 4 --checkpoint-every 4 --out {run} --quiet"
+    words += " --evaluation-tasks 0"
+    assert main(words.split()) == 0
+    assert main(words.split()) == 2
+    assert "never overwritten" in capsys.readouterr().err
+    for path in checkpoint.found(run / "checkpoints"):
+        (path / "manifest.json").unlink()
+    assert main(["evaluate", str(run)]) == 4
+    assert main(["resume", str(run)]) == 4
+    assert main([*words.replace("/run", "/other").split(), "--breaks-at", "2"]) == 3
+
+
+def test_doctor_reports_success_here_and_names_what_fails(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "NEEDED_GIB", 0.0)
+    monkeypatch.setattr(doctor.devices, "usable_cores", jax.device_count)
+    assert main(["doctor"]) == 0
+    assert "compute on" in capsys.readouterr().out
+    monkeypatch.setattr(doctor, "NEEDED_GIB", 1e9)
+    assert main(["doctor"]) == 1
+    assert "PROBLEM: less than" in capsys.readouterr().out
+
+
+def test_running_the_module_runs_the_command():
+    command = [sys.executable, "-m", "metarl_jax", "train", "mamml", "maze"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("metarl: unknown algorithm 'mamml'")
+
+
+@pytest.mark.parametrize(
+    ("code", "slow"),
+    [
+        ("import metarl_jax.experiment.api", ["orbax", "matplotlib", "tyro", "gymnax"]),
+        ("from metarl_jax.experiment.cli import app\napp.cli(args=['--help'])", ["jax", "numpy", "rich"]),
+    ],
+    ids=["package", "help"],
+)
+def test_nothing_slow_is_imported_before_it_is_needed(code, slow):
+    code = f"import atexit, sys; atexit.register(lambda: print([m for m in {slow} if m in sys.modules]))\n{code}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]")
