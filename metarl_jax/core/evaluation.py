@@ -76,7 +76,7 @@ def adapted(
 def reported(
     world: World, meta_params: Tree, life: Life, reports: int, report: Callable[[Life], Any], stride: int = 1
 ) -> tuple[Life, Any]:
-    """The life after `reports` times `stride` turns, and its reports [reports + 1]: now, and after each stride."""
+    """The life after `reports` times `stride` turns, and its reports [reports + 1]: at first and after each stride."""
 
     def stretch(life: Life, _: None) -> tuple[Life, Any]:
         life, _ = run(world, meta_params, life, stride)

@@ -99,14 +99,14 @@ class Table:
         strata: np.ndarray | None = None,
         **beside: Any,
     ) -> None:
-        """Add a cell from a number a task [N], or a task of each seed [seeds, N].
+        """Add a cell from one value for each task [N], or for each seed and task [seeds, N].
 
         Args:
             row: The method.
-            column: What is measured.
-            values: The numbers; the interval is over tasks, of their means over seeds.
-            statistic: Of the tasks.
-            strata: Labels [N, ...] of groups of tasks whose means count alike, however large the groups; for a mean.
+            column: The measured quantity.
+            values: The values; the interval is over tasks, of their means over seeds.
+            statistic: The statistic over tasks.
+            strata: Labels [N, ...] of groups of tasks with equal weight, whatever their size; only for a mean.
             beside: `published`, `bound` and `note`, as in `add`.
         """
         values = np.asarray(values, np.float64)
@@ -131,7 +131,7 @@ class Table:
     ) -> None:
         """Add `kind=first`, `kind=first + stride` ... from values [N, columns] or [seeds, N, columns].
 
-        A column of another statistic than the mean ends with its name: `kind=1,iqm`. `bounds` [columns] are of means.
+        A statistic other than the mean is named in the column: `kind=1,iqm`. `bounds` [columns] are bounds of means.
         """
         for index in range(values.shape[-1]):
             for statistic in statistics:
