@@ -103,7 +103,7 @@ def test_a_recipe_leaves_the_origin_of_the_rows_that_it_keeps(published, tmp_pat
     def run(tasks, seeds, date, cells):
         table = Table("bandits", seeds=list(range(seeds)), tasks=tasks, device=f"device of {date}", date=date)
         for row, column in cells:
-            published.add_cell(table, row, column, np.random.default_rng(tasks).normal(size=(seeds, tasks)))
+            table.add_values(row, column, np.random.default_rng(tasks).normal(size=(seeds, tasks)))
         published.merge(table, path).write(path)
         return results.read(path)
 
@@ -132,27 +132,27 @@ def test_a_recipe_leaves_the_origin_of_the_rows_that_it_keeps(published, tmp_pat
 def test_rows_made_under_one_header_need_none_of_their_own(published, tmp_path):
     for row in ("gru", "linear"):
         table = Table("bandits", seeds=[0], tasks=100)
-        published.add_cell(table, row, "k=5", np.arange(100.0)[None])
+        table.add_values(row, "k=5", np.arange(100.0)[None])
         published.merge(table, tmp_path / "bandits.json").write(tmp_path / "bandits.json")
     kept = results.read(tmp_path / "bandits.json")
     assert [(row.row, row.made) for row in kept.rows] == [("gru", None), ("linear", None)]
 
 
-def test_cells_know_how_many_tasks_and_seeds_they_are_from(published):
+def test_cells_know_how_many_tasks_and_seeds_they_are_from():
     table = Table("navigation", seeds=[0, 1], tasks=50)
-    published.add_cells(table, "maml", "population,step", np.zeros((2, 50, 3)), first=0, note="40 s")
-    published.add_cells(table, "anil", "published,step", np.zeros((1, 40, 1)))
+    table.add_columns("maml", "population,step", np.zeros((2, 50, 3)), first=0, note="40 s")
+    table.add_columns("anil", "published,step", np.zeros((1, 40, 1)))
     assert [row.column for row in table.rows[:3]] == ["population,step=0", "population,step=1", "population,step=2"]
     assert {row.note for row in table.rows[:3]} == {"40 s"}
     assert [row.made for row in table.rows] == [None, None, None, {"seeds": [0], "tasks": 40}]
 
 
-def test_groups_of_tasks_have_equal_weight_in_a_cell(published):
+def test_groups_of_tasks_have_equal_weight_in_a_cell():
     goals = np.array([0, 0, 0, 0, 1, 1])
     values = np.array([[1.0, 1, 1, 1, 4, 4], [2.0, 2, 2, 2, 9, 9]])
     table = Table("gridnavi", seeds=[0, 1], tasks=6)
-    published.add_cell(table, "rl2", "total", values, goals)
-    published.add_cell(table, "rl2", "unweighted", values)
+    table.add_values("rl2", "total", values, strata=goals)
+    table.add_values("rl2", "unweighted", values)
     cell, unweighted = table.rows
     assert (cell.value, cell.by_seed, cell.interval) == (4.0, [2.5, 5.5], (4.0, 4.0))
     assert unweighted.value == pytest.approx(values.mean())
