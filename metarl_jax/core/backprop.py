@@ -91,7 +91,7 @@ def record(window: Window, objective: Schedule, hindsight: Hindsight | None = No
             return _kept(window, lived.end), Record(seen, jax.vmap(aim.loss.credit)(seen)), report(lived.seen)
 
         end, past, info = map_tasks(one, window.chunk, lives.start)
-        past = past._replace(seen=past.seen._replace(earned=(), onward=()))  # nobody asks again
+        past = past._replace(seen=past.seen._replace(earned=(), onward=()))  # read only by the credit and the report
         past = past if hindsight is None else hindsight(aim.loss, past, now.devices)
         past = _standardised(past, now.devices if shared else None) if aim.loss.normalise else past
         return meta_params, memory, averaged(info), Lives(lives.start, end, past)

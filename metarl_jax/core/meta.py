@@ -61,7 +61,7 @@ def meta_learner(
         state = MetaState(meta_params, update.init(meta_params), jnp.int32(0))
         if not window.newborn:
             lives, spans = cradle.births(meta_params, life_key, tasks)
-            # Of all ages, so that no two batches differ.
+            # Of all ages, so that every batch has the same mixture of them.
             ages = jnp.arange(tasks, dtype=jnp.int32) * (spans // cradle.turns) // tasks * cradle.turns
             state = state._replace(lives=lives._replace(age=ages), spans=spans)
         return strongly_typed(state)
@@ -98,7 +98,7 @@ class Cradle(NamedTuple):
 
     @property
     def turns(self) -> int:
-        """By how much a life ages in a window."""
+        """Turns by which a life ages in a window."""
         return max(1, self.window.turns)
 
     def conceived(self, key: Key) -> Life:
@@ -120,7 +120,7 @@ class Cradle(NamedTuple):
         return jax.vmap(birth)(jax.random.split(birth_key, count)), spans
 
     def kept(self, life: Life) -> Life:
-        """A life as it waits for its next window, without what that will not read."""
+        """A life between two windows, without the fields that the next one does not read."""
         life = life._replace(agent=Agent(())) if self.window.world.learner.shared else life
         return life if self.window.turns else life._replace(seen=())  # type: ignore[arg-type]
 
@@ -133,7 +133,7 @@ class Cradle(NamedTuple):
         if world.quota is not None and not world.fresh:
             over |= jnp.all(lives.scene.episodes >= world.quota, axis=1)
         tasks = len(over)
-        # Twice as many as reach their span in one meta-step, so that few tasks are drawn in vain.
+        # Twice as many as reach their span in one meta-step: few tasks are drawn and then dropped.
         block = min(tasks, -(-2 * tasks // self.lifespan[0]))
 
         def left(carry: Any) -> Array:
@@ -142,7 +142,7 @@ class Cradle(NamedTuple):
         def replace(carry: Any) -> Any:
             old, dead, key = carry
             key, birth_key = jax.random.split(key)
-            places = jnp.nonzero(dead, size=block, fill_value=tasks)[0]  # those past the end are dropped
+            places = jnp.nonzero(dead, size=block, fill_value=tasks)[0]  # places past the end are dropped
             new = self.births(state.meta_params, birth_key, block)
             old = jax.tree.map(lambda old, new: old.at[places].set(new, mode="drop"), old, new)
             return old, dead.at[places].set(False, mode="drop"), key
@@ -152,9 +152,9 @@ class Cradle(NamedTuple):
 
 
 def strongly_typed(state: Tree) -> Tree:
-    """The same with lasting types: what JAX takes for a Python number would be of another type after a step.
+    """The same state without weak types, which JAX gives to Python numbers.
 
-    A program would then be compiled twice, for the first state and for all others.
+    They would be strong after one step, and the program would be compiled twice: for the first state and all others.
     """
 
     def typed(x: Array) -> Array:

@@ -64,27 +64,13 @@ def rollout(
         output = expand(output)
         action = _choose(policy, act_key, output, greedy)
         step = jax.vmap(environment.step, (0, 0, 0, None))(step_keys, scene.state, action, task)
-        successor = Timestep(step.observation, action, step.reward, jnp.zeros(envs, bool))
         done = step.terminated | step.truncated
         counts = jnp.ones(envs, bool) if quota is None else scene.episodes < quota
-        episodes = scene.episodes + done
-        record = Experience(
-            timestep=scene.timestep,
-            action=action,
-            log_prob=policy.distribution.log_prob(output.distribution, action),
-            value=output.value,
-            next_value=output.value,  # replaced below
-            reward=step.reward,
-            terminated=step.terminated,
-            truncated=step.truncated,
-            final=jnp.zeros(envs, bool) if quota is None else counts & (episodes >= quota),
-            weight=counts.astype(step.reward.dtype),
-            next_observation=step.observation,
-            memory=(),
-            distribution=output.distribution,
-            expected_reward=step.info.get("expected_reward", ()),
-        )
-        after = Scene(successor, step.state, memory, episodes, jnp.where(done, 0.0, scene.earned + step.reward))
+        final = jnp.zeros(envs, bool) if quota is None else counts & (scene.episodes + done >= quota)
+        record = _record(policy, scene.timestep, output, action, step, counts, final)
+        successor = Timestep(step.observation, action, step.reward, jnp.zeros(envs, bool))
+        earned = jnp.where(done, 0.0, scene.earned + step.reward)
+        after = Scene(successor, step.state, memory, scene.episodes + done, earned)
         if restarts:
             after = _restart(environment, reset_keys, task, done, step, after)
         if hold:
@@ -97,12 +83,38 @@ def rollout(
     after = after._replace(memory=expand(after.memory))
     experience = experience._replace(memory=scene.memory, earned=scene.earned)
     if policy.critic:
-        experience = experience._replace(onward=policy.apply(params, after.memory, after.timestep)[1].value)
-    if policy.critic and policy.has_memory:
-        experience = experience._replace(next_value=_look_ahead(policy, params, experience, trail))
-    elif policy.critic:
-        experience = revalue(policy, params, experience)
+        experience = _valued(policy, params, after, experience, trail)
     return after, jax.lax.stop_gradient(experience)
+
+
+def _record(
+    policy: Policy, timestep: Timestep, output: Output, action: Array, step: Step, counts: Array, final: Array
+) -> Experience:
+    """One step of the record, without what is known only when all steps have been made."""
+    return Experience(
+        timestep=timestep,
+        action=action,
+        log_prob=policy.distribution.log_prob(output.distribution, action),
+        value=output.value,
+        next_value=output.value,
+        reward=step.reward,
+        terminated=step.terminated,
+        truncated=step.truncated,
+        final=final,
+        weight=counts.astype(step.reward.dtype),
+        next_observation=step.observation,
+        memory=(),
+        distribution=output.distribution,
+        expected_reward=step.info.get("expected_reward", ()),
+    )
+
+
+def _valued(policy: Policy, params: Tree, after: Scene, experience: Experience, trail: Tree) -> Experience:
+    """The record with the values of what followed each step, and of what follows the last."""
+    experience = experience._replace(onward=policy.apply(params, after.memory, after.timestep)[1].value)
+    if policy.has_memory:
+        return experience._replace(next_value=_look_ahead(policy, params, experience, trail))
+    return revalue(policy, params, experience)
 
 
 def _without_axis(tree: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The part of a life that a meta-step lives: where it begins, what it is judged by, and what is logged of it."""
+"""The part of a life that a meta-step lives: where it begins, its objective, and what is logged."""
 
 from typing import Any, NamedTuple
 
