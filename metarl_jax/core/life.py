@@ -106,11 +106,13 @@ def run(
     *,
     past: Experience | None = None,
     estimator: Estimator = Estimator(),  # noqa: B008
+    unroll: int = 1,
 ) -> tuple[Life, Any]:
     """Live `turns` turns, and observe the life after each.
 
     Given a `past` [turns, T, E, ...] in place of the environment, the life is relived: a differentiable function of φ
-    with the same numbers. The `estimator` says how it is differentiated, by its depth and recomputation.
+    with the same numbers. The `estimator` says how it is differentiated, by its depth and recomputation. `unroll` turns
+    are one iteration of the loop.
 
     Returns:
         The life in the end, and what was observed, with a leading axis [turns].
@@ -123,7 +125,7 @@ def run(
     def stretch(life: Life, start: int, stop: int, constant: bool) -> tuple[Life, Any]:
         step: Any = functools.partial(one, constant)
         step = jax.checkpoint(step) if estimator.remat else step
-        return jax.lax.scan(step, life, jax.tree.map(lambda x: x[start:stop], past), length=stop - start)
+        return jax.lax.scan(step, life, jax.tree.map(lambda x: x[start:stop], past), length=stop - start, unroll=unroll)
 
     if turns == 0:
         return life, jax.tree.map(lambda x: x[None][:0], observe(meta_params, life))

@@ -11,6 +11,7 @@ from metarl_jax.core.life import Life, World, begin, reborn, run, turn
 from metarl_jax.core.objective import Objective
 from metarl_jax.core.types import Agent, Array, Experience, Record, Tree
 
+UNROLLED = 5  # turns, at most, of a loop that is unrolled: what a loop stores for the backward pass costs a tenth
 Info = dict[str, Any]  # diagnostics by name: arrays [], or each a `Ratio`
 
 
@@ -55,31 +56,43 @@ def bound(window: Window, meta_params: Tree, life: Life) -> Life:
 
 
 def live(
-    window: Window, meta_params: Tree, life: Life, past: Experience | None = None, with_agents: bool = False
+    window: Window,
+    meta_params: Tree,
+    life: Life,
+    past: Experience | None = None,
+    with_agents: bool = False,
+    whole: bool = True,
 ) -> Lived:
-    """Live the turns of a window from a life that has entered it; a `past` [K+1, T, E, ...] is relived."""
+    """Live the turns of a window from a life that has entered it; a `past` [K+1, T, E, ...] is relived.
+
+    Unless the `whole` record is kept, it is the first and the last rollout alone: memory then does not grow with K.
+    """
 
     def observe(meta_params: Tree, life: Life) -> Any:
-        return (life.agent if with_agents else (), life.seen if past is None else ())
+        return (life.agent if with_agents else (), life.seen if past is None and whole else ())
 
     later = None
     if past is not None:
         life, later = life._replace(seen=turn_of(past, 0)), jax.tree.map(lambda x: x[1:], past)
     first = observe(meta_params, life)
-    turns, estimator = window.turns, window.estimator
-    end, rest = run(window.world, meta_params, life, turns, observe, past=later, estimator=estimator)
+    unroll = window.turns if window.turns <= UNROLLED and not window.estimator.remat else 1
+    end, rest = run(
+        window.world, meta_params, life, window.turns, observe, past=later, estimator=window.estimator, unroll=unroll
+    )
     agents, seen = jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, rest)
-    return Lived(end, jax.tree.map(lambda x: x[:-1], agents), seen if past is None else past)
+    ends = jax.tree.map(lambda *x: jnp.stack(x), life.seen, end.seen)
+    seen = past if past is not None else seen if whole else ends
+    return Lived(end, jax.tree.map(lambda x: x[:-1], agents), seen)
 
 
 def judged(
     window: Window, objective: Objective, meta_params: Tree, life: Life, past: Record | None = None
 ) -> tuple[Array, Lived]:
     """The objective of a life that has entered the window, lived or relived; and what was lived."""
-    record = None if past is None else past.seen
-    lived = live(window, meta_params, life, record, with_agents=objective.before is not None)
+    record, each = None if past is None else past.seen, objective.before is not None
+    lived = live(window, meta_params, life, record, with_agents=each, whole=each)
     if past is None:
-        seen = lived.seen if objective.before else jax.tree.map(lambda x: x[-1:], lived.seen)
+        seen = lived.seen if each else jax.tree.map(lambda x: x[-1:], lived.seen)
         seen = jax.vmap(objective.counts)(seen)
         past = Record(seen, jax.vmap(objective.loss.credited)(seen))
     return objective(meta_params, lived.agents, lived.end.agent, past), lived

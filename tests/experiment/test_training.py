@@ -317,7 +317,9 @@ def test_progress_is_plain_lines_without_a_terminal(capsys):
 def test_a_signal_to_a_process_saves_what_an_uninterrupted_run_has(tmp_path):
     """The command line as a user has it: SIGINT, exit 130, and a run that can be resumed."""
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in SHORT.items() if name != "quiet"]
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); from shell_toy import ALGORITHMS, Toy\n"
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); from shell_toy import ALGORITHMS, Toy\n"
+    )
     code += "ALGORITHMS['toy'] = Toy\n"
     code += "from metarl_jax.experiment.cli import main; sys.exit(main(sys.argv[1:]))"
     run = tmp_path / "run"
