@@ -80,8 +80,10 @@ def live(
         window.world, meta_params, life, window.turns, observe, past=later, estimator=window.estimator, unroll=unroll
     )
     agents, seen = jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, rest)
-    ends = jax.tree.map(lambda *x: jnp.stack(x), life.seen, end.seen)
-    seen = past if past is not None else seen if whole else ends
+    if past is not None:
+        seen = past
+    elif not whole:
+        seen = jax.tree.map(lambda *x: jnp.stack(x), life.seen, end.seen)
     return Lived(end, jax.tree.map(lambda x: x[:-1], agents), seen)
 
 
