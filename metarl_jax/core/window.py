@@ -11,7 +11,7 @@ from metarl_jax.core.life import Life, World, begin, reborn, run, turn
 from metarl_jax.core.objective import Objective
 from metarl_jax.core.types import Agent, Array, Experience, Record, Tree
 
-UNROLLED = 5  # turns, at most, of a loop that is unrolled: what a loop stores for the backward pass costs a tenth
+UNROLLED = 5  # most turns that are unrolled: a loop would store more for the backward pass
 Info = dict[str, Any]  # diagnostics by name: arrays [], or each a `Ratio`
 
 

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: tyro printed help (code 0), or refused the arguments (code 2).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    sys.path.insert(0, "")  # as python -m does, to find the user's modules
+    sys.path += [""] * ("" not in sys.path)  # the user's modules, after those installed
     logging.basicConfig(format="metarl: %(message)s", level=logging.WARNING)
     try:
         return _dispatch(words)
