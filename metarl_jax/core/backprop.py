@@ -13,7 +13,7 @@ from metarl_jax.core.losses import Loss, standardised
 from metarl_jax.core.objective import Objective, Schedule, with_penalty
 from metarl_jax.core.types import Array, Key, Record, Tree
 from metarl_jax.core.update import Lives, Now, Update, chain, recorded
-from metarl_jax.core.window import Info, Window, averaged, bound, entered, judged, live, report
+from metarl_jax.core.window import Info, Window, averaged, bound, entered, judged, live, report, target
 
 FIRST_PENALTY = 5e-4  # first weight η of a penalty
 
@@ -88,7 +88,8 @@ def record(window: Window, objective: Schedule, hindsight: Hindsight | None = No
         def one(life: Life) -> Any:
             lived = live(window, meta_params, entered(window, meta_params, life))
             seen = jax.vmap(aim.counts)(lived.seen)
-            return _kept(window, lived.end), Record(seen, jax.vmap(aim.loss.credit)(seen)), report(lived.seen)
+            past = Record(seen, jax.vmap(aim.loss.credit)(seen), target(window, aim, meta_params, lived.end))
+            return _kept(window, lived.end), past, report(lived.seen)
 
         end, past, info = map_tasks(one, window.chunk, lives.start)
         past = past._replace(seen=past.seen._replace(earned=(), onward=()))  # read only by the credit and the report
@@ -239,5 +240,5 @@ def _together(batch: tuple[Record, Life]) -> tuple[Record, Life]:
 
     seen = jax.tree.map(fold(3), past.seen._replace(memory=()))
     seen = seen._replace(memory=jax.tree.map(fold(2), past.seen.memory))
-    folded = Record(seen, jax.tree.map(fold(3), past.credit))
+    folded = Record(seen, jax.tree.map(fold(3), past.credit))  # agents that are φ itself have no other target
     return folded, jax.tree.map(lambda x: x[:: total // groups], lives)

@@ -23,12 +23,14 @@ class Objective(NamedTuple):
     before: AgentLoss | None = None  # of the agent before each adaptation
     reduce: Callable[[Array], Array] = jnp.sum  # of all these losses
     counts: Callable[[Experience], Experience] = lambda seen: seen  # sets the weights of the steps
+    onward: int = 0  # turns that the life lives on, without a gradient, for a target: `Record.target`
 
     def __call__(self, meta_params: Tree, agents: Agent, agent: Agent, lived: Record) -> Array:
         """The objective of the `agents` [K] before each adaptation and of the last `agent`, on their record [K+1]."""
-        losses = self.last(meta_params, agent, jax.tree.map(lambda x: x[-1], lived))[None]
+        seen, credit = jax.tree.map(lambda x: x[-1], (lived.seen, lived.credit))
+        losses = self.last(meta_params, agent, Record(seen, credit, lived.target))[None]
         if self.before is not None:
-            earlier = jax.tree.map(lambda x: x[:-1], lived)
+            earlier = Record(*jax.tree.map(lambda x: x[:-1], (lived.seen, lived.credit)))
             before = jax.vmap(self.before, (None, 0, 0))(meta_params, agents, earlier)
             losses = jnp.concatenate([before, losses])
         return self.reduce(losses)

@@ -28,6 +28,7 @@ class Policy(NamedTuple):
     unroll: Callable[[Tree, Tree, Timestep], Output]
     distribution: Distribution
     critic: bool  # whether `value` is an estimate
+    predicts: bool = False  # whether `prediction` is there
     has_memory: bool = False
     trail: Callable[[Tree], Tree] = lambda memory: ()  # memory after a step -> its record
     at: Callable[[Tree, Tree, Array], Tree] = lambda start, trail, time: ()  # start, trail [T, E, ...], [E] -> memory
@@ -39,18 +40,21 @@ def mlp_policy(
     *,
     critic: bool = False,
     context: int = 0,
+    prediction: int = 0,
     activation: Callable[[Array], Array] = jnp.tanh,
     spread: Array | float = 1.0,
 ) -> Policy:
     """A memoryless policy over the observation, with a separate critic of the same widths if asked for.
 
     `context` appends that many free parameters, zero at first, to the observation (CAVIA, arXiv:1810.03642, eq. 3).
+    `prediction` is the size M of a vector that a further network of the same widths predicts for a rule.
     `spread` is the standard deviation of the initial actions, in units of half their legal range.
     """
     distribution = distribution_of(environment.action_space)
     inputs = environment.observation_space.shape[0] + context
     actor = mlp(inputs, hidden, distribution.size, head_scale=0.01, activation=activation)
     value = mlp(inputs, hidden, 1, activation=activation)
+    predictor = mlp(inputs, hidden, prediction, activation=activation)
     discrete = isinstance(environment.action_space, Discrete)
 
     def init(key: Key) -> Tree:
@@ -58,6 +62,8 @@ def mlp_policy(
         params = {"actor": actor.init(actor_key)}
         if critic:
             params["critic"] = value.init(critic_key)
+        if prediction:
+            params["prediction"] = predictor.init(jax.random.fold_in(critic_key, 1))
         if context:
             params["context"] = jnp.zeros(context)
         if not discrete:
@@ -75,7 +81,9 @@ def mlp_policy(
         features = perceive(params, timestep)
         head = actor.apply(params["actor"], features)
         estimate = value.apply(params["critic"], features)[..., 0] if critic else jnp.zeros(features.shape[:-1])
-        return Output(head if discrete else (head, jnp.broadcast_to(params["log_std"], head.shape)), estimate)
+        predicted = predictor.apply(params["prediction"], features) if prediction else ()
+        acting = head if discrete else (head, jnp.broadcast_to(params["log_std"], head.shape))
+        return Output(acting, estimate, predicted)
 
     return Policy(
         init=init,
@@ -84,6 +92,7 @@ def mlp_policy(
         unroll=lambda params, memory, timesteps: output(params, timesteps),
         distribution=distribution,
         critic=critic,
+        predicts=prediction > 0,
     )
 
 

@@ -135,16 +135,24 @@ def replay(policy: Policy, params: Tree, experience: Experience) -> Output:
 
 
 def revalue(policy: Policy, params: Tree, experience: Experience) -> Experience:
-    """The experience with the values under `params`, from which semi-gradient targets are computed.
+    """The experience with the values, predictions and distributions under `params`: what credit is computed from.
 
     For a policy with memory the recorded values stay, since recomputing them would cost a second replay.
     """
-    if not policy.critic or policy.has_memory:
+    if policy.has_memory:
         return experience
-    value = replay(policy, params, experience).value
+    now = replay(policy, params, experience)
+    experience = experience._replace(distribution=now.distribution)
+    if not (policy.critic or policy.predicts):
+        return experience
     after = experience.timestep._replace(observation=experience.next_observation)
-    following = replay(policy, params, experience._replace(timestep=after)).value
-    return experience._replace(value=value, next_value=following)
+    following = replay(policy, params, experience._replace(timestep=after))
+    return experience._replace(
+        value=now.value,
+        next_value=following.value,
+        prediction=now.prediction,
+        next_prediction=following.prediction,
+    )
 
 
 def _look_ahead(policy: Policy, params: Tree, experience: Experience, trail: Tree) -> Array:

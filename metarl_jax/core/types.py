@@ -39,6 +39,7 @@ class Output(NamedTuple):
 
     distribution: Tree  # parameters of the action distribution
     value: Array  # [...] estimate of the return from here; zero without a critic
+    prediction: Tree = ()  # [..., M] what a rule predicts besides, in the meaning that the rule gives it
 
 
 class Experience(NamedTuple):
@@ -60,13 +61,15 @@ class Experience(NamedTuple):
     onward: Tree = ()  # [E] value of the timestep after the record, which may begin the next episode
     distribution: Tree = ()  # [T, E, ...] parameters of the distribution that the actions were drawn from
     expected_reward: Tree = ()  # [T, E] expectation of the reward, where the environment provides it
+    prediction: Tree = ()  # [T, E, M] of the timestep, and of the true next observation: not recorded, see `revalue`
+    next_prediction: Tree = ()
 
 
 class Credit(NamedTuple):
     """The credit that a loss assigns to the actions of a record: data, never differentiated."""
 
     advantage: Array  # [T, E]
-    target: Array  # [T, E] regression target of the value
+    target: Array  # [T, E] regression target of the value, or [T, E, M] of the prediction
     hindsight: Tree = ()  # [T, E] the gain from adapting to this record, see algorithms/hindsight.py
 
 
@@ -75,6 +78,7 @@ class Record(NamedTuple):
 
     seen: Experience  # [T, E, ...]
     credit: Credit  # [T, E]
+    target: Tree = ()  # the agent that lived on after the window: `Objective.onward`
 
 
 class Agent(NamedTuple):

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import jax
 
-from metarl_jax.core.batching import Devices
+from metarl_jax.core.batching import Devices, map_tasks
 from metarl_jax.core.life import Life
 from metarl_jax.core.types import Array, Key, Record, Tree
-from metarl_jax.core.window import Info
+from metarl_jax.core.window import Info, Window, averaged, entered, live, report
 
 
 class Lives(NamedTuple):
@@ -35,6 +35,20 @@ class Update(NamedTuple):
     improve: Callable[[Tree, Tree, Lives, Now], tuple[Tree, Tree, Info, Lives]]  # φ, memory -> φ, memory, info, lives
     windows: int = 1  # how often it lives the window of each life
     parts: int = 1  # minibatches that it deals the tasks to
+
+
+def watch(window: Window) -> Update:
+    """Live the window, and leave φ as it is."""
+
+    def improve(meta_params: Tree, memory: Tree, lives: Lives, now: Now) -> tuple[Tree, Tree, Info, Lives]:
+        def one(life: Life) -> tuple[Life, Info]:
+            lived = live(window, meta_params, entered(window, meta_params, life), whole=False)
+            return lived.end, report(lived.seen)
+
+        end, info = map_tasks(one, window.chunk, lives.start)
+        return meta_params, memory, averaged(info), lives._replace(end=None if window.newborn else end)
+
+    return Update(lambda meta_params: (), improve)
 
 
 def chain(*updates: Update) -> Update:

@@ -96,8 +96,19 @@ def judged(
     if past is None:
         seen = lived.seen if each else jax.tree.map(lambda x: x[-1:], lived.seen)
         seen = jax.vmap(objective.counts)(seen)
-        past = Record(seen, jax.vmap(objective.loss.credited)(seen))
+        past = Record(seen, jax.vmap(objective.loss.credited)(seen), target(window, objective, meta_params, lived.end))
     return objective(meta_params, lived.agents, lived.end.agent, past), lived
+
+
+def target(window: Window, objective: Objective, meta_params: Tree, end: Life) -> Tree:
+    """The agent that lives on for `objective.onward` turns from the end of the window: data, not differentiated.
+
+    A bootstrapped target (Flennerhag et al. 2022, arXiv:2109.04504). The life itself continues from the window's end.
+    """
+    if not objective.onward:
+        return ()
+    meta_params, end = jax.lax.stop_gradient((meta_params, end))
+    return jax.lax.stop_gradient(run(window.world, meta_params, end, objective.onward)[0].agent)
 
 
 class Ratio(NamedTuple):
