@@ -59,6 +59,7 @@ ESTIMATORS = {
 }
 
 
+InnerOptimiser = Literal["sgd", "rmsprop", "adam"]
 InnerLoss = Callable[[Tree, Tree, Any], Array]  # θ, all other differentiable inputs, data
 
 
@@ -146,14 +147,16 @@ def gradient_learner(
     return Learner(meta_init, newborn, adapt)
 
 
-def inner_optimiser(name: Literal["sgd", "adam"], lr: Array | float) -> optax.GradientTransformation:
+def inner_optimiser(name: InnerOptimiser, lr: Array | float) -> optax.GradientTransformation:
     """The optimisers for inner loops, which are twice differentiable even at a zero gradient.
 
-    Adam takes the square root of a running mean of squares, whose derivative at zero is infinite; `eps_root` moves
-    it away from zero.
+    RMSProp and Adam take the square root of a running mean of squares, whose derivative at zero is infinite; an epsilon
+    inside the root moves it away from zero.
     """
     if name == "sgd":
         return optax.sgd(lr)
+    if name == "rmsprop":
+        return optax.rmsprop(lr, eps=1e-8, eps_in_sqrt=True)
     return optax.adam(lr, eps=1e-5, eps_root=1e-8)
 
 

@@ -126,13 +126,15 @@ def actor_critic(
         L(θ) = −E[ π_θ / π_b · A_t ] + c_v ½ E[ (V_θ(s_t) − A_t − V(s_t))² ] − c_H E[ H(π_θ) ]
 
     `reward` replaces the recorded reward, for example by a learned one; `curvature` chooses the form of the first
-    factor, see the head of this file, and `clip` clips it as in `ppo`.
+    factor, see the head of this file, and `clip` clips it as in `ppo`. Discount, trace decay and weights are numbers or
+    have a value for each step, [T, E].
     """
 
     def surrogate(params: Tree, experience: Experience, credit: Credit) -> Array:
         output = replay(policy, params, experience)
-        error = 0.5 * weighted_mean((output.value - credit.target) ** 2, experience.weight)
-        regularisers = value_weight * error - entropy * _entropy(policy, output, experience)
+        error = 0.5 * value_weight * (output.value - credit.target) ** 2
+        bonus = entropy * policy.distribution.entropy(output.distribution)
+        regularisers = weighted_mean(error - bonus, experience.weight)
         return _policy_term(policy, output, experience, credit, curvature, clip) + regularisers
 
     return Loss(_advantage_credit(gamma, lambda_, trial, reward), surrogate, normalise)

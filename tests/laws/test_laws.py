@@ -53,7 +53,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"hidden": (4,), "estimator": "e_maml", "outer": "trust_region", "damping": 0.01},
     ),
     "maml-head": ("maml", {"hidden": (4,), "adapts": "head"}),
-    "meta_gradient-adam": ("meta_gradient", {**SMALL["meta_gradient"], "inner_optimiser": "adam"}),
+    "meta_gradient-observation": (
+        "meta_gradient",
+        {**SMALL["meta_gradient"], "context": "observation", "outer_critic": True, "inner_optimiser": "rmsprop"},
+    ),
+    "meta_gradient-reward": (
+        "meta_gradient",
+        {**SMALL["meta_gradient"], "context": "reward", "history": 2, "inner_optimiser": "adam"},
+    ),
 }
 # Not those that have nothing to learn, nor those that learn φ by two objectives (tests/algorithms/test_varibad.py).
 META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "varibad")]
@@ -283,7 +290,12 @@ def tasks_over(devices: int) -> Any:
     return jax.make_mesh((devices,), ("tasks",), axis_types=axis) if devices > 1 else None
 
 
-LEARNERS_OF_OTHERS = ("maml-context", "maml-head", "meta_gradient-adam")  # alike but for what an adaptation moves
+LEARNERS_OF_OTHERS = (
+    "maml-context",
+    "maml-head",
+    "meta_gradient-observation",
+    "meta_gradient-reward",
+)  # alike but for what an adaptation moves
 
 
 @pytest.mark.parametrize(

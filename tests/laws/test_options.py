@@ -18,7 +18,7 @@ from metarl_jax.envs import make as make_environment
 
 VECTORS = make_environment("navigation", steps=3)
 LEARNED_LOGS = {  # where φ starts at the logarithm of an option, which cannot be 0
-    "meta_gradient": {"gamma", "lambda_", "entropy", "inner_lr"},
+    "meta_gradient": {"gamma", "lambda_", "entropy", "value_weight", "inner_lr"},
     "q_learning": {"inner_lr"},
 }
 
@@ -98,6 +98,7 @@ def test_every_number_has_a_legal_range() -> None:
         ("meta_gradient", "lambda_", 0.0),
         ("meta_gradient", "entropy", 0.0),
         ("meta_gradient", "inner_lr", 0.0),
+        ("meta_gradient", "value_weight", 0.0),
         ("q_learning", "inner_lr", 0.0),
     ],
 )
