@@ -111,7 +111,8 @@ def gradient_learner(
         meta_init: key -> φ.
         birth: φ, key -> the parameters of a newborn agent.
         loss: the loss L_φ, given the part of φ that it reads.
-        optimiser: the rule u, twice differentiable: see `inner_optimiser`.
+        optimiser: the rule u, twice differentiable: see `inner_optimiser`. One that φ parameterises takes φ as the
+            argument `meta_params` of its update.
         reads: φ -> the part of φ that the loss reads.
         scale: φ, updates -> updates, where φ holds step sizes.
         adapts: whether the parameters at a path adapt; all by default.
@@ -123,6 +124,7 @@ def gradient_learner(
         return loss(read).surrogate(merge(fast, slow), seen, credit)
 
     gradient = inner_gradient(inner_loss)
+    optimiser = optax.with_extra_args_support(optimiser)
 
     def newborn(meta_params: Tree, key: Key) -> Agent:
         params = birth(meta_params, key)
@@ -136,7 +138,8 @@ def gradient_learner(
 
         def sweep(carry: tuple[Tree, Tree], _: None) -> tuple[tuple[Tree, Tree], None]:
             fast, state = carry
-            updates, state = optimiser.update(gradient(fast, (slow, read, credit), seen), state, fast)
+            slope = gradient(fast, (slow, read, credit), seen)
+            updates, state = optimiser.update(slope, state, fast, meta_params=meta_params)
             return (optax.apply_updates(fast, scale(meta_params, updates)), state), None
 
         carry = (fast, agent.state)
