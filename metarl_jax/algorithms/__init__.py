@@ -5,6 +5,7 @@ from typing import Any
 
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.algorithms.intrinsic_reward import IntrinsicReward
+from metarl_jax.algorithms.learned_optimizer import LearnedOptimizer
 from metarl_jax.algorithms.maml import MAML, VARIANTS
 from metarl_jax.algorithms.meta_gradient import MetaGradient
 from metarl_jax.algorithms.policy_gradient import PolicyGradient
@@ -15,7 +16,7 @@ from metarl_jax.core.checks import check_choice, nearest
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     algorithm.name: algorithm
-    for algorithm in (PolicyGradient, MAML, QLearning, RL2, VariBAD, MetaGradient, IntrinsicReward)
+    for algorithm in (PolicyGradient, MAML, QLearning, RL2, VariBAD, MetaGradient, IntrinsicReward, LearnedOptimizer)
 }
 
 

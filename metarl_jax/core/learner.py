@@ -127,7 +127,8 @@ def gradient_learner(
         meta_init: key -> φ.
         birth: φ, key -> the parameters of a newborn agent.
         loss: the loss L_φ, given the part of φ, or of the history, that it reads.
-        optimiser: the rule u, twice differentiable: see `inner_optimiser`.
+        optimiser: the rule u, twice differentiable: see `inner_optimiser`. One that φ parameterises takes φ as the
+            argument `meta_params` of its update.
         reads: φ -> the part of φ that the loss reads.
         history: what the loss reads in place of that, where it depends on the life so far.
         scale: φ, updates -> updates, where φ holds step sizes.
@@ -141,6 +142,7 @@ def gradient_learner(
 
     gradient = inner_gradient(inner_loss)
     history = history or History(lambda: (), lambda meta_params, memory, seen: (reads(meta_params), memory))
+    optimiser = optax.with_extra_args_support(optimiser)
 
     def newborn(meta_params: Tree, key: Key) -> Agent:
         params = birth(meta_params, key)
@@ -154,7 +156,8 @@ def gradient_learner(
 
         def sweep(carry: tuple[Tree, Tree], _: None) -> tuple[tuple[Tree, Tree], None]:
             fast, state = carry
-            updates, state = optimiser.update(gradient(fast, (slow, read, credit), seen), state, fast)
+            slope = gradient(fast, (slow, read, credit), seen)
+            updates, state = optimiser.update(slope, state, fast, meta_params=meta_params)
             return (optax.apply_updates(fast, scale(meta_params, updates)), state), None
 
         carry = (fast, agent.state.optimiser)

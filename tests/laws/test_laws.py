@@ -42,6 +42,16 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "meta_gradient": {"hidden": (4,), "steps": 4, "lifespan": 3, "max_gradient_norm": 0.0},
     "intrinsic_reward": {"hidden": (4,), "adaptations": 2, "steps": 4, "lifespan": 3},
+    "learned_optimizer": {
+        "estimator": "backprop",
+        "hidden": (4,),
+        "adaptations": 2,
+        "sweeps": 2,
+        "steps": 4,
+        "lifespan": 3,
+        "width": 3,
+        "momenta": (0.9, 0.5),
+    },
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, options) for name, options in SMALL.items()},

@@ -1,0 +1,118 @@
+"""A learned optimiser: a recurrent network for each parameter of an agent (Goldie et al. 2024, arXiv:2407.07082)."""
+
+import dataclasses
+from typing import Annotated, ClassVar, Literal
+
+from metarl_jax.algorithms.base import (
+    Adapting,
+    Amount,
+    Count,
+    Improved,
+    Recipe,
+    Share,
+    Size,
+    Widths,
+    improved,
+    rollout_steps,
+)
+from metarl_jax.algorithms.update_network import UpdateNetwork, update_network
+from metarl_jax.core.checks import Between
+from metarl_jax.core.environment import Environment
+from metarl_jax.core.evolution import negative_return
+from metarl_jax.core.learner import Learner, gradient_learner
+from metarl_jax.core.life import World
+from metarl_jax.core.losses import actor_critic, per_step, ppo
+from metarl_jax.core.policy import Policy, mlp_policy
+from metarl_jax.core.window import Window, fitting_chunk
+
+Decays = Annotated[tuple[float, ...], Between(0, 0.9999)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LearnedOptimizer(Improved, Adapting):
+    """Learn the optimiser with which newborn actor-critics follow the gradient of PPO.
+
+    φ = a recurrent network that maps the gradient of each parameter, its momenta and where it stands to its update; see
+    algorithms/update_network.py. It is in the spirit of OPEN, and of Optim4RL (Lan et al. 2023, arXiv:2302.01470): the
+    network modifies an adaptive step rather than replacing it, so that evolution starts from an optimiser that learns.
+    Unlike OPEN it adds no noise to the updates, and it does not read which units are dormant.
+
+    Args:
+        estimator: the gradient of φ, by evolution strategies or by backpropagation through the updates.
+        sweeps: updates on each rollout.
+        inner_lr: step size of the newborn optimiser, which is nearly Adam.
+        momenta: decays of the running means of the gradient that the network reads; the first is that of the step.
+        width: units of the optimiser's recurrence.
+        lifespan: meta-steps before an agent is reborn; the network reads the passed share of its life.
+        hidden: widths of the policy's and the critic's layers.
+        lambda_: trace decay of the advantages.
+        entropy: weight of the entropy bonus.
+        value_weight: weight of the critic's error.
+        clip: clipping range of the ratio to the behaviour policy in PPO.
+    """
+
+    name: ClassVar[str] = "learned_optimizer"
+    summary: ClassVar[str] = "a recurrent network that turns the gradients of a newborn agent into its updates"
+
+    estimator: Literal["backprop", "evolution"] = "evolution"
+    adaptations: Size = 16
+    steps: Size = 32
+    tasks: Count = 16
+    meta_lr: Amount = 1e-2
+    sweeps: Count = 4
+    inner_lr: Amount = 3e-3
+    momenta: Decays = (0.9, 0.99, 0.999)
+    width: Count = 8
+    lifespan: Count = 1
+    hidden: Widths = (16, 16)
+    lambda_: Share = 0.95
+    entropy: Amount = 0.01
+    value_weight: Amount = 0.5
+    clip: Amount = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.momenta:
+            raise ValueError(
+                "momenta of learned_optimizer is empty; the step follows the first: choose 0.9, for example"
+            )
+
+    def recipe(self, environment: Environment) -> Recipe:
+        steps, _ = rollout_steps(self, environment)
+        policy = mlp_policy(environment, self.hidden, critic=True)
+        updates = self.sweeps * max(1, self.adaptations) * self.lifespan
+        network = update_network(self.width, self.momenta, self.inner_lr, self.sweeps, updates)
+        world = World(environment, policy, optimised(self, policy, network, steps), self.envs, steps, fresh=False)
+        window = Window(world, self.adaptations, self.lifespan == 1, chunk=self.chunk or fitting_chunk(world))
+        outer_loss = actor_critic(
+            policy,
+            gamma=self.gamma,
+            lambda_=self.lambda_,
+            value_weight=0.0,  # the critic and the entropy belong to the inner loss
+            entropy=0.0,
+            normalise=True,
+            reward=per_step(self.gamma, steps),
+        )
+        fitness = negative_return(world, self.gamma)
+        return improved(self, window, lambda remaining: outer_loss, fitness, lifespan=self.lifespan)
+
+
+def optimised(options: LearnedOptimizer, policy: Policy, network: UpdateNetwork, steps: int) -> Learner:
+    """Birth as a random network; adaptation by `sweeps` updates that φ computes from the gradient of PPO."""
+    loss = ppo(
+        policy,
+        gamma=options.gamma,
+        lambda_=options.lambda_,
+        value_weight=options.value_weight,
+        entropy=options.entropy,
+        clip=options.clip,
+        reward=per_step(options.gamma, steps),
+    )
+    return gradient_learner(
+        policy,
+        meta_init=lambda key: {"optimiser": network.init(key)},
+        birth=lambda meta_params, key: policy.init(key),
+        loss=lambda read: loss,
+        optimiser=network.optimiser,
+        sweeps=options.sweeps,
+    )
