@@ -3,7 +3,9 @@
 import dataclasses
 from typing import Any
 
+from metarl_jax.algorithms.algorithm_distillation import AlgorithmDistillation
 from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.algorithms.decision_pretrained import DecisionPretrained
 from metarl_jax.algorithms.intrinsic_reward import IntrinsicReward
 from metarl_jax.algorithms.learned_optimizer import LearnedOptimizer
 from metarl_jax.algorithms.maml import MAML, VARIANTS
@@ -16,7 +18,18 @@ from metarl_jax.core.checks import check_choice, nearest
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     algorithm.name: algorithm
-    for algorithm in (PolicyGradient, MAML, QLearning, RL2, VariBAD, MetaGradient, IntrinsicReward, LearnedOptimizer)
+    for algorithm in (
+        PolicyGradient,
+        MAML,
+        QLearning,
+        RL2,
+        VariBAD,
+        MetaGradient,
+        IntrinsicReward,
+        LearnedOptimizer,
+        AlgorithmDistillation,
+        DecisionPretrained,
+    )
 }
 
 

@@ -18,6 +18,7 @@ from metarl_jax.core.backprop import Passes, backprop
 from metarl_jax.core.checks import Between, check_options
 from metarl_jax.core.environment import Discrete, Environment, check_split_has_tasks
 from metarl_jax.core.evolution import evolution
+from metarl_jax.core.life import World
 from metarl_jax.core.losses import Loss
 from metarl_jax.core.meta import MetaLearner, Span, meta_learner
 from metarl_jax.core.objective import OBJECTIVES, Objective, Schedule
@@ -41,11 +42,22 @@ class Recipe(NamedTuple):
     update: Update
     lifespan: Span = 1  # windows
     objective: Schedule | None = None  # what the update minimises, for diagnostics
+    judge: World | None = None  # of held-out trials, where it is not the window's
+
+    @property
+    def world(self) -> World:
+        """The world of held-out trials."""
+        return self.judge or self.window.world
+
+    @property
+    def turns(self) -> int:
+        """Adaptations of an agent in a held-out task."""
+        return 0 if self.world.learner.shared else self.window.turns
 
     @property
     def reports(self) -> tuple[int, int]:
         """The reports of a held-out evaluation: (number after the first, adaptations between two)."""
-        turns = self.window.turns
+        turns = self.turns
         if self.window.newborn or not turns:
             return turns, 1
         longest = self.lifespan[1] if isinstance(self.lifespan, tuple) else self.lifespan

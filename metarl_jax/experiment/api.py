@@ -189,7 +189,7 @@ def adapt(
     except ValueError as error:
         raise UsageError(str(error)) from error
     world = result.config.world
-    turns = result.config.recipe.window.turns if adaptations is None else adaptations
+    turns = result.config.recipe.turns if adaptations is None else adaptations
     quota = environment.trial_episodes if episodes is None else episodes
     require(turns >= 0, "adaptations", turns, "0 or more")
     check_adapts(result.config, turns)

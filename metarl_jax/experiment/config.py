@@ -102,8 +102,8 @@ class RunConfig:
 
     @property
     def world(self) -> World:
-        """The world that agents live in."""
-        return self.recipe.window.world
+        """The world that trained agents live in."""
+        return self.recipe.world
 
     def to_json(self) -> dict[str, Any]:
         """Plain data from which `from_json` makes an equal configuration."""

@@ -52,6 +52,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "width": 3,
         "momenta": (0.9, 0.5),
     },
+    "algorithm_distillation": {"width": 4, "layers": 1, "hidden": (4,), "stride": 2, "minibatches": 2},
+    "decision_pretrained": {"width": 4, "layers": 1, "hidden": (4,), "minibatches": 2},
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, options) for name, options in SMALL.items()},
@@ -80,10 +82,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {**SMALL["intrinsic_reward"], "reads": "history", "width": 3, "judged_by": "lifetime"},
     ),
 }
+# φ reads the lives of a source, which are no function of φ: see tests/core/test_imitation.py.
+SUPERVISED = ("algorithm_distillation", "decision_pretrained")
 # Not those that have nothing to learn, nor those that learn φ by two objectives (tests/algorithms/test_varibad.py).
-META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "varibad")]
+META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "varibad", *SUPERVISED)]
 # Nor those that regress on targets which are data: see tests/algorithms/test_intrinsic_reward.py.
 DIFFERENTIATED = [name for name in META_LEARNED if name != "intrinsic_reward-lifetime"]
+LIVED = [name for name in VARIANTS if name not in SUPERVISED]
 
 
 def test_every_algorithm_is_under_the_laws() -> None:
@@ -158,7 +163,7 @@ def spread(meta_params: Any) -> Any:
 close = functools.partial(trees.close, rtol=2e-4, atol=2e-6)  # in single precision
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", LIVED)
 def test_a_relived_life_is_the_life_that_was_lived(variant: str) -> None:
     one = life(variant)
     (lived, _), lived_slope = one.live(one.meta_params)
@@ -238,7 +243,7 @@ def test_without_adaptation_the_meta_gradient_is_a_policy_gradient() -> None:
     close(gradient["params"], jax.grad(surrogate)(meta_params["params"]))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", LIVED)
 def test_lives_compose(variant: str) -> None:
     """Turn by turn, or 2 + 3 turns, or 5 at once: the same life, and the same observed, bit for bit."""
     one = life(variant)
@@ -324,6 +329,7 @@ LEARNERS_OF_OTHERS = (
         *(
             pytest.param(name, 4, 1, marks=[pytest.mark.slow] if name in LEARNERS_OF_OTHERS else [])
             for name in VARIANTS
+            if name != "decision_pretrained"  # which knows no best actions in mazes
         ),
         *((name, 2, 0) for name in ("maml", "rl2")),
         *((name, 1, 3) for name in ("maml", "rl2")),
@@ -346,7 +352,7 @@ def test_a_step_is_pure_and_compiles_once(variant: str) -> None:
     assert all(np.isfinite(value) for value in info.values())
 
 
-@pytest.mark.parametrize("variant", SMALL)
+@pytest.mark.parametrize("variant", [name for name in SMALL if name in LIVED])
 def test_no_key_is_used_twice(variant: str) -> None:
     """Of one life: the checker does not see through the batches of keys that vmap makes."""
     with jax.debug_key_reuse(True):
