@@ -58,6 +58,7 @@ class MetaGradient(Improved, Adapting):
 
     name: ClassVar[str] = "meta_gradient"
     summary: ClassVar[str] = "an actor-critic that tunes its own discount, traces, exploration and step size"
+    reads: ClassVar[str] = "nothing: φ are numbers"
 
     tunes: tuple[Tuned, ...] = TUNED
     adaptations: Size = 2
