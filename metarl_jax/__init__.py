@@ -81,6 +81,8 @@ _HOMES = {
     "train": "experiment.api",
     "resume": "experiment.api",
     "load": "experiment.api",
+    "load_rule": "experiment.api",
+    "Rule": "experiment.rule",
     "build": "experiment.api",
     "adapt": "experiment.api",
     "Result": "experiment.api",

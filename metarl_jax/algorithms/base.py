@@ -22,8 +22,8 @@ from metarl_jax.core.life import World
 from metarl_jax.core.losses import Loss
 from metarl_jax.core.meta import MetaLearner, Span, meta_learner
 from metarl_jax.core.objective import OBJECTIVES, Objective, Schedule
-from metarl_jax.core.types import Array
-from metarl_jax.core.update import Update, check_parts
+from metarl_jax.core.types import Array, Tree
+from metarl_jax.core.update import Update, check_parts, watch
 from metarl_jax.core.window import Window
 
 Count = Annotated[int, Between(1)]
@@ -63,6 +63,13 @@ class Recipe(NamedTuple):
         longest = self.lifespan[1] if isinstance(self.lifespan, tuple) else self.lifespan
         return 10, max(1, longest * turns // 10)
 
+    def applied(self, meta_params: Tree) -> "Recipe":
+        """The same lives with φ fixed: agents are born, adapt and die, and nothing improves φ."""
+        world = self.window.world
+        world = world._replace(learner=world.learner._replace(meta_init=lambda key: meta_params))
+        window = self.window._replace(world=world)
+        return self._replace(window=window, update=watch(window))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Algorithm:
@@ -79,6 +86,7 @@ class Algorithm:
     summary: ClassVar[str]
     variant_of: ClassVar[str | None] = None  # the algorithm that this is a variant of
     stands_for: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # the options that the variant fixes
+    reads: ClassVar[str] = ""  # the input of φ, where φ is a rule that newborn agents learn by
 
     tasks: Count = 20
 
@@ -99,8 +107,8 @@ class Algorithm:
         """The algorithm in that environment."""
         raise NotImplementedError
 
-    def build(self, environment: Environment, mesh: Mesh | None = None) -> MetaLearner:
-        """The meta-learner of this algorithm in that environment, as pure functions.
+    def build(self, environment: Environment, mesh: Mesh | None = None, recipe: Recipe | None = None) -> MetaLearner:
+        """The meta-learner of this algorithm in that environment, as pure functions; `recipe` is by default its own.
 
         Raises:
             ValueError: the algorithm cannot work in this environment, or there are no tasks to train on.
@@ -109,7 +117,7 @@ class Algorithm:
         if reason:
             raise ValueError(f"{self.name} cannot learn {environment.name}: {reason}")
         check_split_has_tasks(environment, "train")
-        recipe = self.recipe(environment)
+        recipe = recipe or self.recipe(environment)
         return meta_learner(recipe.window, recipe.update, self.tasks, lifespan=recipe.lifespan, mesh=mesh)
 
 
