@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.algorithms.disco import Disco
 from metarl_jax.algorithms.intrinsic_reward import IntrinsicReward
 from metarl_jax.algorithms.maml import MAML, VARIANTS
 from metarl_jax.algorithms.meta_gradient import MetaGradient
@@ -15,7 +16,7 @@ from metarl_jax.core.checks import check_choice, nearest
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     algorithm.name: algorithm
-    for algorithm in (PolicyGradient, MAML, QLearning, RL2, VariBAD, MetaGradient, IntrinsicReward)
+    for algorithm in (PolicyGradient, MAML, QLearning, RL2, VariBAD, MetaGradient, IntrinsicReward, Disco)
 }
 
 
