@@ -6,6 +6,7 @@ from typing import Any
 from metarl_jax.algorithms.algorithm_distillation import AlgorithmDistillation
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.algorithms.decision_pretrained import DecisionPretrained
+from metarl_jax.algorithms.disco import Disco
 from metarl_jax.algorithms.intrinsic_reward import IntrinsicReward
 from metarl_jax.algorithms.learned_optimizer import LearnedOptimizer
 from metarl_jax.algorithms.maml import MAML, VARIANTS
@@ -27,6 +28,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
         MetaGradient,
         IntrinsicReward,
         LearnedOptimizer,
+        Disco,
         AlgorithmDistillation,
         DecisionPretrained,
     )
