@@ -86,7 +86,7 @@ class Algorithm:
     summary: ClassVar[str]
     variant_of: ClassVar[str | None] = None  # the algorithm that this is a variant of
     stands_for: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # the options that the variant fixes
-    reads: ClassVar[str] = ""  # the input of φ, where φ is a rule that newborn agents learn by
+    rule_reads: ClassVar[str] = ""  # the input of φ, where φ is a rule that newborn agents learn by
 
     tasks: Count = 20
 

@@ -74,7 +74,7 @@ class IntrinsicReward(Improved, Adapting):
 
     name: ClassVar[str] = "intrinsic_reward"
     summary: ClassVar[str] = "a reward network that teaches a newborn agent faster than the task's reward"
-    reads: ClassVar[str] = "observation, action and next observation"
+    rule_reads: ClassVar[str] = "observation, action and next observation, or a history of them"
 
     reads: Literal["transition", "history"] = "transition"
     judged_by: Literal["window", "lifetime"] = "window"

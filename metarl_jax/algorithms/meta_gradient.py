@@ -70,7 +70,7 @@ class MetaGradient(Improved, Adapting):
 
     name: ClassVar[str] = "meta_gradient"
     summary: ClassVar[str] = "an actor-critic that tunes its own discount, traces, exploration and step size"
-    reads: ClassVar[str] = "nothing: φ are numbers"
+    rule_reads: ClassVar[str] = "nothing: φ are numbers"
 
     tunes: tuple[Tuned, ...] = TUNED
     context: Literal["none", "observation", "reward"] = "none"

@@ -156,8 +156,8 @@ def gradient_learner(
 
         def sweep(carry: tuple[Tree, Tree], _: None) -> tuple[tuple[Tree, Tree], None]:
             fast, state = carry
-            slope = gradient(fast, (slow, read, credit), seen)
-            updates, state = optimiser.update(slope, state, fast, meta_params=meta_params)
+            direction = gradient(fast, (slow, read, credit), seen)
+            updates, state = optimiser.update(direction, state, fast, meta_params=meta_params)
             return (optax.apply_updates(fast, scale(meta_params, updates)), state), None
 
         carry = (fast, agent.state.optimiser)

@@ -85,7 +85,7 @@ def learned(config: RunConfig, meta_params: Tree, training: Mapping[str, Any]) -
     card = {
         "format": FORMAT,
         "algorithm": data["algorithm"],
-        "reads": config.algorithm.reads or f"what its algorithm says: {config.algorithm.summary}",
+        "reads": config.algorithm.rule_reads or f"what its algorithm says: {config.algorithm.summary}",
         "environment": data["environment"],
         "training": {"preset": config.preset, "seed": config.run.seed, **training},
         "date": datetime.date.today().isoformat(),
