@@ -133,27 +133,27 @@ class MetaGradient(Improved, Adapting):
         reward = per_step(self.outer_gamma, steps)
         context = context_of(self.context, environment, first(self), self.tunes, self.history)
 
+        view = by_prediction(policy) if self.outer_critic else policy  # its value is what the inner loss reads
+
         def outer(**more: Any) -> Loss:
             return actor_critic(
                 policy, gamma=self.outer_gamma, lambda_=self.outer_lambda, entropy=0.0, reward=reward, **more
             )
 
-        def following(loss: Callable[[Hyper], Loss]) -> Learner:
-            adapts = lambda path: not (self.outer_critic and is_critic(path))  # noqa: E731
-            rule = follower(policy, self.inner_optimiser, loss, adapts)
-            if self.outer_critic:
-                rule = beside(
-                    rule, critic_learner(policy, self.inner_optimiser, self.inner_lr, outer(value_weight=1.0))
-                )
-            return contextual(rule, context)
+        def following(acting: Policy, loss: Callable[[Hyper], Loss]) -> Learner:
+            if not self.outer_critic:
+                return contextual(follower(acting, self.inner_optimiser, loss), context)
+            rule = follower(acting, self.inner_optimiser, loss, adapts=lambda path: not is_critic(path))
+            critic = critic_learner(policy, self.inner_optimiser, self.inner_lr, outer(value_weight=1.0))
+            return contextual(beside(rule, critic), context)
 
-        learner = following(inner_loss(by_prediction(policy) if self.outer_critic else policy, reward))
+        learner = following(view, inner_loss(view, reward))
         world = World(environment, policy, learner, self.envs, steps, fresh=False)
         window = Window(world, self.adaptations, self.lifespan == 1, chunk=self.chunk or fitting_chunk(world))
         loss = outer(value_weight=0.0, normalise=True)  # the critic and the entropy belong to the inner loss
         shape: Any = lambda objective, remaining: objective  # noqa: E731
         if self.target == "bootstrapped":
-            last = following(lambda hyper: outer(value_weight=0.0))
+            last = following(policy, lambda hyper: outer(value_weight=0.0))
             shape = lambda objective, remaining: bootstrapped(policy, loss, last, self.bootstrap_steps)  # noqa: E731
         fitness = negative_return(world, self.outer_gamma)
         # Meta-gradients of the entropy bonus and the discount can be tiny.

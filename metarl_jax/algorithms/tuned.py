@@ -28,7 +28,10 @@ def inner_loss(policy: Policy, reward: Callable[[Experience], Array]) -> Callabl
 
 
 def follower(
-    policy: Policy, optimiser: InnerOptimiser, loss: Callable[[Hyper], Loss], adapts: Callable[[str], bool]
+    policy: Policy,
+    optimiser: InnerOptimiser,
+    loss: Callable[[Hyper], Loss],
+    adapts: Callable[[str], bool] = lambda path: True,
 ) -> Learner:
     """Birth as a random network, and steps of size `rate` along the gradient of the loss; φ is the hyper-parameters."""
 
