@@ -90,24 +90,27 @@ class Student(MetaLearned):
         raise NotImplementedError
 
     def recipe(self, environment: Environment) -> Recipe:
-        steps = self.steps or environment.horizon
-        rollouts = self.rollouts or -(-environment.horizon * environment.trial_episodes // steps)
-        policy = self.policy(environment, rollouts * steps)
-        student = World(environment, policy, frozen(policy.init), envs=1, steps=rollouts * steps)
+        policy, steps = self.policy(environment), self.steps or environment.horizon
+        student = World(environment, policy, frozen(policy.init), envs=1, steps=self.context(environment))
         source = self.source_world(environment)
-        world = source._replace(
-            learner=independent(source.learner, policy.init), steps=steps, quota=None, fresh=not self.steps
-        )
-        turns = (rollouts - 1) * self.stride
+        learner = independent(source.learner, policy.init)
+        world = source._replace(learner=learner, steps=steps, quota=None, fresh=not self.steps)
+        turns = (student.steps // steps - 1) * self.stride
         window = Window(world, turns, self.lifespan == 1, chunk=self.chunk or fitting_chunk(world))
         update = imitate(window, student, self.teacher(environment), adam(self), self.passes, self.stride)
         return Recipe(window, update, self.lifespan, judge=student)
 
-    def policy(self, environment: Environment, context: int, *, forgets: bool = False) -> Policy:
-        """The student, which looks back over a context; with `forgets` its memory is erased after each episode."""
+    def context(self, environment: Environment) -> int:
+        """The steps of a history."""
+        steps = self.steps or environment.horizon
+        return steps * (self.rollouts or -(-environment.horizon * environment.trial_episodes // steps))
+
+    def policy(self, environment: Environment, *, forgets: bool = False) -> Policy:
+        """The student, which looks back over a history; with `forgets` its memory is erased after each episode."""
+        window = self.context(environment)
         return memory_policy(
             environment,
-            lambda inputs: make_memory("attention", inputs, self.width, self.layers, context),
+            lambda inputs: make_memory("attention", inputs, self.width, self.layers, window),
             forgets=forgets,
             critic=False,
         )

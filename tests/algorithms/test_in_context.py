@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from samples import draw
 
 from metarl_jax.algorithms import make
 from metarl_jax.core.batching import Devices
@@ -38,11 +39,11 @@ def test_the_student_is_judged_in_a_world_of_its_own(name: str) -> None:
 
 def test_the_evaluation_is_of_the_student() -> None:
     """A student that always pulls the first arm earns its mean."""
-    world = make("algorithm_distillation", width=8, steps=10).recipe(ARMS).world
+    world = make("algorithm_distillation", width=4, layers=1, steps=10).recipe(ARMS).world
     params = world.learner.meta_init(jax.random.key(0))
     head = params["actor"]["head"]
     params["actor"]["head"] = {"kernel": 0.0 * head["kernel"], "bias": jnp.array([100.0, 0.0])}
-    tasks = jax.vmap(lambda key: ARMS.sample_task(key, "test"))(jax.random.split(jax.random.key(1), 4))
+    tasks = draw(ARMS, 4, "test")
     curve = jax.jit(lambda φ: evaluate(world, φ, tasks, jax.random.key(2), 0, expected=True))(params)
     np.testing.assert_allclose(curve.returns[:, 0, 0], 40 * tasks.mean[:, 0], rtol=1e-5)
 
@@ -87,14 +88,16 @@ def test_environments_without_finite_actions_or_an_expert_are_refused() -> None:
 
 def test_contexts_may_begin_anywhere_in_a_life() -> None:
     """Lives of several histories continue from one meta-step to the next."""
-    learner = make("algorithm_distillation", width=4, hidden=(4,), tasks=4, minibatches=1, steps=10, lifespan=3)
+    learner = make(
+        "algorithm_distillation", width=4, hidden=(4,), layers=1, tasks=4, minibatches=1, steps=10, stride=1, lifespan=3
+    )
     learner = learner.build(ARMS)
-    state, step = learner.init(jax.random.key(0)), jax.jit(learner.step)
+    state, step = jax.jit(learner.init)(jax.random.key(0)), jax.jit(learner.step)
     for key in jax.random.split(jax.random.key(1), 2):
         before, (state, info) = state, step(state, key)
         lived = state.lives.age - jnp.where(before.lives.age >= before.spans, 0, before.lives.age)
         np.testing.assert_array_equal(lived, learner.window.turns)
-        assert all(np.isfinite(value) for value in info.values())
+        assert np.isfinite(info["loss"])
 
 
 @pytest.mark.slow

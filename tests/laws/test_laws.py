@@ -327,7 +327,7 @@ LEARNERS_OF_OTHERS = (
     ("variant", "devices", "chunk"),
     [
         *(
-            pytest.param(name, 4, 1, marks=[pytest.mark.slow] if name in LEARNERS_OF_OTHERS else [])
+            pytest.param(name, 4, 1, marks=[pytest.mark.slow] if name in (*LEARNERS_OF_OTHERS, *SUPERVISED) else [])
             for name in VARIANTS
             if name != "decision_pretrained"  # which knows no best actions in mazes
         ),
