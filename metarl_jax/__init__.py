@@ -85,6 +85,7 @@ _HOMES = {
     "Rule": "experiment.rule",
     "build": "experiment.api",
     "adapt": "experiment.api",
+    "compare": "experiment.api",
     "Result": "experiment.api",
 }
 _CALLED = {"make_environment": "make", "make_algorithm": "make", "make_memory": "make"}  # name in the module

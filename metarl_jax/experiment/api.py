@@ -1,4 +1,4 @@
-"""The Python interface: train, resume, load, load_rule, build, adapt."""
+"""The Python interface: train, resume, load, load_rule, build, adapt, compare."""
 
 import dataclasses
 from pathlib import Path
@@ -12,9 +12,17 @@ from metarl_jax.core.checks import nearest
 from metarl_jax.core.types import Split
 from metarl_jax.experiment import devices, results, rule_file, run_folder, training
 from metarl_jax.experiment.acting import ActingAgent
+from metarl_jax.experiment.comparison import compared
 from metarl_jax.experiment.config import RunConfig, learner_of, require, resolve
 from metarl_jax.experiment.errors import UsageError
-from metarl_jax.experiment.evaluation import Evaluation, check_adapts, check_tasks, evaluate_learner, one_life
+from metarl_jax.experiment.evaluation import (
+    Evaluation,
+    check_adapts,
+    check_request,
+    check_tasks,
+    evaluate_learner,
+    one_life,
+)
 from metarl_jax.experiment.rule import Rule, check_overrides, is_rule, learned
 from metarl_jax.experiment.run_folder import RunFolder
 
@@ -236,6 +244,18 @@ def adapt(
     agent, scene, curve = one_life(world, turns, quota)(result.meta_params, checked, key)
     acting = ActingAgent(world, agent, scene, checked, jax.random.fold_in(key, 1))
     return Adapted(acting, *(np.asarray(field) for field in curve))
+
+
+def compare(*runs: Result | str | Path, split: Split = "test", tasks: int = 200, seed: int = 0) -> results.Table:
+    """The returns of several runs in the same held-out tasks, and their differences to the first; see `compared`.
+
+    Raises:
+        UsageError: fewer than two runs, a run is not usable, or they live in different environments.
+    """
+    check_request(split, tasks, seed)
+    loaded = [run if isinstance(run, Result) else load(run) for run in runs]
+    parts = {str(result.path): (result.config, result.meta_params) for result in loaded}
+    return compared(parts, split=split, tasks=tasks, seed=seed)
 
 
 def _finish(folder: RunFolder, config: RunConfig, quiet: bool, longer: bool = False) -> Result:

@@ -1,4 +1,4 @@
-"""The command line: metarl train | evaluate | resume | list | doctor.
+"""The command line: metarl train | evaluate | compare | resume | list | doctor.
 
 tyro parses the arguments, prints help and refuses illegal ones with exit code 2; errors that only a command detects are
 one sentence. Each command imports the modules with JAX itself, so that help is printed without delay.
@@ -146,6 +146,30 @@ def evaluate(
     check_request(split, 1 if tasks is None else tasks, seed)
     how: dict[str, Any] = {"split": split, "tasks": tasks, "seed": seed, "adaptations": adaptations}
     table = api.load(run).evaluate(**how).table
+    if json:
+        print(table.to_json())
+    else:
+        _print_table(table)
+    return 0
+
+
+@app.command
+def compare(
+    runs: Positional[tuple[Path, ...]], *, json: bool = False, split: str = "test", tasks: int = 200, seed: int = 0
+) -> int:
+    """Compare runs in one environment on the same held-out tasks, with their differences to the first.
+
+    Args:
+        runs: The run folders.
+        json: Print the table as JSON.
+        split: test: held-out tasks of the training distribution; extrapolation: tasks outside it.
+        tasks: Number of tasks.
+        seed: Seed of the tasks and episodes.
+    """
+    from metarl_jax.experiment import api
+
+    how: dict[str, Any] = {"split": split, "tasks": tasks, "seed": seed}
+    table = api.compare(*runs, **how)
     if json:
         print(table.to_json())
     else:

@@ -80,7 +80,7 @@ class Rule:
 def learned(config: RunConfig, meta_params: Tree, training: Mapping[str, Any]) -> Rule:
     """The rule φ of a run, with a card that says how it was trained."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(meta_params)
-    arrays = {leaf_name(keys): np.ascontiguousarray(leaf).reshape(np.shape(leaf)) for keys, leaf in leaves}
+    arrays = {leaf_name(keys): np.asarray(leaf, order="C") for keys, leaf in leaves}
     tensors, data = safetensors.numpy.save(arrays), config.to_json()
     card = {
         "format": FORMAT,
