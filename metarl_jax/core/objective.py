@@ -23,6 +23,7 @@ class Objective(NamedTuple):
     before: AgentLoss | None = None  # of the agent before each adaptation
     reduce: Callable[[Array], Array] = jnp.sum  # of all these losses
     counts: Callable[[Experience], Experience] = lambda seen: seen  # sets the weights of the steps
+    reach: Callable[[str], bool] = lambda path: True  # whether it is a function of the leaf of φ at a path
     onward: int = 0  # turns that the life lives on, without a gradient, for a target: `Record.target`
 
     def __call__(self, meta_params: Tree, agents: Agent, agent: Agent, lived: Record) -> Array:
