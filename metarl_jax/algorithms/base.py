@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from metarl_jax.core.backprop import Passes, backprop
 from metarl_jax.core.checks import Between, check_options
+from metarl_jax.core.diagnostics import Clipped
 from metarl_jax.core.environment import Discrete, Environment, check_split_has_tasks
 from metarl_jax.core.evolution import evolution
 from metarl_jax.core.life import World
@@ -244,12 +245,12 @@ def rollout_steps(options: Acting, environment: Environment, episodes: int = 1) 
 def clipped(longest: Array | float) -> optax.GradientTransformation:
     """Scale gradients down to a norm of at most `longest`; 0, traced or not, stands for no limit."""
 
-    def scale(gradient: Any, params: Any = None) -> Any:
+    def scale(gradient: Any, state: Clipped, params: Any = None) -> tuple[Any, Clipped]:
         share = longest / jnp.maximum(optax.tree.norm(gradient), 1e-30)
         share = jnp.where(jnp.asarray(longest) > 0, jnp.minimum(share, 1.0), 1.0)
-        return jax.tree.map(lambda x: x * share.astype(x.dtype), gradient)
+        return jax.tree.map(lambda x: x * share.astype(x.dtype), gradient), Clipped(jnp.float32(share < 1.0))
 
-    return optax.stateless(scale)
+    return optax.GradientTransformation(lambda params: Clipped(jnp.float32(0.0)), scale)
 
 
 def needs_discrete(environment: Environment) -> str | None:

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.core.backprop import stepped
 from metarl_jax.core.batching import Devices
 from metarl_jax.core.environment import Discrete, Environment
 from metarl_jax.core.life import World, begin
@@ -23,7 +22,7 @@ from metarl_jax.core.memory import Memory
 from metarl_jax.core.networks import dense, mlp
 from metarl_jax.core.policy import perception
 from metarl_jax.core.types import Array, Experience, Key, Timestep, Tree
-from metarl_jax.core.update import Lives, Now, Update, recorded
+from metarl_jax.core.update import Lives, Now, Update, recorded, stepped
 from metarl_jax.core.window import Info, averaged
 
 RewardModel = Literal["gaussian", "bernoulli"]

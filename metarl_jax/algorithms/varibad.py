@@ -20,6 +20,8 @@ from metarl_jax.core.types import Array, Key, Tree
 from metarl_jax.core.update import chain
 from metarl_jax.core.window import Window, fitting_chunk
 
+HEADS = ("['actor']", "['critic']", "['log_std']")  # of the policy: what PPO updates
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VariBAD(TrialLearner):
@@ -84,7 +86,8 @@ class VariBAD(TrialLearner):
 
         def objective(step: Array) -> Objective:
             remaining = self.remaining(step)
-            return with_curriculum(self, world, final(trial_loss(self, world, remaining)), remaining)
+            aim = final(trial_loss(self, world, remaining))._replace(reach=lambda path: path.startswith(HEADS))
+            return with_curriculum(self, world, aim, remaining)
 
         acting = backprop(window, objective, adam(self), self.passes)
         how = {"kept": self.kept, "trials": self.trials, "updates": self.updates}

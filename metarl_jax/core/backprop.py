@@ -1,5 +1,6 @@
 """Improve φ by differentiating through lives: in one pass, or recorded once and relived in epochs."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.core.batching import Devices, lane_groups, map_tasks, mean_gradient
+from metarl_jax.core.batching import Devices, chunks, lane_groups, map_tasks, mean_gradient
+from metarl_jax.core.diagnostics import followed, unmoved, variance
 from metarl_jax.core.life import Life
 from metarl_jax.core.losses import Loss, standardised
 from metarl_jax.core.objective import Objective, Schedule, with_penalty
@@ -67,13 +69,11 @@ def in_one_pass(window: Window, objective: Schedule, optimiser: optax.GradientTr
             value, lived = judged(window, aim, meta_params, bound(window, meta_params, life))
             return value, (_kept(window, lived.end), report(lived.seen))
 
-        value, gradient, (end, info) = mean_gradient(value_of, window.chunk, meta_params, started)
-        value, gradient = now.devices.mean((value, gradient))
-        meta_params, memory = stepped(optimiser, gradient, meta_params, memory)
-        info = averaged(info) | {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
-        return meta_params, memory, info, lives._replace(end=end)
+        value, gradient, found, (end, info) = _meta_gradient(value_of, window.chunk, meta_params, now.devices, started)
+        meta_params, memory, more = followed(optimiser, gradient, meta_params, memory, aim.reach)
+        return meta_params, memory, averaged(info) | {"loss": value} | more | found, lives._replace(end=end)
 
-    return Update(optimiser.init, improve)
+    return Update(functools.partial(unmoved, optimiser), improve)
 
 
 def record(window: Window, objective: Schedule, hindsight: Hindsight | None = None) -> Update:
@@ -113,9 +113,9 @@ def relive(
         grouped = window.world.learner.shared
 
         def step(carry: tuple[Tree, Tree], batch: tuple[Record, Life]) -> tuple[tuple[Tree, Tree], Info]:
-            value, gradient = relived_gradient(window, aim, carry[0], *batch, now.devices)
-            info = {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
-            return stepped(optimiser, gradient, *carry), info
+            value, gradient, found = relived_gradient(window, aim, carry[0], *batch, now.devices)
+            meta_params, memory, more = followed(optimiser, gradient, *carry, aim.reach)
+            return (meta_params, memory), {"loss": value} | more | found
 
         def epoch(carry: tuple[Tree, Tree], key: Key) -> tuple[tuple[Tree, Tree], Info]:
             batches = _minibatches(key, passes.minibatches, (past, lives.start), now.devices)
@@ -125,7 +125,7 @@ def relive(
         (meta_params, memory), info = jax.lax.scan(epoch, (meta_params, memory), keys)
         return meta_params, memory, averaged(info), lives
 
-    return Update(optimiser.init, improve, windows=0, parts=passes.minibatches)
+    return Update(functools.partial(unmoved, optimiser), improve, windows=0, parts=passes.minibatches)
 
 
 def penalised(
@@ -152,7 +152,7 @@ def penalised(
         weight = jnp.where(distance < target / 1.5, weight / 2, jnp.where(distance > target * 1.5, weight * 2, weight))
         return meta_params, (own, weight), info | {"divergence": distance, "penalty": weight}, lives
 
-    init = lambda meta_params: (optimiser.init(meta_params), jnp.float32(FIRST_PENALTY))  # noqa: E731
+    init = lambda meta_params: (unmoved(optimiser, meta_params), jnp.float32(FIRST_PENALTY))  # noqa: E731
     return Update(init, improve, windows=0, parts=passes.minibatches)
 
 
@@ -167,18 +167,10 @@ def _moved(window: Window, objective: Objective, meta_params: Tree, lives: Lives
     return devices.mean(jnp.mean(map_tasks(one, window.chunk, recorded(lives), lives.start)))
 
 
-def stepped(
-    optimiser: optax.GradientTransformation, gradient: Tree, meta_params: Tree, memory: Tree
-) -> tuple[Tree, Tree]:
-    """φ and the optimiser's memory after one step."""
-    updates, memory = optimiser.update(gradient, memory, meta_params)
-    return optax.apply_updates(meta_params, updates), memory
-
-
 def relived_gradient(
     window: Window, objective: Objective, meta_params: Tree, past: Record, lives: Life, devices: Devices
-) -> tuple[Array, Tree]:
-    """The objective of recorded lives [N, ...], and its gradient in φ."""
+) -> tuple[Array, Tree, Info]:
+    """The objective of recorded lives [N, ...], its gradient in φ, and the variance of that over tasks."""
 
     def value_of(meta_params: Tree, share: Array, past: Record, life: Life) -> tuple[Array, Any]:
         return share * judged(window, objective, meta_params, bound(window, meta_params, life), past)[0], ()
@@ -186,8 +178,24 @@ def relived_gradient(
     shared = window.world.learner.shared
     chunk = 1 if shared else window.chunk
     shares = _shares(past, devices) if shared else jnp.ones(past.seen.weight.shape[0])
-    value, gradient, _ = mean_gradient(value_of, chunk, meta_params, shares, past, lives)
-    return devices.mean((value, gradient))
+    together = past.seen.weight.shape[-1] // window.world.envs  # tasks that are relived as one
+    return _meta_gradient(value_of, chunk, meta_params, devices, shares, past, lives, each=together)[:3]
+
+
+def _meta_gradient(
+    function: Callable[..., tuple[Array, Any]],
+    chunk: int | None,
+    meta_params: Tree,
+    devices: Devices,
+    *lives: Tree,
+    each: int = 1,
+) -> tuple[Array, Tree, Info, Any]:
+    """`mean_gradient` over all devices, and its variance over tasks, where each of the `lives` stands for several."""
+    value, gradient, moment, aux = mean_gradient(function, chunk, meta_params, *lives)
+    value, gradient, moment = devices.mean((value, gradient, moment))
+    here = jax.tree.leaves(lives)[0].shape[0]
+    count, groups = here * devices.count, chunks(here, chunk) * devices.count
+    return value, gradient, variance(gradient, each * moment, each * count, groups), aux
 
 
 def _kept(window: Window, end: Life) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import Mesh, PartitionSpec
 
 from metarl_jax.core.types import Array, Tree
@@ -46,53 +47,67 @@ def lane_groups(tasks: int, envs: int) -> int:
 
 def map_tasks(function: Callable[..., Any], chunk: int | None, *tasks: Tree) -> Any:
     """Map `function` over the leading axis N of `tasks`, vmapped over `chunk` tasks at a time."""
-    total = jax.tree.leaves(tasks)[0].shape[0]
+    total = _count(tasks)
     if chunk is None or chunk >= total:
         return jax.vmap(function)(*tasks)
     return jax.lax.map(lambda task: function(*task), tasks, batch_size=chunk)
 
 
+def chunks(total: int, chunk: int | None) -> int:
+    """How many chunks `total` tasks are divided into."""
+    return 1 if chunk is None else -(-total // chunk)
+
+
 def mean_gradient(
     function: Callable[..., tuple[Array, Any]], chunk: int | None, meta_params: Tree, *tasks: Tree
-) -> tuple[Array, Tree, Any]:
+) -> tuple[Array, Tree, Array, Any]:
     """The mean over tasks of `function(φ, *task) -> loss, aux`, its gradient in φ, and aux with its task axis.
 
-    Chunks run one after another, so that only one chunk's activations are stored; the last chunk may be smaller.
+    Chunks run one after another, so that only one chunk's activations are stored; the last chunk may be smaller. The
+    third result is the mean over chunks of ‖S‖² / n, where S is the sum of a chunk's n gradients: see `variance` in
+    core/diagnostics.py.
     """
 
-    def summed(*tasks: Tree) -> tuple[Array, Tree, Any]:
+    def summed(*tasks: Tree) -> tuple[Array, Tree, Array, Any]:
         def total(meta_params: Tree) -> tuple[Array, Any]:
             losses, aux = jax.vmap(lambda *task: function(meta_params, *task))(*tasks)
             return jnp.sum(losses), aux
 
         (loss, aux), gradient = jax.value_and_grad(total, has_aux=True)(meta_params)
-        return loss, gradient, aux
+        return loss, gradient, optax.tree.norm(gradient, squared=True) / _count(tasks), aux
 
-    total = jax.tree.leaves(tasks)[0].shape[0]
+    total = _count(tasks)
     whole = total if chunk is None or chunk >= total else total - total % chunk
     parts = []
     if whole:
         parts.append(_scan_chunks(summed, whole if chunk is None else min(chunk, whole), _cut(tasks, 0, whole)))
     if whole < total:
         parts.append(summed(*_cut(tasks, whole, total)))
-    loss, gradient = jax.tree.map(lambda *xs: sum(xs) / total, *[part[:2] for part in parts])
-    return loss, gradient, jax.tree.map(lambda *xs: jnp.concatenate(xs), *[part[2] for part in parts])
+    loss, gradient, moment = jax.tree.map(lambda *xs: sum(xs) / total, *[part[:3] for part in parts])
+    aux = jax.tree.map(lambda *xs: jnp.concatenate(xs), *[part[3] for part in parts])
+    return loss, gradient, moment * (total / chunks(total, chunk)), aux
 
 
-def _scan_chunks(summed: Callable[..., tuple[Array, Tree, Any]], chunk: int, tasks: Any) -> tuple[Array, Tree, Any]:
-    total = jax.tree.leaves(tasks)[0].shape[0]
+def _scan_chunks(
+    summed: Callable[..., tuple[Array, Tree, Array, Any]], chunk: int, tasks: Any
+) -> tuple[Array, Tree, Array, Any]:
+    total = _count(tasks)
     if chunk == total:
         return summed(*tasks)
 
     def add(sums: Tree, tasks: Any) -> tuple[Tree, Any]:
-        loss, gradient, aux = summed(*tasks)
-        return jax.tree.map(jnp.add, sums, (loss, gradient)), aux
+        *more, aux = summed(*tasks)
+        return jax.tree.map(jnp.add, sums, tuple(more)), aux
 
-    chunks = jax.tree.map(lambda x: x.reshape(total // chunk, chunk, *x.shape[1:]), tasks)
-    shapes = jax.eval_shape(summed, *jax.tree.map(lambda x: x[0], chunks))[:2]
+    cut = jax.tree.map(lambda x: x.reshape(total // chunk, chunk, *x.shape[1:]), tasks)
+    shapes = jax.eval_shape(summed, *jax.tree.map(lambda x: x[0], cut))[:3]
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    (loss, gradient), aux = jax.lax.scan(add, zeros, chunks)
-    return loss, gradient, jax.tree.map(lambda x: x.reshape(total, *x.shape[2:]), aux)
+    sums, aux = jax.lax.scan(add, zeros, cut)
+    return *sums, jax.tree.map(lambda x: x.reshape(total, *x.shape[2:]), aux)
+
+
+def _count(tasks: Any) -> int:
+    return int(jax.tree.leaves(tasks)[0].shape[0])
 
 
 def _cut(tasks: Any, start: int, stop: int) -> Any:

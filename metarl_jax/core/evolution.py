@@ -1,5 +1,6 @@
 """Improve φ without a derivative: evolution strategies on an objective of lives."""
 
+import functools
 from collections.abc import Callable
 
 import chex
@@ -8,8 +9,9 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from metarl_jax.core.backprop import scheduled, stepped
+from metarl_jax.core.backprop import scheduled
 from metarl_jax.core.batching import map_tasks
+from metarl_jax.core.diagnostics import followed, unmoved, variance
 from metarl_jax.core.life import Life, World
 from metarl_jax.core.losses import Loss, weighted_mean
 from metarl_jax.core.objective import Objective, Schedule
@@ -55,12 +57,14 @@ def evolution(
         losses, info = now.devices.mean(jax.lax.map(member, both) if window.chunk else jax.vmap(member)(both))
         rank = centred_ranks(losses)
         gradient = unravel((rank[:pairs] - rank[pairs:]) @ directions / (2 * pairs * sigma))
-        info = averaged(info) | {"loss": jnp.mean(losses), "gradient_norm": optax.tree.norm(gradient)}
+        squares = ((rank[:pairs] - rank[pairs:]) / (2 * sigma)) ** 2 * jnp.sum(directions**2, axis=1)
         continues = lambda life: one(meta_params, life)[0]  # noqa: E731
         end = None if window.newborn else map_tasks(continues, window.chunk, lives.start)
-        return *stepped(optimiser, gradient, meta_params, memory), info, lives._replace(end=end)
+        meta_params, memory, found = followed(optimiser, gradient, meta_params, memory, aim.reach)
+        info = averaged(info) | {"loss": jnp.mean(losses)} | found | variance(gradient, jnp.mean(squares), pairs, pairs)
+        return meta_params, memory, info, lives._replace(end=end)
 
-    return Update(optimiser.init, improve, windows=2 * pairs + (not window.newborn))
+    return Update(functools.partial(unmoved, optimiser), improve, windows=2 * pairs + (not window.newborn))
 
 
 def negative_return(

@@ -24,6 +24,7 @@ class Objective(NamedTuple):
     before: AgentLoss | None = None  # of the agent before each adaptation
     reduce: Callable[[Array], Array] = jnp.sum  # of all these losses
     counts: Callable[[Experience], Experience] = lambda seen: seen  # sets the weights of the steps
+    reach: Callable[[str], bool] = lambda path: True  # whether it is a function of the leaf of φ at a path
     goal: Callable[[Tree, Life], Tree] | None = None  # φ, the life that lived on -> its target: `Record.target`
     onward: int = 0  # turns that it lives on, without a gradient
 

@@ -1,5 +1,6 @@
 """Improve φ by the natural gradient within a trust region of the adapted policies (Schulman et al. 2015, TRPO)."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -9,6 +10,7 @@ from jax.scipy.sparse.linalg import cg
 
 from metarl_jax.core.backprop import relived_gradient
 from metarl_jax.core.batching import Devices, map_tasks
+from metarl_jax.core.diagnostics import diagnostics, unmoved
 from metarl_jax.core.life import Life
 from metarl_jax.core.objective import Objective, Schedule, divergence, divergence_of
 from metarl_jax.core.rollout import replay
@@ -44,16 +46,21 @@ def trust_region(
     def improve(meta_params: Tree, memory: Tree, lives: Lives, now: Now) -> tuple[Tree, Tree, Info, Lives]:
         aim, past = objective(now.step), recorded(lives)
         measure = _measure(window, aim, lives.start, past, now.devices)
-        value, gradient = relived_gradient(window, aim, meta_params, past, lives.start, now.devices)
+        value, gradient, info = relived_gradient(window, aim, meta_params, past, lives.start, now.devices)
         hvp = curvature(window, meta_params, lives.start, past, now.devices)
         step, _ = cg(lambda v: optax.tree.add_scale(hvp(v), damping, v), gradient, maxiter=products, tol=1e-10)
         squared = jnp.maximum(optax.tree.vdot(step, hvp(step)), 1e-20)
         step = optax.tree.scale(jnp.sqrt(2 * size / squared), step)
         meta_params, share, distance = _backtrack(measure, meta_params, step, value, size, tries)
-        info = {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
-        return meta_params, memory, info | {"divergence": distance, "step_share": share}, lives
+        info |= {"loss": value} | diagnostics(gradient, memory.gradient, aim.reach)
+        return (
+            meta_params,
+            memory._replace(gradient=gradient),
+            info | {"divergence": distance, "step_share": share},
+            lives,
+        )
 
-    return Update(lambda meta_params: (), improve, windows=0)
+    return Update(functools.partial(unmoved, optax.identity()), improve, windows=0)
 
 
 def curvature(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import optax
 
 from metarl_jax.core.batching import Devices, map_tasks
 from metarl_jax.core.life import Life
@@ -69,6 +70,14 @@ def chain(*updates: Update) -> Update:
 
     windows, parts = sum(update.windows for update in updates), math.lcm(*(update.parts for update in updates))
     return Update(init, improve, windows, parts)
+
+
+def stepped(
+    optimiser: optax.GradientTransformation, gradient: Tree, meta_params: Tree, memory: Tree
+) -> tuple[Tree, Tree]:
+    """φ and the optimiser's memory after one step."""
+    updates, memory = optimiser.update(gradient, memory, meta_params)
+    return optax.apply_updates(meta_params, updates), memory
 
 
 def check_parts(owner: str, tasks: int, parts: int) -> None:

@@ -4,6 +4,7 @@ Meta-step i is `learner.step(state, fold_in(root, i))` in any chunk. A run is de
 interrupted and resumed run equals an uninterrupted one bit for bit.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.core.diagnostics import Followed, Reach, dead_leaves
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.once import once
 from metarl_jax.experiment import checkpoint, devices, run_folder
@@ -23,6 +25,7 @@ from metarl_jax.experiment.progress import Report, reporter
 from metarl_jax.experiment.rule import Rule
 from metarl_jax.experiment.run_folder import Line, RunFolder, append_metrics, cut_metrics, locked
 
+log = logging.getLogger("metarl_jax")
 Chunk = Callable[[Any, jax.Array, int, int], tuple[Any, dict[str, jax.Array], jax.Array]]
 
 
@@ -118,7 +121,8 @@ def advance(folder: RunFolder, config: RunConfig, quiet: bool = False, longer: b
         lines = cut_metrics(folder, step)
         clock = Clock(lines[-1]["wall_seconds"] if lines else 0.0)
         with reporter(step, config.run.meta_steps, quiet) as report:
-            fixed = Fixed(folder, config.run, learner.env_steps, chunk, keys.root, clock, interruption, report)
+            facts = (folder, config.run, learner.env_steps, chunk, keys.root, clock, interruption, report)
+            fixed = Fixed(*facts, reach_of(config))
             return _loop(fixed, step, state)
 
 
@@ -155,10 +159,11 @@ class Fixed(NamedTuple):
     clock: Clock
     interruption: Interruption
     report: Report
+    reach: Reach  # of the objective
 
 
 def _loop(fixed: Fixed, step: int, state: Any) -> tuple[int, Any]:
-    folder, options = fixed.folder, fixed.options
+    folder, options, warned = fixed.folder, fixed.options, False
     while step < options.meta_steps:
         count = min(options.log_every - step % options.log_every, options.meta_steps - step)
         state, infos, finite = fixed.chunk(state, fixed.root, step, count)
@@ -166,6 +171,7 @@ def _loop(fixed: Fixed, step: int, state: Any) -> tuple[int, Any]:
         line = _line(fixed, step, jax.device_get(infos), count, bool(finite))
         append_metrics(folder, line)
         fixed.report(line)
+        warned = warned or _warns_of_dead_leaves(fixed, step, line, state)
         if not finite:
             raise TrainingDiverged(_divergence(folder, step))
         stop = fixed.interruption.signal_number
@@ -176,6 +182,26 @@ def _loop(fixed: Fixed, step: int, state: Any) -> tuple[int, Any]:
         if stop is not None:
             raise Interrupted(folder.path, stop, step)
     return step, state
+
+
+def reach_of(config: RunConfig) -> Reach:
+    """The leaves of φ that the objective of a run is a function of."""
+    objective = config.recipe.objective
+    return (lambda path: True) if objective is None else objective(jnp.int32(0)).reach
+
+
+def _warns_of_dead_leaves(fixed: Fixed, step: int, line: Line, state: Any) -> bool:
+    """Warn of leaves of φ without a gradient, if there were some in the meta-steps of a chunk; whether there were."""
+    if not line.get("dead_leaves", 0.0) >= 1.0:
+        return False
+    memories = [x for x in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Followed)) if isinstance(x, Followed)]
+    found = [path for memory in memories for path, dead in dead_leaves(memory.gradient, fixed.reach).items() if dead]
+    names = f", at last {', '.join(found)}" if found else ""
+    log.warning(
+        "up to meta-step %d, %.3g leaves of φ had a gradient of exactly zero%s: nothing is learned in them",
+        *(step, line["dead_leaves"], names),
+    )
+    return True
 
 
 def _due(fixed: Fixed, step: int, count: int) -> bool:

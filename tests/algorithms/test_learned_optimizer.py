@@ -9,6 +9,7 @@ import optax
 import pytest
 from trees import close
 
+from algorithms.test_learning import learned, returns
 from metarl_jax.algorithms import make
 from metarl_jax.algorithms.update_network import places, update_network
 from metarl_jax.core.policy import mlp_policy
@@ -114,3 +115,16 @@ def test_an_optimiser_without_momenta_is_refused() -> None:
         make("learned_optimizer", momenta=())
     with pytest.raises(ValueError, match="momenta"):
         make("learned_optimizer", momenta=(1.0,))
+
+
+@pytest.mark.slow
+def test_an_evolved_optimiser_outlearns_its_newborn_self() -> None:
+    """In tasks that are held out, after the same eight rollouts."""
+    environment = make_environment("tabular", states=5, actions=3, steps=10, episodes=1)
+    common = {"envs": 8, "steps": 10, "adaptations": 8, "hidden": (16,), "pairs": 8}
+    evolved = learned("learned_optimizer", environment, 20, meta_lr=0.03, **common)
+    frozen = learned("learned_optimizer", environment, 1, meta_lr=0.0, **common)
+    with_evolution, without = (returns(*one[:2], 1, 8)[:, 0] for one in (evolved, frozen))
+    np.testing.assert_allclose(with_evolution[0], without[0], atol=1e-4)  # born alike
+    assert without[1] > without[0] + 0.5  # from an optimiser that learns
+    assert with_evolution[1] > without[1] + 3.0

@@ -278,6 +278,17 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
             again(tmp_path)
 
 
+def test_leaves_without_a_gradient_are_named_once(tmp_path, caplog):
+    """Step sizes of adaptations that do not take place; in a run of several chunks."""
+    short = {"meta_steps": 4, "log_every": 2, "evaluation_tasks": 0, "quiet": True, "hidden": (4,), "tasks": 4}
+    idle = {"adaptations": 0, "learned_rates": True}
+    result = api.train("maml", "bandit", out=tmp_path / "idle", preset="tiny", **idle, **short)
+    np.testing.assert_array_equal(result.metrics["dead_leaves"], 4.0)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "up to meta-step 2, 4 leaves of φ had a gradient of exactly zero" in said
+    assert said.count("rates") == 4
+
+
 def test_checkpoints_are_saved_by_the_clock(tmp_path):
     options = SHORT | {"checkpoint_every": 1000, "checkpoint_minutes": 1e-9, "keep": 100}
     run = api.train(*TOY, meta_steps=12, out=tmp_path / "run", **options)
