@@ -42,6 +42,15 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "meta_gradient": {"hidden": (4,), "steps": 4, "lifespan": 3, "max_gradient_norm": 0.0},
     "intrinsic_reward": {"hidden": (4,), "adaptations": 2, "steps": 4, "lifespan": 3},
+    "learned_rule": {
+        "hidden": (4,),
+        "width": 4,
+        "predictions": 3,
+        "adaptations": 2,
+        "steps": 4,
+        "lifespan": (2, 4),
+    },
+    "drift": {"hidden": (4,), "width": 4, "adaptations": 2, "inner_epochs": 2, "estimator": "backprop"},
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, options) for name, options in SMALL.items()},
