@@ -7,8 +7,10 @@ from metarl_jax.algorithms.algorithm_distillation import AlgorithmDistillation
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.algorithms.decision_pretrained import DecisionPretrained
 from metarl_jax.algorithms.disco import Disco
+from metarl_jax.algorithms.drift import LearnedDrift
 from metarl_jax.algorithms.intrinsic_reward import IntrinsicReward
 from metarl_jax.algorithms.learned_optimizer import LearnedOptimizer
+from metarl_jax.algorithms.learned_rule import LearnedRule
 from metarl_jax.algorithms.maml import MAML, VARIANTS
 from metarl_jax.algorithms.meta_gradient import MetaGradient
 from metarl_jax.algorithms.policy_gradient import PolicyGradient
@@ -31,6 +33,8 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
         Disco,
         AlgorithmDistillation,
         DecisionPretrained,
+        LearnedRule,
+        LearnedDrift,
     )
 }
 

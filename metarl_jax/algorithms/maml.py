@@ -27,6 +27,7 @@ from metarl_jax.algorithms.base import (
 from metarl_jax.algorithms.hindsight import credit_hindsight, with_hindsight
 from metarl_jax.core.backprop import Passes, backprop, penalised, record, relive
 from metarl_jax.core.checks import Between, is_off
+from metarl_jax.core.drifts import clipping
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import evolution, negative_return
 from metarl_jax.core.learner import ESTIMATORS, Estimator, Learner, gradient_learner, partition
@@ -216,9 +217,9 @@ def maml_learner(options: MAML, policy: Policy) -> Learner:
 
 def inner_loss(options: MAML, policy: Policy) -> Loss:
     """The loss of an adaptation."""
-    how, clip = estimator_of(options), options.clip if options.inner_loss == "ppo" else None
+    how, drift = estimator_of(options), clipping(options.clip) if options.inner_loss == "ppo" else None
     normalise = options.normalise
-    return policy_loss(options, policy, how.baseline, curvature=how.curvature, clip=clip, normalise=normalise)
+    return policy_loss(options, policy, how.baseline, curvature=how.curvature, drift=drift, normalise=normalise)
 
 
 def decaying_sgd(lr: Array | float, decay: Array | float, sweeps: int) -> optax.GradientTransformation:
@@ -238,14 +239,15 @@ def policy_loss(options: MAML, policy: Policy, baseline: bool = True, **how: Any
 
 def objective_of(options: MAML, world: World) -> Schedule:
     """The objective of lives as a function of the meta-steps taken."""
-    clip = options.clip if options.outer == "ppo" else None
+    drift = clipping(options.clip) if options.outer == "ppo" else None
     reduce = reptile if options.estimator == "reptile" else OBJECTIVES[options.objective]
 
     def objective(step: Array) -> Objective:
         if options.estimator == "evolution":
             return reduce(negative_return(world, options.gamma))
         entropy = options.entropy * options.remaining(step)
-        aim = reduce(policy_loss(options, world.policy, entropy=entropy, clip=clip, normalise=options.outer_normalise))
+        how: dict[str, Any] = {"entropy": entropy, "drift": drift, "normalise": options.outer_normalise}
+        aim = reduce(policy_loss(options, world.policy, **how))
         return with_hindsight(aim, world.policy) if estimator_of(options).hindsight else aim
 
     return objective

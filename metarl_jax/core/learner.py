@@ -167,6 +167,20 @@ def gradient_learner(
     return Learner(meta_init, newborn, adapt)
 
 
+def repeated(learner: Learner, times: int) -> Learner:
+    """The learner that adapts `times` times to what it has seen, with new targets each time."""
+    if times == 1:
+        return learner
+
+    def adapt(meta_params: Tree, agent: Agent, seen: Experience, key: Key) -> Agent:
+        def sweep(agent: Agent, key: Key) -> tuple[Agent, None]:
+            return learner.adapt(meta_params, agent, seen, key), None
+
+        return jax.lax.scan(sweep, agent, jax.random.split(key, times))[0]
+
+    return learner._replace(adapt=adapt)
+
+
 def inner_optimiser(name: InnerOptimiser, lr: Array | float) -> optax.GradientTransformation:
     """The optimisers for inner loops, which are twice differentiable even at a zero gradient.
 

@@ -54,6 +54,15 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "algorithm_distillation": {"width": 4, "layers": 1, "hidden": (4,), "stride": 2, "minibatches": 2},
     "decision_pretrained": {"width": 4, "layers": 1, "hidden": (4,), "minibatches": 2},
+    "learned_rule": {
+        "hidden": (4,),
+        "width": 4,
+        "predictions": 3,
+        "adaptations": 2,
+        "steps": 4,
+        "lifespan": (2, 4),
+    },
+    "drift": {"hidden": (4,), "width": 4, "adaptations": 2, "inner_epochs": 2, "estimator": "backprop"},
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, options) for name, options in SMALL.items()},

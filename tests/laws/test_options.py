@@ -35,7 +35,7 @@ def small(name: str) -> Algorithm:
 
 def after_a_step(name: str, **options: Any) -> Any:
     """φ after a meta-step and, where it has none, the agents."""
-    environment = ENVIRONMENT if name in ("q_learning", "varibad", *SUPERVISED) else VECTORS
+    environment = ENVIRONMENT if name in ("q_learning", "varibad", "learned_rule", *SUPERVISED) else VECTORS
     learner = dataclasses.replace(small(name), **options).build(environment)
     state = learner.step(learner.init(jax.random.key(0)), jax.random.key(1))[0]
     return state.meta_params or state.lives.agent.params
