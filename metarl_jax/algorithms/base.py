@@ -15,7 +15,7 @@ import optax
 from jax.sharding import Mesh
 
 from metarl_jax.core.backprop import Passes, backprop
-from metarl_jax.core.checks import Between, check_options
+from metarl_jax.core.checks import Between, Prefixed, check_options
 from metarl_jax.core.diagnostics import Clipped
 from metarl_jax.core.environment import Discrete, Environment, check_split_has_tasks
 from metarl_jax.core.evolution import evolution
@@ -23,6 +23,8 @@ from metarl_jax.core.life import World
 from metarl_jax.core.losses import Loss
 from metarl_jax.core.meta import MetaLearner, Span, meta_learner
 from metarl_jax.core.objective import OBJECTIVES, Objective, Schedule
+from metarl_jax.core.persistent import persistent
+from metarl_jax.core.strategies import strategy
 from metarl_jax.core.types import Array, Tree
 from metarl_jax.core.update import Update, check_parts, watch
 from metarl_jax.core.window import Window
@@ -34,6 +36,8 @@ Amount = Annotated[float, Between(0)]
 Positive = Annotated[float, Between(1e-8)]
 Widths = Annotated[tuple[int, ...], Between(1)]
 Annealing = Annotated[int, Between(-1, 2**31 - 1)]
+EVOSAX = "evosax:"
+Strategy = Annotated[str, Prefixed(EVOSAX)]
 
 
 class Recipe(NamedTuple):
@@ -177,10 +181,19 @@ class Improved(MetaLearned, Population):
     """Options of algorithms that backpropagation or evolution can improve.
 
     Args:
-        estimator: the gradient of φ, by backpropagation through the lifetime or by evolution strategies.
+        estimator: the gradient of φ, by backpropagation through the lifetime or by evolution strategies (evolution);
+            without their truncation where lives outlast a meta-step, by persistent noise (pes) or noise that is reused
+            (nres); or a strategy of the package evosax by its name there, such as evosax:Open_ES.
     """
 
-    estimator: Literal["backprop", "evolution"] = "backprop"
+    estimator: Literal["backprop", "evolution", "pes", "nres"] | Strategy = "backprop"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.estimator in ("pes", "nres") and getattr(self, "lifespan", 1) == 1:
+            rule = "lives begin with every window, where it is evolution: choose estimator=evolution"
+            rule += ", or lifespan=2 or more" if hasattr(self, "lifespan") else ""
+            raise ValueError(f"estimator of {self.name} is {self.estimator}; {rule}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -223,18 +236,36 @@ def improved(
         eps: epsilon of Adam; gradients far below it hardly change φ.
         lifespan: windows in a life.
     """
-    evolved = options.estimator == "evolution"
+    evolved = evolves(options.estimator)
     reduce = OBJECTIVES[options.objective if isinstance(options, Adapting) else "final"]
 
     def objective(step: Array) -> Objective:
         remaining = options.remaining(step)
         return shape(reduce(fitness if evolved else loss(remaining)), remaining)
 
+    optimiser = adam(options, eps=eps)
     if evolved:
-        update = evolution(window, objective, adam(options, eps=eps), pairs=options.pairs, sigma=options.sigma)
+        update = evolving(options.estimator, options, window, objective, optimiser)
     else:
-        update = backprop(window, objective, adam(options, eps=eps), options.passes)
+        update = backprop(window, objective, optimiser, options.passes)
     return Recipe(window, update, lifespan, objective)
+
+
+def evolves(estimator: str) -> bool:
+    """Whether an estimator needs no derivative."""
+    return estimator in ("evolution", "pes", "nres") or estimator.startswith(EVOSAX)
+
+
+def evolving(
+    estimator: str, options: Population, window: Window, objective: Schedule, optimiser: optax.GradientTransformation
+) -> Update:
+    """The update of an estimator that needs no derivative."""
+    how: dict[str, Any] = {"pairs": options.pairs, "sigma": options.sigma}
+    if estimator.startswith(EVOSAX):
+        return strategy(estimator.removeprefix(EVOSAX), window, objective, optimiser, **how)
+    if estimator == "evolution":
+        return evolution(window, objective, optimiser, **how)
+    return persistent(window, objective, optimiser, noise=estimator, **how)  # type: ignore[arg-type]
 
 
 def rollout_steps(options: Acting, environment: Environment, episodes: int = 1) -> tuple[int, int | None]:
