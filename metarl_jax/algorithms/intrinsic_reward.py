@@ -18,15 +18,8 @@ from metarl_jax.algorithms.base import (
     improved,
     rollout_steps,
 )
-from metarl_jax.algorithms.lifetime import (
-    Chronicle,
-    Reader,
-    clock,
-    history_reward,
-    lifetime_critic,
-    lifetime_loss,
-    transition_reward,
-)
+from metarl_jax.algorithms.history import Reader, clock, history_reward, transition_reward
+from metarl_jax.algorithms.lifetime import Chronicle, lifetime_critic, lifetime_loss
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import History, Learner, gradient_learner, inner_optimiser
