@@ -28,6 +28,7 @@ from metarl_jax.core.life import World
 from metarl_jax.experiment.curves import blind_curve
 from metarl_jax.experiment.evaluation import sample_tasks
 from metarl_jax.experiment.results import Table
+from metarl_jax.experiment.training import run_keys
 from metarl_jax.oracles import reference
 
 REFERENCES = "actor-critic"
@@ -56,7 +57,7 @@ UNSEEN: dict[str, Family] = {"catch": Family("catch", {}, 300), "cartpole": Fami
 FAMILIES = TRAINED | UNSEEN
 
 LPG: dict[str, Any] = {"envs": ENVS, "steps": STEPS, "tasks": 32, "meta_lr": 3e-3, "lifespan": (2, 20)}
-DRIFT: dict[str, Any] = {"envs": ENVS, "steps": STEPS, "tasks": 8, "adaptations": 20, "pairs": 8}
+DRIFT: dict[str, Any] = {"envs": ENVS, "steps": STEPS, "adaptations": 20}
 RECIPES: dict[str, tuple[str, dict[str, Any], str]] = {  # row: algorithm, options, the family that it is trained on
     "lpg-grid": ("learned_rule", LPG, "grid"),
     "lpg-chain": ("learned_rule", LPG, "chain"),
@@ -100,12 +101,12 @@ def trained(row: str, seed: int, budget: float) -> Any:
 def learned(row: str, results: list[Any], family: Family, column: str, given: argparse.Namespace) -> Table:
     """The cells of a rule and of its control: agents that begin in the family and learn by it."""
     environment, algorithm = family.make(), results[0].config.algorithm
-    world = algorithm.recipe(environment).window.world._replace(quota=None, fresh=False)
+    world = algorithm.recipe(environment).window.world
     metrics = results[0].metrics
     cost = f"{results[0].step} meta-steps, {metrics['env_steps'][-1]:.3g} environment steps"
     cost += f", {metrics['wall_seconds'][-1]:.0f} s a seed"
     table = new_table(given)
-    before = [world.learner.meta_init(jax.random.key(seed)) for seed in range(given.seeds)]
+    before = [jax.jit(r.config.learner().init)(run_keys(r.config.run.seed).birth).meta_params for r in results]
     for name, rules, note in (
         (row, [result.meta_params for result in results], cost),
         (f"{row}-untrained", before, "the same rule before its training"),
