@@ -61,7 +61,9 @@ class LearnedDrift(Improved, Adapting):
 
     estimator: Literal["backprop", "evolution"] = "evolution"
     adaptations: Size = 16
-    tasks: Count = 16
+    steps: Size = 32
+    tasks: Count = 8
+    pairs: Count = 8
     meta_lr: Amount = 1e-2
     width: Count = 32
     inner_lr: Amount = 1e-2
@@ -80,7 +82,7 @@ class LearnedDrift(Improved, Adapting):
             raise ValueError(f"inner_epochs of drift is {self.inner_epochs}; {remedy}")
 
     def recipe(self, environment: Environment) -> Recipe:
-        steps, quota = rollout_steps(self, environment)
+        steps, _ = rollout_steps(self, environment)
         policy = mlp_policy(environment, self.hidden, critic=True)
         network = drift_network(self.width)
         scaled = per_step(self.gamma, steps)
@@ -101,7 +103,7 @@ class LearnedDrift(Improved, Adapting):
             optimiser=inner_optimiser(self.inner_optimiser, self.inner_lr),
             sweeps=self.inner_epochs,
         )
-        world = World(environment, policy, learner, self.envs, steps, quota)
+        world = World(environment, policy, learner, self.envs, steps, fresh=False)
         window = Window(world, self.adaptations, self.lifespan == 1, chunk=self.chunk or fitting_chunk(world))
         outer_loss = loss(value_weight=0.0, entropy=0.0)
         fitness = negative_return(world, self.gamma)

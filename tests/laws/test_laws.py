@@ -62,7 +62,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "steps": 4,
         "lifespan": (2, 4),
     },
-    "drift": {"hidden": (4,), "width": 4, "adaptations": 2, "inner_epochs": 2, "estimator": "backprop"},
+    "drift": {"hidden": (4,), "width": 4, "steps": 4, "adaptations": 2, "inner_epochs": 2, "estimator": "backprop"},
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, options) for name, options in SMALL.items()},
