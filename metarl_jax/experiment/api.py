@@ -205,6 +205,7 @@ def build(
     arrays: dict[str, Any] = {name: value for name, value in options.items() if isinstance(value, jax.Array)}
     plain = {name: x for name, x in options.items() if name not in arrays}
     resolved = resolve(config, environment, rule=_rule(rule), **plain)
+    check_overrides(resolved)
     hints = get_type_hints(type(resolved.algorithm))
     for name in arrays:
         rule = f"static: only float options of {resolved.algorithm.name} may be arrays{nearest(name, hints)}"
@@ -269,11 +270,12 @@ def _finish(folder: RunFolder, config: RunConfig, quiet: bool, longer: bool = Fa
 
 
 def _training(folder: RunFolder, result: Result) -> dict[str, Any]:
-    """How a rule was trained, for its card."""
+    """How a rule was trained, for its card; the same whenever it is written."""
     steps, seconds = (result.metrics[name][-1] for name in ("env_steps", "wall_seconds"))
-    spent = {"env_steps": int(steps), "wall_seconds": float(seconds)}
-    made = {"device": ", then ".join(run_folder.trained_on(folder)), "versions": devices.versions()}
-    return {"meta_steps": result.step, **spent, **made}
+    spent = {"meta_steps": result.step, "env_steps": int(steps), "wall_seconds": float(seconds)}
+    began = run_folder.described(folder)
+    device = ", then ".join(run_folder.trained_on(folder))
+    return {**spent, "device": device, "versions": began["versions"], "date": began["date"]}
 
 
 def save_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:

@@ -1,7 +1,6 @@
 """Learned rules: φ of runs whose agents are born without it, so that fresh agents learn by it elsewhere."""
 
 import dataclasses
-import datetime
 import functools
 import hashlib
 from collections.abc import Mapping
@@ -88,7 +87,6 @@ def learned(config: RunConfig, meta_params: Tree, training: Mapping[str, Any]) -
         "reads": config.algorithm.rule_reads or f"what its algorithm says: {config.algorithm.summary}",
         "environment": data["environment"],
         "training": {"preset": config.preset, "seed": config.run.seed, **training},
-        "date": datetime.date.today().isoformat(),
         "licence": LICENCE,
         "leaves": {name: leaf_form(array) for name, array in arrays.items()},
         "sha256": hashlib.sha256(tensors).hexdigest(),
@@ -114,7 +112,7 @@ def check_overrides(config: RunConfig) -> None:
     for name in field_names(before):
         now = getattr(config.algorithm, name)
         if now != getattr(before, name):
-            rule = f"{getattr(before, name)} with this rule, as it was: it matters only while φ is learned"
+            rule = f"left at {getattr(before, name)} with this rule: it matters only while φ is learned"
             require(_counts(config, name, getattr(before, name)), name, now, rule)
 
 

@@ -71,7 +71,7 @@ def create(config: RunConfig, out: str | Path | None) -> RunFolder:
 
 def describe(folder: RunFolder, config: RunConfig) -> None:
     """Write `run.json`, at the start of a run and when it is extended; an extension keeps the first circumstances."""
-    before = _described(folder) if folder.description.exists() else circumstances()
+    before = described(folder) if folder.description.exists() else circumstances()
     _write_description(folder, before | {"config": config.to_json(), "digest": config.digest()})
 
 
@@ -86,7 +86,7 @@ def note_change(folder: RunFolder, step: int) -> None:
 
     Notes on steps that are repeated are dropped.
     """
-    description, now = _described(folder), circumstances()
+    description, now = described(folder), circumstances()
     noted = description.get("continued", [])
     spans = [span for span in noted if span["meta_step"] < step]
     latest = spans[-1] if spans else description
@@ -100,11 +100,12 @@ def note_change(folder: RunFolder, step: int) -> None:
 
 def trained_on(folder: RunFolder) -> list[str]:
     """Descriptions of the devices of a run, in order of use."""
-    description = _described(folder)
+    description = described(folder)
     return list(dict.fromkeys(span["device"] for span in [description, *description.get("continued", [])]))
 
 
-def _described(folder: RunFolder) -> dict[str, Any]:
+def described(folder: RunFolder) -> dict[str, Any]:
+    """The content of `run.json`."""
     return dict(json.loads(folder.description.read_text()))
 
 
