@@ -28,6 +28,7 @@ from metarl_jax.core.learner import Learner
 from metarl_jax.core.meta import MetaLearner, meta_learner
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.types import Agent, Array, Experience, Key, Output, Split, Timestep, Tree
+from metarl_jax.core.update import watch
 from metarl_jax.envs.discounting_chain import DELAYS, DiscountingChain, DiscountingChainTask, published_task
 from metarl_jax.experiment.results import Table
 
@@ -111,7 +112,8 @@ def built(meta_lr: float, options: dict[str, Any], updates: int) -> MetaLearner:
     world = recipe.window.world
     window = recipe.window._replace(world=world._replace(learner=informed(world.learner)))
     assert recipe.objective is not None
-    return meta_learner(window, backprop(window, recipe.objective, optax.adam(meta_lr)), 1, lifespan=updates + 1)
+    update = backprop(window, recipe.objective, optax.adam(meta_lr)) if meta_lr else watch(window)
+    return meta_learner(window, update, 1, lifespan=updates + 1)
 
 
 def learned(meta: MetaLearner, seeds: int, updates: int) -> tuple[np.ndarray, np.ndarray]:

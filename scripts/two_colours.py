@@ -17,14 +17,26 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from published import merge, write
 
 from metarl_jax.algorithms.meta_gradient import MetaGradient
 from metarl_jax.core.backprop import backprop
+from metarl_jax.core.distributions import distribution_of
+from metarl_jax.core.environment import Environment
+from metarl_jax.core.learner import gradient_learner, inner_optimiser
+from metarl_jax.core.life import World
+from metarl_jax.core.losses import Loss
 from metarl_jax.core.meta import MetaLearner, meta_learner
-from metarl_jax.core.types import Array, Key, Split
+from metarl_jax.core.networks import mlp
+from metarl_jax.core.policy import Policy
+from metarl_jax.core.returns import boundaries, gae
+from metarl_jax.core.rollout import replay
+from metarl_jax.core.types import Array, Credit, Experience, Key, Output, Split, Timestep, Tree
+from metarl_jax.core.update import watch
+from metarl_jax.core.window import Window
 from metarl_jax.envs.two_colours import TwoColours, TwoColoursTask, published_task
 from metarl_jax.experiment.results import Table
 from metarl_jax.oracles.two_colours import average_reward
@@ -45,13 +57,15 @@ COMMON: dict[str, Any] = {
     "value_weight": 0.5 / SCALE,
 }
 ROWS: dict[str, tuple[float, dict[str, Any]]] = {  # step size of the outer Adam, options
-    "actor-critic": (0.0, {}),
+    "actor-critic": (0.0, {}),  # whose φ stays
     "meta-gradient": (1e-4, {}),
     "meta-gradient,context": (1e-4, {"context": "reward"}),
     "bootstrapped": (1e-4, {"target": "bootstrapped"}),
     "bootstrapped,context": (1e-4, {"target": "bootstrapped", "context": "reward"}),
 }
+EPSILON = 0.1  # of Q(λ)
 PUBLISHED = {  # millions of reward in ten million steps
+    "q(lambda)": 0.58,
     "actor-critic": 1.24,
     "meta-gradient": 1.29,
     "meta-gradient,context": 1.58,
@@ -67,14 +81,55 @@ class Published(TwoColours):
         return published_task()
 
 
-def built(meta_lr: float, options: dict[str, Any]) -> MetaLearner:
+def built(row: str) -> MetaLearner:
     """One life in one stream."""
     environment = Published(swap=SWAP, steps=STREAM)
-    algorithm = MetaGradient(**COMMON, **options, lifespan=STREAM // ROLLOUT)
-    recipe = algorithm.recipe(environment)
+    if row not in ROWS:
+        window = Window(q_world(environment), 1, newborn=False)
+        return meta_learner(window, watch(window), 1, lifespan=STREAM // ROLLOUT)
+    meta_lr, options = ROWS[row]
+    recipe = MetaGradient(**COMMON, **options, lifespan=STREAM // ROLLOUT).recipe(environment)
     assert recipe.objective is not None
-    update = backprop(recipe.window, recipe.objective, optax.adam(meta_lr, eps=1e-4))
+    learning = backprop(recipe.window, recipe.objective, optax.adam(meta_lr, eps=1e-4))
+    update = learning if meta_lr else watch(recipe.window)
     return meta_learner(recipe.window, update, 1, lifespan=STREAM // ROLLOUT)
+
+
+def q_world(environment: Environment) -> World:
+    """Q(λ) (Peng & Williams 1996) with an ε-greedy policy and SGD .1: value and prediction are max Q and Q."""
+    network, actions = mlp(environment.observation_space.shape[0], (64, 64), 5), jnp.arange(5)
+
+    def output(params: Tree, timestep: Timestep) -> Output:
+        q = network.apply(params, timestep.observation)
+        greedy = actions == jnp.argmax(q, axis=-1, keepdims=True)
+        return Output(jnp.log(jnp.where(greedy, 1.0 - 0.8 * EPSILON, 0.2 * EPSILON)), jnp.max(q, axis=-1), q)
+
+    policy = Policy(
+        init=network.init,
+        initial_memory=lambda shape: (),
+        apply=lambda params, memory, timestep: (memory, output(params, timestep)),
+        unroll=lambda params, memory, timesteps: output(params, timesteps),
+        distribution=distribution_of(environment.action_space),
+        critic=True,
+        predicts=True,
+    )
+
+    def credit(seen: Experience) -> Credit:
+        gain = gae(seen.reward, seen.value, seen.next_value, boundaries(seen), 0.99, 0.95)
+        return Credit(gain, seen.value + gain)
+
+    def error(params: Tree, seen: Experience, credit: Credit) -> Array:
+        q = replay(policy, params, seen).prediction
+        return 0.5 * jnp.mean((jnp.take_along_axis(q, seen.action[..., None], -1)[..., 0] - credit.target) ** 2)
+
+    learner = gradient_learner(
+        policy,
+        meta_init=lambda key: {},
+        birth=lambda meta_params, key: policy.init(key),
+        loss=lambda read: Loss(credit, error),
+        optimiser=inner_optimiser("sgd", 0.1),
+    )
+    return World(environment, policy, learner, 1, ROLLOUT, fresh=False)
 
 
 def lived(meta: MetaLearner, seeds: int, steps: int) -> np.ndarray:
@@ -100,7 +155,7 @@ def lived(meta: MetaLearner, seeds: int, steps: int) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
+    parser.add_argument("--rows", nargs="*", default=list(PUBLISHED), choices=list(PUBLISHED))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=STREAM)
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS / "two_colours.json")
@@ -108,7 +163,7 @@ def main() -> None:
     bound = average_reward(published_task().pay)
     for row in given.rows:
         start = time.perf_counter()
-        rewards = lived(built(*ROWS[row]), given.seeds, given.steps)
+        rewards = lived(built(row), given.seeds, given.steps)
         steps = rewards.shape[1] * CHUNK * ROLLOUT
         made = {"wall_seconds": time.perf_counter() - start, "env_steps": steps}
         table = Table("two_colours", seeds=list(range(given.seeds)), tasks=1, **made)

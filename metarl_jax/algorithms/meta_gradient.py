@@ -103,19 +103,19 @@ class MetaGradient(Improved, Adapting):
                 raise ValueError(f"{option} of meta_gradient is {value}, and cannot be tuned from there; {remedy}")
         reason = self._contradiction()
         if reason:
-            raise ValueError(f"{reason} (meta_gradient)")
+            raise ValueError(f"meta_gradient cannot be made: {reason}")
 
     def _contradiction(self) -> str | None:
         """An option that contradicts another, or that another leaves without effect, and the remedy."""
-        evolved, bootstrapped = self.estimator == "evolution", self.target == "bootstrapped"
+        evolved, bootstrapped = self.estimator != "backprop", self.target == "bootstrapped"
         if self.context != "none" and not self.tunes:
             return f"context is {self.context} and tunes is empty: name what depends on it, or choose context=none"
         if self.context != "reward" and self.history != MetaGradient.history:
             return f"history is {self.history} and context {self.context}: choose context=reward, or leave history out"
         if evolved and self.outer_critic:
-            return "estimator=evolution needs no outer_critic to judge the return: choose backprop, or leave it out"
+            return f"estimator={self.estimator} judges the return, not by outer_critic: choose estimator=backprop"
         if evolved and bootstrapped:
-            return "estimator=evolution judges the return, not target=bootstrapped: choose estimator=backprop"
+            return f"estimator={self.estimator} judges the return, not target=bootstrapped: choose estimator=backprop"
         if bootstrapped and self.objective != "final":
             return f"objective is {self.objective} and target bootstrapped, which needs objective=final"
         if not bootstrapped and self.bootstrap_steps != MetaGradient.bootstrap_steps:
