@@ -1,6 +1,7 @@
 """Meta-gradients: an actor-critic tunes its own hyper-parameters as it learns (Xu et al. 2018, arXiv:1805.09801)."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -19,9 +20,9 @@ from metarl_jax.algorithms.base import (
     rollout_steps,
 )
 from metarl_jax.algorithms.bootstrap import bootstrapped
-from metarl_jax.algorithms.context import SHARES, Hyper, context_of, contextual, raw
-from metarl_jax.algorithms.outer_critic import beside, by_prediction, critic_learner, is_critic
-from metarl_jax.algorithms.tuned import follower, inner_loss
+from metarl_jax.algorithms.context import SHARES, Hyper, context_of, raw
+from metarl_jax.algorithms.outer_critic import by_prediction, critic_learner
+from metarl_jax.algorithms.tuned import inner_loss, tuned_learner
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import InnerOptimiser, Learner
@@ -103,19 +104,19 @@ class MetaGradient(Improved, Adapting):
                 raise ValueError(f"{option} of meta_gradient is {value}, and cannot be tuned from there; {remedy}")
         reason = self._contradiction()
         if reason:
-            raise ValueError(f"{reason} (meta_gradient)")
+            raise ValueError(f"meta_gradient cannot be made: {reason}")
 
     def _contradiction(self) -> str | None:
         """An option that contradicts another, or that another leaves without effect, and the remedy."""
-        evolved, bootstrapped = self.estimator == "evolution", self.target == "bootstrapped"
+        evolved, bootstrapped = self.estimator != "backprop", self.target == "bootstrapped"
         if self.context != "none" and not self.tunes:
             return f"context is {self.context} and tunes is empty: name what depends on it, or choose context=none"
         if self.context != "reward" and self.history != MetaGradient.history:
             return f"history is {self.history} and context {self.context}: choose context=reward, or leave history out"
         if evolved and self.outer_critic:
-            return "estimator=evolution needs no outer_critic to judge the return: choose backprop, or leave it out"
+            return f"estimator={self.estimator} judges the return, not by outer_critic: choose estimator=backprop"
         if evolved and bootstrapped:
-            return "estimator=evolution judges the return, not target=bootstrapped: choose estimator=backprop"
+            return f"estimator={self.estimator} judges the return, not target=bootstrapped: choose estimator=backprop"
         if bootstrapped and self.objective != "final":
             return f"objective is {self.objective} and target bootstrapped, which needs objective=final"
         if not bootstrapped and self.bootstrap_steps != MetaGradient.bootstrap_steps:
@@ -130,30 +131,32 @@ class MetaGradient(Improved, Adapting):
     def recipe_of(self, environment: Environment, policy: Policy) -> Recipe:
         """The recipe with a policy of one's own, which has a critic and, for an `outer_critic`, a prediction."""
         steps, _ = rollout_steps(self, environment)
-        reward = per_step(self.outer_gamma, steps)
         context = context_of(self.context, environment, first(self), self.tunes, self.history)
-
         view = by_prediction(policy) if self.outer_critic else policy  # its value is what the inner loss reads
-
-        def outer(**more: Any) -> Loss:
-            return actor_critic(
-                policy, gamma=self.outer_gamma, lambda_=self.outer_lambda, entropy=0.0, reward=reward, **more
-            )
+        reward = per_step(self.outer_gamma, steps)
+        outer = functools.partial(
+            actor_critic,
+            policy,
+            gamma=self.outer_gamma,
+            lambda_=self.outer_lambda,
+            value_weight=0.0,  # the critic and the entropy belong to the inner loss
+            entropy=0.0,
+            reward=reward,
+        )
+        critic = None
+        if self.outer_critic:
+            critic = critic_learner(policy, self.inner_optimiser, self.inner_lr, outer(value_weight=1.0))
 
         def following(acting: Policy, loss: Callable[[Hyper], Loss]) -> Learner:
-            if not self.outer_critic:
-                return contextual(follower(acting, self.inner_optimiser, loss), context)
-            rule = follower(acting, self.inner_optimiser, loss, adapts=lambda path: not is_critic(path))
-            critic = critic_learner(policy, self.inner_optimiser, self.inner_lr, outer(value_weight=1.0))
-            return contextual(beside(rule, critic), context)
+            return tuned_learner(acting, self.inner_optimiser, loss, context, critic)
 
         learner = following(view, inner_loss(view, reward))
         world = World(environment, policy, learner, self.envs, steps, fresh=False)
         window = Window(world, self.adaptations, self.lifespan == 1, chunk=self.chunk or fitting_chunk(world))
-        loss = outer(value_weight=0.0, normalise=True)  # the critic and the entropy belong to the inner loss
+        loss = outer(normalise=True)
         shape: Any = lambda objective, remaining: objective  # noqa: E731
         if self.target == "bootstrapped":
-            last = following(policy, lambda hyper: outer(value_weight=0.0))
+            last = following(policy, lambda hyper: outer())
             shape = lambda objective, remaining: bootstrapped(policy, loss, last, self.bootstrap_steps)  # noqa: E731
         fitness = negative_return(world, self.outer_gamma)
         # Meta-gradients of the entropy bonus and the discount can be tiny.

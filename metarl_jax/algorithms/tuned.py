@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import jax
 
-from metarl_jax.algorithms.context import Hyper
+from metarl_jax.algorithms.context import Context, Hyper, contextual
+from metarl_jax.algorithms.outer_critic import beside, is_critic
 from metarl_jax.core.learner import InnerOptimiser, Learner, gradient_learner, inner_optimiser
 from metarl_jax.core.losses import Loss, actor_critic
 from metarl_jax.core.policy import Policy
@@ -27,13 +28,31 @@ def inner_loss(policy: Policy, reward: Callable[[Experience], Array]) -> Callabl
     return loss
 
 
+def tuned_learner(
+    policy: Policy,
+    optimiser: InnerOptimiser,
+    loss: Callable[[Hyper], Loss],
+    context: Context,
+    critic: Learner | None = None,
+) -> Learner:
+    """Birth as a random network, and steps along the gradient of a loss whose hyper-parameters φ gives in context.
+
+    A `critic` with a learner of its own is left to that.
+    """
+    if critic is None:
+        return contextual(follower(policy, optimiser, loss, adapts=lambda path: True), context)
+    return contextual(
+        beside(follower(policy, optimiser, loss, adapts=lambda path: not is_critic(path)), critic), context
+    )
+
+
 def follower(
     policy: Policy,
     optimiser: InnerOptimiser,
     loss: Callable[[Hyper], Loss],
-    adapts: Callable[[str], bool] = lambda path: True,
+    adapts: Callable[[str], bool],
 ) -> Learner:
-    """Birth as a random network, and steps of size `rate` along the gradient of the loss; φ is the hyper-parameters."""
+    """The learner whose φ is the hyper-parameters of the loss, and the size `rate` of its steps."""
 
     def scale(hyper: Hyper, updates: Tree) -> Tree:
         return jax.tree.map(lambda update: hyper["rate"] * update, updates)
