@@ -94,10 +94,9 @@ class LearnedRule(Improved, Adapting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        fewest, most = self.lifespan
-        if not (fewest <= most and (fewest > 1 or most == 1)):
-            rule = "the fewest must be at most the most, and 1 only where all lives last one meta-step: choose (1, 1)"
-            raise ValueError(f"lifespan of learned_rule is {list(self.lifespan)}; {rule} or, for example, (5, 50)")
+        if self.lifespan != (1, 1) and (len(self.lifespan) != 2 or not 1 < self.lifespan[0] <= self.lifespan[1]):
+            rule = "the fewest, at least 2, and the most, for example (5, 50), or (1, 1) for lives of one meta-step"
+            raise ValueError(f"lifespan of learned_rule is {list(self.lifespan)}; it must be {rule}")
 
     def refuses(self, environment: Environment) -> str | None:
         return needs_discrete(environment)

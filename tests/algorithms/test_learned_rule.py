@@ -107,6 +107,6 @@ def test_the_outputs_of_the_rule_and_the_entropies_of_the_agents_are_regularised
 def test_vectors_and_impossible_lifespans_are_refused() -> None:
     with pytest.raises(ValueError, match="learned_rule cannot learn navigation: it needs finitely many actions"):
         make("learned_rule").build(make_environment("navigation"))
-    for lifespan in ((3, 2), (1, 5)):
+    for lifespan in ((3, 2), (1, 5), (4,)):
         with pytest.raises(ValueError, match="lifespan of learned_rule is"):
             make("learned_rule", lifespan=lifespan)
