@@ -58,7 +58,9 @@ def strategy(
         members, memory = es.ask(ask_key, memory, params)
         losses, info = fitness(window, schedule(now.step), members, lives, now)
         lives = lived_on(window, meta_params, lives)
-        memory, _ = es.tell(tell_key, members, losses, memory, params)
+        after, _ = es.tell(tell_key, members, losses, memory, params)
+        # Its schedules give weak types, with which the next step would be another program.
+        memory = jax.tree.map(lambda new, old: jax.lax.convert_element_type(new, old.dtype), after, memory)
         return es.get_mean(memory), memory, info, lives
 
     return Update(init, improve, windows=2 * pairs + (not window.newborn))
