@@ -3,8 +3,7 @@
 import dataclasses
 from typing import ClassVar, Literal
 
-from metarl_jax.algorithms.algorithm_distillation import Student
-from metarl_jax.algorithms.base import needs_discrete
+from metarl_jax.algorithms.student import Student
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.imitation import Teacher
 from metarl_jax.core.learner import frozen
@@ -34,14 +33,15 @@ class DecisionPretrained(Student):
         super().__post_init__()
         if self.source == "random" and self.stride > 1:
             raise ValueError(f"stride of {self.name} is {self.stride}; random actions never adapt: choose stride=1")
-        if self.steps and (self.stride > 1 or self.lifespan > 1):
-            rule = "rollouts must then follow one another from birth: choose stride=1 and lifespan=1, or steps=0"
-            raise ValueError(f"steps of {self.name} is {self.steps}; {rule}")
 
     def refuses(self, environment: Environment) -> str | None:
         if environment.expert() is None:
             return "its best actions are not known: choose algorithm_distillation"
-        return needs_discrete(environment)
+        if not self.of_whole_episodes(environment) and (self.stride > 1 or self.lifespan > 1):
+            return (
+                "the time in an episode would be unknown: choose stride=1 and lifespan=1, or rollouts of whole episodes"
+            )
+        return super().refuses(environment)
 
     def source_world(self, environment: Environment) -> World:
         if self.source != "random":

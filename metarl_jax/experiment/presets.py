@@ -105,7 +105,7 @@ PAIRS: dict[tuple[str, str], Preset] = {
         algorithm=SEARCHES | {"source": "policy_gradient"}, run=TAUGHT | {"meta_steps": 80}
     ),
     ("algorithm_distillation", "two_arm"): Preset(
-        algorithm=HISTORIES | {"width": 32, "steps": 10, "stride": 1, "hidden": (), "inner_lr": 0.1, "chunk": 32},
+        algorithm=HISTORIES | {"width": 32, "stride": 1, "hidden": (), "inner_lr": 0.1, "chunk": 32},
         environment={"clock": True},
         run=TAUGHT | {"meta_steps": 100},
     ),

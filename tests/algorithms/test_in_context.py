@@ -68,8 +68,6 @@ def test_the_teacher_answers_at_the_places_of_the_source(source: str) -> None:
     ("name", "options", "rule"),
     [
         ("decision_pretrained", {"stride": 2}, "stride of decision_pretrained is 2"),
-        ("decision_pretrained", {"steps": 5, "stride": 2, "source": "q_learning"}, "steps of decision_pretrained is 5"),
-        ("decision_pretrained", {"steps": 5, "lifespan": 2}, "steps of decision_pretrained is 5"),
         ("algorithm_distillation", {"width": 6}, "width of algorithm_distillation is 6"),
         ("algorithm_distillation", {"tasks": 6, "minibatches": 4}, "tasks of algorithm_distillation is 6"),
     ],
@@ -84,6 +82,30 @@ def test_environments_without_finite_actions_or_an_expert_are_refused() -> None:
         make("algorithm_distillation").build(make_environment("navigation"))
     with pytest.raises(ValueError, match="best actions are not known"):
         make("decision_pretrained").build(make_environment("cartpole"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "rule"),
+    [
+        ("algorithm_distillation", {"steps": 40}, "a history of one rollout"),
+        ("algorithm_distillation", {"rollouts": 1}, "a history of one rollout"),
+        ("decision_pretrained", {"steps": 5, "stride": 2, "source": "q_learning"}, "the time in an episode"),
+        ("decision_pretrained", {"lifespan": 2}, "the time in an episode"),
+    ],
+)
+def test_histories_that_say_too_little_are_refused(name: str, options: dict[str, Any], rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        make(name, **options).build(ARMS)
+
+
+def test_a_trial_of_one_episode_is_read_in_tenths() -> None:
+    """As a stream that continues; episodes of a longer trial are opened one by one."""
+    stream, apart = (
+        make("algorithm_distillation", stride=3).recipe(environment).window
+        for environment in (ARMS, make_environment("gridnavi"))
+    )
+    assert (stream.world.steps, stream.turns, stream.world.fresh) == (4, 27, False)
+    assert (apart.world.steps, apart.turns, apart.world.fresh) == (15, 9, True)
 
 
 def test_contexts_may_begin_anywhere_in_a_life() -> None:
@@ -103,7 +125,7 @@ def test_contexts_may_begin_anywhere_in_a_life() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH)
 def test_a_student_predicts_its_teacher_better_than_any_constant_and_learns_in_context(name: str) -> None:
-    common = {"width": 16, "layers": 1, "hidden": (), "tasks": 64, "steps": 10 if name == BOTH[0] else 0, "stride": 1}
+    common = {"width": 16, "layers": 1, "hidden": (), "tasks": 64, "stride": 1}
     algorithm = make(name, **common, inner_lr=0.1, meta_lr=3e-3)
     learner, recipe = algorithm.build(ARMS), algorithm.recipe(ARMS)
     state, step = learner.init(jax.random.key(0)), jax.jit(learner.step)
