@@ -12,7 +12,9 @@ import safetensors.numpy
 from jax.extend.core import Var
 
 from metarl_jax.algorithms.base import Algorithm, Recipe
+from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import Learner
+from metarl_jax.core.once import once
 from metarl_jax.core.types import Tree
 from metarl_jax.experiment.checkpoint import leaf_form, leaf_name
 from metarl_jax.experiment.config import RunConfig, construct, digest, field_names, learner_of, require
@@ -123,16 +125,18 @@ def spoken(form: Mapping[str, Any] | None) -> str:
 
 def _counts(config: RunConfig, option: str, other: Any) -> bool:
     """Whether the lives of agents would differ with another value of the option."""
+    program = lambda algorithm: _program(algorithm, config.environment, config.rule)  # noqa: E731
     try:
         changed = dataclasses.replace(config.algorithm, **{option: other})
-        return _program(config, config.algorithm) != _program(config, changed)
+        return program(config.algorithm) != program(changed)
     except ValueError:  # it belongs to another option that was changed, or to the shape of φ
         return True
 
 
-def _program(config: RunConfig, algorithm: Algorithm) -> str:
+@once
+def _program(algorithm: Algorithm, environment: Environment, rule: Rule) -> str:
     """The text of a meta-step's program."""
-    learner, key = learner_of(algorithm, config.environment, config.rule), jax.random.key(0)
+    learner, key = learner_of(algorithm, environment, rule), jax.random.key(0)
     return jax.jit(learner.step).lower(jax.eval_shape(learner.init, key), key).as_text()
 
 

@@ -168,12 +168,10 @@ def test_a_rule_that_was_exchanged_is_refused(learned, tmp_path):
             again(run.path)
 
 
-def test_agents_with_a_rule_are_evaluated_on_held_out_tasks(learned, tmp_path):
-    options = SHORT | {"evaluation_tasks": 3, "meta_steps": 2}
-    run = metarl_jax.train(rule=learned.path, environment="bandit", pulls=7, out=tmp_path / "run", **options)
-    table = json.loads((run.path / "evaluation.json").read_text())
-    assert {"walk", "policy_gradient", "random"} <= {row["row"] for row in table["rows"]}
-    assert {"step=0", "step=50"} <= {row["column"] for row in table["rows"] if row["row"] == "walk"}
+def test_an_agent_with_a_rule_lives_in_a_given_task(applied):
+    adapted = metarl_jax.adapt(applied, {"mean": [0.0, 0.0, 0.0, 0.0, 1.0]}, adaptations=2)
+    assert adapted.returns.shape == (3, 1)
+    assert np.all((adapted.returns >= 0) & (adapted.returns <= 7))
 
 
 def test_wrong_sizes_are_refused_by_name(learned, tmp_path):
@@ -276,7 +274,7 @@ def test_every_command_line_means_the_same_run(learned, tmp_path, capsys):
         ("--rule {} maml bandit", 2, "learned by walk, not by maml"),
         ("--rule {} bandit --env.arms 3", 2, "rates is float32 [5] in the rule"),
         ("--rule {} bandit --stride 0.2", 2, "matters only while φ is learned"),
-        ("bandit --gamma 0.9", 2, "ENVIRONMENT"),
+        ("bandit --gamma 0.9", 2, "'environment'"),
     ],
 )
 def test_the_command_says_what_it_needs(learned, line, code, said, capsys, monkeypatch):
@@ -300,9 +298,11 @@ def test_an_algorithm_says_what_its_rule_reads_where_agents_are_born_without_phi
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [name for name, kind in ALGORITHMS.items() if kind.reads])
 def test_every_rule_is_learned_and_applied(algorithm, tmp_path):
-    options = SHORT | {"preset": "tiny", "meta_steps": 2}
+    options = SHORT | {"preset": "tiny", "meta_steps": 2, "evaluation_tasks": 3}
     metarl_jax.train(algorithm, "catch", out=tmp_path / "run", **options)
     again = metarl_jax.train(rule=tmp_path / "run", environment="catch", seed=1, out=tmp_path / "again", **options)
     assert np.isfinite(again.metrics["return"][-1])
+    table = json.loads((again.path / "evaluation.json").read_text())
+    assert {algorithm, "policy_gradient", "random"} <= {row["row"] for row in table["rows"]}
     for name, leaf in metarl_jax.load_rule(tmp_path / "run").leaves.items():
         np.testing.assert_array_equal(leaf, metarl_jax.load_rule(tmp_path / "again").leaves[name])
