@@ -86,8 +86,15 @@ class RunConfig:
             raise UsageError(f"{self.algorithm.name} cannot run on {self.environment.name}: {refusal}")
 
     def learner(self, mesh: Mesh | None = None) -> MetaLearner:
-        """The pure meta-learner of this run, with the annealing set to the length of the run."""
-        return self.annealed().build(self.environment, mesh)
+        """The pure meta-learner of this run, with the annealing set to the length of the run.
+
+        Raises:
+            UsageError: a file that the algorithm reads is missing or not what it must be.
+        """
+        try:
+            return self.annealed().build(self.environment, mesh)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
     def annealed(self) -> Algorithm:
         """The algorithm with `anneal` = -1 replaced by the length of the run."""

@@ -10,6 +10,7 @@ import optax
 import pytest
 import trees
 from conftest import compiled
+from rule_files import needed
 from trees import double
 
 from metarl_jax.algorithms import ALGORITHMS, make
@@ -42,6 +43,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "meta_gradient": {"hidden": (4,), "steps": 4, "lifespan": 3, "max_gradient_norm": 0.0},
     "intrinsic_reward": {"hidden": (4,), "adaptations": 2, "steps": 4, "lifespan": 3},
+    "disco": {"hidden": (4,), "width": 4, "steps": 4, "lifespan": 3, **needed("disco")},
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, options) for name, options in SMALL.items()},
@@ -56,7 +58,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "meta_gradient-adam": ("meta_gradient", {**SMALL["meta_gradient"], "inner_optimiser": "adam"}),
 }
 # Not those that have nothing to learn, nor those that learn φ by two objectives (tests/algorithms/test_varibad.py).
-META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "varibad")]
+META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "varibad", "disco")]
 
 
 def test_every_algorithm_is_under_the_laws() -> None:
