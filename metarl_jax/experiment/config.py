@@ -94,8 +94,15 @@ class RunConfig:
             self.rule.fit(self.algorithm.recipe(self.environment), self.algorithm)
 
     def learner(self, mesh: Mesh | None = None) -> MetaLearner:
-        """The pure meta-learner of this run, with the annealing set to the length of the run."""
-        return learner_of(self.annealed(), self.environment, self.rule, mesh)
+        """The pure meta-learner of this run, with the annealing set to the length of the run.
+
+        Raises:
+            UsageError: a file that the algorithm reads is missing or not what it must be.
+        """
+        try:
+            return learner_of(self.annealed(), self.environment, self.rule, mesh)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
     def annealed(self) -> Algorithm:
         """The algorithm with `anneal` = -1 replaced by the length of the run, where φ is learned."""

@@ -10,6 +10,7 @@ import optax
 import pytest
 import trees
 from conftest import compiled
+from rule_files import needed
 from trees import double
 
 from metarl_jax.algorithms import ALGORITHMS, make
@@ -63,6 +64,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "lifespan": (2, 4),
     },
     "drift": {"hidden": (4,), "width": 4, "steps": 4, "adaptations": 2, "inner_epochs": 2, "estimator": "backprop"},
+    "disco": {"hidden": (4,), "width": 4, "steps": 4, "lifespan": 3, **needed("disco")},
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, options) for name, options in SMALL.items()},
@@ -94,7 +96,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 # φ reads the lives of a source, which are no function of φ: see tests/core/test_imitation.py.
 SUPERVISED = ("algorithm_distillation", "decision_pretrained")
 # Not those that have nothing to learn, nor those that learn φ by two objectives (tests/algorithms/test_varibad.py).
-META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "varibad", *SUPERVISED)]
+META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "varibad", "disco", *SUPERVISED)]
 # Nor those that regress on targets which are data: see tests/algorithms/test_intrinsic_reward.py.
 DIFFERENTIATED = [name for name in META_LEARNED if name != "intrinsic_reward-lifetime"]
 LIVED = [name for name in VARIANTS if name not in SUPERVISED]

@@ -34,11 +34,12 @@ def small(name: str) -> Algorithm:
 
 
 def after_a_step(name: str, **options: Any) -> Any:
-    """φ after a meta-step and, where it has none, the agents."""
-    environment = ENVIRONMENT if name in ("q_learning", "varibad", "learned_rule", *SUPERVISED) else VECTORS
+    """φ after a meta-step and, where it is empty or stays as it is, the agents."""
+    discrete = ("q_learning", "varibad", "learned_rule", "disco", *SUPERVISED)
+    environment = ENVIRONMENT if name in discrete else VECTORS
     learner = dataclasses.replace(small(name), **options).build(environment)
     state = learner.step(learner.init(jax.random.key(0)), jax.random.key(1))[0]
-    return state.meta_params or state.lives.agent.params
+    return state.lives.agent.params if name in ("policy_gradient", "disco") else state.meta_params
 
 
 def extremes(name: str) -> list[tuple[str, float]]:
