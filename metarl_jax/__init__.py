@@ -36,6 +36,9 @@ _HOMES = {
     "reinforce": "core.losses",
     "actor_critic": "core.losses",
     "ppo": "core.losses",
+    "dpo": "core.losses",
+    "q_learning": "core.q_values",
+    "boltzmann_policy": "core.q_values",
     "per_step": "core.losses",
     # learners
     "Agent": "core.types",
