@@ -36,12 +36,16 @@ _HOMES = {
     "reinforce": "core.losses",
     "actor_critic": "core.losses",
     "ppo": "core.losses",
+    "dpo": "core.losses",
+    "q_learning": "core.q_values",
+    "boltzmann_policy": "core.q_values",
     "per_step": "core.losses",
     # learners
     "Agent": "core.types",
     "Learner": "core.learner",
     "frozen": "core.learner",
     "gradient_learner": "core.learner",
+    "History": "core.learner",
     "inner_gradient": "core.learner",
     "inner_optimiser": "core.learner",
     # lives
@@ -60,6 +64,7 @@ _HOMES = {
     # the outer loop
     "Update": "core.update",
     "chain": "core.update",
+    "watch": "core.update",
     "backprop": "core.backprop",
     "Passes": "core.backprop",
     "record": "core.backprop",
@@ -68,6 +73,9 @@ _HOMES = {
     "trust_region": "core.trust_region",
     "evolution": "core.evolution",
     "negative_return": "core.evolution",
+    "persistent": "core.persistent",
+    "strategy": "core.strategies",
+    "imitate": "core.imitation",
     "MetaLearner": "core.meta",
     "meta_learner": "core.meta",
     "evaluate": "core.evaluation",
@@ -81,8 +89,11 @@ _HOMES = {
     "train": "experiment.api",
     "resume": "experiment.api",
     "load": "experiment.api",
+    "load_rule": "experiment.api",
+    "Rule": "experiment.rule",
     "build": "experiment.api",
     "adapt": "experiment.api",
+    "compare": "experiment.api",
     "Result": "experiment.api",
 }
 _CALLED = {"make_environment": "make", "make_algorithm": "make", "make_memory": "make"}  # name in the module

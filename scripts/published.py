@@ -64,7 +64,7 @@ class Runs:
         config = self.results[0].config
         self.algorithm, self.environment = config.algorithm, config.environment
         self.window, self.reports = config.recipe.window, config.recipe.reports
-        self.world = self.window.world
+        self.world = config.world
         self._tasks: dict[tuple[int, str], Any] = {}
 
     @functools.cached_property

@@ -10,7 +10,10 @@ import pytest
 from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.algorithms.base import Algorithm, Recipe
 from metarl_jax.core.environment import Environment
+from metarl_jax.core.learner import frozen
+from metarl_jax.core.life import World
 from metarl_jax.core.update import Update
+from metarl_jax.core.window import Window
 
 
 class ToyState(NamedTuple):
@@ -37,7 +40,9 @@ class Toy(Algorithm):
 
     def recipe(self, environment: Environment) -> Recipe:
         nothing: Any = None
-        return Recipe(nothing, Update(lambda meta_params: (), nothing))
+        learner = frozen(lambda key: jnp.zeros(3))
+        window = Window(World(environment, nothing, learner, envs=1, steps=1), turns=0)
+        return Recipe(window, Update(lambda meta_params: (), nothing))
 
     def build(self, environment: Environment, mesh: Any = None) -> Any:
         def init(key: jax.Array) -> ToyState:

@@ -3,9 +3,14 @@
 import dataclasses
 from typing import Any
 
+from metarl_jax.algorithms.algorithm_distillation import AlgorithmDistillation
 from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.algorithms.decision_pretrained import DecisionPretrained
+from metarl_jax.algorithms.disco import Disco
+from metarl_jax.algorithms.drift import LearnedDrift
 from metarl_jax.algorithms.intrinsic_reward import IntrinsicReward
 from metarl_jax.algorithms.learned_optimizer import LearnedOptimizer
+from metarl_jax.algorithms.learned_rule import LearnedRule
 from metarl_jax.algorithms.maml import MAML, VARIANTS
 from metarl_jax.algorithms.meta_gradient import MetaGradient
 from metarl_jax.algorithms.policy_gradient import PolicyGradient
@@ -16,7 +21,21 @@ from metarl_jax.core.checks import check_choice, nearest
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     algorithm.name: algorithm
-    for algorithm in (PolicyGradient, MAML, QLearning, RL2, VariBAD, MetaGradient, IntrinsicReward, LearnedOptimizer)
+    for algorithm in (
+        PolicyGradient,
+        MAML,
+        QLearning,
+        RL2,
+        VariBAD,
+        MetaGradient,
+        IntrinsicReward,
+        LearnedOptimizer,
+        Disco,
+        AlgorithmDistillation,
+        DecisionPretrained,
+        LearnedRule,
+        LearnedDrift,
+    )
 }
 
 

@@ -15,15 +15,18 @@ import optax
 from jax.sharding import Mesh
 
 from metarl_jax.core.backprop import Passes, backprop
-from metarl_jax.core.checks import Between, check_options
+from metarl_jax.core.checks import Between, Prefixed, check_options
 from metarl_jax.core.diagnostics import Clipped
 from metarl_jax.core.environment import Discrete, Environment, check_split_has_tasks
 from metarl_jax.core.evolution import evolution
+from metarl_jax.core.life import World
 from metarl_jax.core.losses import Loss
 from metarl_jax.core.meta import MetaLearner, Span, meta_learner
 from metarl_jax.core.objective import OBJECTIVES, Objective, Schedule
-from metarl_jax.core.types import Array
-from metarl_jax.core.update import Update, check_parts
+from metarl_jax.core.persistent import persistent
+from metarl_jax.core.strategies import strategy
+from metarl_jax.core.types import Array, Tree
+from metarl_jax.core.update import Update, check_parts, watch
 from metarl_jax.core.window import Window
 
 Count = Annotated[int, Between(1)]
@@ -33,6 +36,8 @@ Amount = Annotated[float, Between(0)]
 Positive = Annotated[float, Between(1e-8)]
 Widths = Annotated[tuple[int, ...], Between(1)]
 Annealing = Annotated[int, Between(-1, 2**31 - 1)]
+EVOSAX = "evosax:"
+Strategy = Annotated[str, Prefixed(EVOSAX)]
 
 
 class Recipe(NamedTuple):
@@ -42,15 +47,33 @@ class Recipe(NamedTuple):
     update: Update
     lifespan: Span = 1  # windows
     objective: Schedule | None = None  # what the update minimises, for diagnostics
+    judge: World | None = None  # of held-out trials, where it is not the window's
+
+    @property
+    def world(self) -> World:
+        """The world of held-out trials."""
+        return self.judge or self.window.world
+
+    @property
+    def turns(self) -> int:
+        """Adaptations of an agent in a held-out task."""
+        return 0 if self.world.learner.shared else self.window.turns
 
     @property
     def reports(self) -> tuple[int, int]:
         """The reports of a held-out evaluation: (number after the first, adaptations between two)."""
-        turns = self.window.turns
+        turns = self.turns
         if self.window.newborn or not turns:
             return turns, 1
         longest = self.lifespan[1] if isinstance(self.lifespan, tuple) else self.lifespan
         return 10, max(1, longest * turns // 10)
+
+    def applied(self, meta_params: Tree) -> "Recipe":
+        """The same lives with φ fixed: agents are born, adapt and die, and nothing improves φ."""
+        world = self.window.world
+        world = world._replace(learner=world.learner._replace(meta_init=lambda key: meta_params))
+        window = self.window._replace(world=world)
+        return self._replace(window=window, update=watch(window))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +91,7 @@ class Algorithm:
     summary: ClassVar[str]
     variant_of: ClassVar[str | None] = None  # the algorithm that this is a variant of
     stands_for: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # the options that the variant fixes
+    rule_reads: ClassVar[str] = ""  # the input of φ, where φ is a rule that newborn agents learn by
 
     tasks: Count = 20
 
@@ -88,8 +112,8 @@ class Algorithm:
         """The algorithm in that environment."""
         raise NotImplementedError
 
-    def build(self, environment: Environment, mesh: Mesh | None = None) -> MetaLearner:
-        """The meta-learner of this algorithm in that environment, as pure functions.
+    def build(self, environment: Environment, mesh: Mesh | None = None, recipe: Recipe | None = None) -> MetaLearner:
+        """The meta-learner of this algorithm in that environment, as pure functions; `recipe` is by default its own.
 
         Raises:
             ValueError: the algorithm cannot work in this environment, or there are no tasks to train on.
@@ -98,7 +122,7 @@ class Algorithm:
         if reason:
             raise ValueError(f"{self.name} cannot learn {environment.name}: {reason}")
         check_split_has_tasks(environment, "train")
-        recipe = self.recipe(environment)
+        recipe = recipe or self.recipe(environment)
         return meta_learner(recipe.window, recipe.update, self.tasks, lifespan=recipe.lifespan, mesh=mesh)
 
 
@@ -157,10 +181,19 @@ class Improved(MetaLearned, Population):
     """Options of algorithms that backpropagation or evolution can improve.
 
     Args:
-        estimator: the gradient of φ, by backpropagation through the lifetime or by evolution strategies.
+        estimator: the gradient of φ, by backpropagation through the lifetime or by evolution strategies (evolution);
+            without their truncation where lives outlast a meta-step, by persistent noise (pes) or noise that is reused
+            (nres); or a strategy of the package evosax by its name there, such as evosax:Open_ES.
     """
 
-    estimator: Literal["backprop", "evolution"] = "backprop"
+    estimator: Literal["backprop", "evolution", "pes", "nres"] | Strategy = "backprop"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.estimator in ("pes", "nres") and getattr(self, "lifespan", 1) == 1:
+            rule = "lives begin with every window, where it is evolution: choose estimator=evolution"
+            rule += ", or lifespan=2 or more" if hasattr(self, "lifespan") else ""
+            raise ValueError(f"estimator of {self.name} is {self.estimator}; {rule}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,18 +236,36 @@ def improved(
         eps: epsilon of Adam; gradients far below it hardly change φ.
         lifespan: windows in a life.
     """
-    evolved = options.estimator == "evolution"
+    evolved = evolves(options.estimator)
     reduce = OBJECTIVES[options.objective if isinstance(options, Adapting) else "final"]
 
     def objective(step: Array) -> Objective:
         remaining = options.remaining(step)
         return shape(reduce(fitness if evolved else loss(remaining)), remaining)
 
+    optimiser = adam(options, eps=eps)
     if evolved:
-        update = evolution(window, objective, adam(options, eps=eps), pairs=options.pairs, sigma=options.sigma)
+        update = evolving(options.estimator, options, window, objective, optimiser)
     else:
-        update = backprop(window, objective, adam(options, eps=eps), options.passes)
+        update = backprop(window, objective, optimiser, options.passes)
     return Recipe(window, update, lifespan, objective)
+
+
+def evolves(estimator: str) -> bool:
+    """Whether an estimator needs no derivative."""
+    return estimator in ("evolution", "pes", "nres") or estimator.startswith(EVOSAX)
+
+
+def evolving(
+    estimator: str, options: Population, window: Window, objective: Schedule, optimiser: optax.GradientTransformation
+) -> Update:
+    """The update of an estimator that needs no derivative."""
+    how: dict[str, Any] = {"pairs": options.pairs, "sigma": options.sigma}
+    if estimator.startswith(EVOSAX):
+        return strategy(estimator.removeprefix(EVOSAX), window, objective, optimiser, **how)
+    if estimator == "evolution":
+        return evolution(window, objective, optimiser, **how)
+    return persistent(window, objective, optimiser, noise=estimator, **how)  # type: ignore[arg-type]
 
 
 def rollout_steps(options: Acting, environment: Environment, episodes: int = 1) -> tuple[int, int | None]:

@@ -20,15 +20,19 @@ from metarl_jax.algorithms.base import (
     Population,
     Recipe,
     Share,
+    Strategy,
     Widths,
     adam,
+    evolves,
+    evolving,
     rollout_steps,
 )
 from metarl_jax.algorithms.hindsight import credit_hindsight, with_hindsight
 from metarl_jax.core.backprop import Passes, backprop, penalised, record, relive
 from metarl_jax.core.checks import Between, is_off
+from metarl_jax.core.drifts import clipping
 from metarl_jax.core.environment import Environment
-from metarl_jax.core.evolution import evolution, negative_return
+from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import ESTIMATORS, Estimator, Learner, gradient_learner, partition
 from metarl_jax.core.life import World
 from metarl_jax.core.losses import Baseline, Loss, actor_critic, reinforce
@@ -58,7 +62,8 @@ class MAML(MetaLearned, Population, Adapting):
         estimator: how an adaptation is differentiated: by the curvature of its surrogate (lvc, naive, dice,
             control_variates, loaded_dice), with credit to the actions before it (e_maml), without second derivatives
             (first_order), or through only the last `depth` adaptations (truncated). Without differentiation, φ moves
-            towards the adapted parameters (reptile) or by evolution strategies.
+            towards the adapted parameters (reptile) or by evolution strategies (evolution), among them those of the
+            package evosax by their names there, such as evosax:Open_ES.
         outer: the update of φ: Adam (gradient), Adam on the clipped surrogate in `epochs` with a penalty on the
             divergence from the policies that acted before adaptation (ppo), or natural gradients within a trust region.
         inner_lr: step size of an adaptation; with `learned_rates` its initial value and unit.
@@ -93,18 +98,21 @@ class MAML(MetaLearned, Population, Adapting):
     name: ClassVar[str] = "maml"
     summary: ClassVar[str] = "initial parameters from which a few gradient steps go far"
 
-    estimator: Literal[
-        "lvc",
-        "naive",
-        "e_maml",
-        "dice",
-        "control_variates",
-        "loaded_dice",
-        "first_order",
-        "truncated",
-        "reptile",
-        "evolution",
-    ] = "lvc"
+    estimator: (
+        Literal[
+            "lvc",
+            "naive",
+            "e_maml",
+            "dice",
+            "control_variates",
+            "loaded_dice",
+            "first_order",
+            "truncated",
+            "reptile",
+            "evolution",
+        ]
+        | Strategy
+    ) = "lvc"
     outer: Literal["gradient", "ppo", "trust_region"] = "gradient"
     inner_lr: Amount = 0.1
     inner_decay: Amount = 1.0
@@ -139,7 +147,7 @@ class MAML(MetaLearned, Population, Adapting):
     def _contradiction(self) -> str | None:
         """The conflict of the estimator with another option, and its remedy."""
         estimator, outer = self.estimator, self.outer
-        if estimator in ("evolution", "reptile") and outer != "gradient":
+        if (evolves(estimator) or estimator == "reptile") and outer != "gradient":
             return f"it has no loss for outer={outer}: choose outer=gradient, or another estimator"
         if estimator == "reptile" and (self.learned_rates or self.adapts != "all"):
             return "it moves φ towards the adapted parameters, so all must adapt: leave adapts=all, learned_rates off"
@@ -216,9 +224,9 @@ def maml_learner(options: MAML, policy: Policy) -> Learner:
 
 def inner_loss(options: MAML, policy: Policy) -> Loss:
     """The loss of an adaptation."""
-    how, clip = estimator_of(options), options.clip if options.inner_loss == "ppo" else None
+    how, drift = estimator_of(options), clipping(options.clip) if options.inner_loss == "ppo" else None
     normalise = options.normalise
-    return policy_loss(options, policy, how.baseline, curvature=how.curvature, clip=clip, normalise=normalise)
+    return policy_loss(options, policy, how.baseline, curvature=how.curvature, drift=drift, normalise=normalise)
 
 
 def decaying_sgd(lr: Array | float, decay: Array | float, sweeps: int) -> optax.GradientTransformation:
@@ -238,14 +246,15 @@ def policy_loss(options: MAML, policy: Policy, baseline: bool = True, **how: Any
 
 def objective_of(options: MAML, world: World) -> Schedule:
     """The objective of lives as a function of the meta-steps taken."""
-    clip = options.clip if options.outer == "ppo" else None
+    drift = clipping(options.clip) if options.outer == "ppo" else None
     reduce = reptile if options.estimator == "reptile" else OBJECTIVES[options.objective]
 
     def objective(step: Array) -> Objective:
-        if options.estimator == "evolution":
+        if evolves(options.estimator):
             return reduce(negative_return(world, options.gamma))
         entropy = options.entropy * options.remaining(step)
-        aim = reduce(policy_loss(options, world.policy, entropy=entropy, clip=clip, normalise=options.outer_normalise))
+        how: dict[str, Any] = {"entropy": entropy, "drift": drift, "normalise": options.outer_normalise}
+        aim = reduce(policy_loss(options, world.policy, **how))
         return with_hindsight(aim, world.policy) if estimator_of(options).hindsight else aim
 
     return objective
@@ -253,8 +262,8 @@ def objective_of(options: MAML, world: World) -> Schedule:
 
 def update_of(options: MAML, window: Window, objective: Schedule) -> Update:
     """The update of φ."""
-    if options.estimator == "evolution":
-        return evolution(window, objective, adam(options), pairs=options.pairs, sigma=options.sigma)
+    if evolves(options.estimator):
+        return evolving(options.estimator, options, window, objective, adam(options))
     recorded = record(window, objective, credit_hindsight if window.estimator.hindsight else None)
     if options.outer == "ppo":
         return chain(recorded, penalised(window, objective, adam(options), options.passes, options.divergence))

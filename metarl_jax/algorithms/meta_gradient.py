@@ -1,9 +1,10 @@
 """Meta-gradients: an actor-critic tunes its own hyper-parameters as it learns (Xu et al. 2018, arXiv:1805.09801)."""
 
 import dataclasses
-from typing import ClassVar, Literal
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
-import jax
 import jax.numpy as jnp
 
 from metarl_jax.algorithms.base import (
@@ -18,54 +19,72 @@ from metarl_jax.algorithms.base import (
     improved,
     rollout_steps,
 )
+from metarl_jax.algorithms.bootstrap import bootstrapped
+from metarl_jax.algorithms.context import SHARES, Hyper, context_of, raw
+from metarl_jax.algorithms.outer_critic import by_prediction, critic_learner
+from metarl_jax.algorithms.tuned import inner_loss, tuned_learner
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
-from metarl_jax.core.learner import Learner, gradient_learner, inner_optimiser, logit
+from metarl_jax.core.learner import InnerOptimiser, Learner
 from metarl_jax.core.life import World
 from metarl_jax.core.losses import Loss, actor_critic, per_step
 from metarl_jax.core.policy import Policy, mlp_policy
-from metarl_jax.core.types import Array, Tree
 from metarl_jax.core.window import Window, fitting_chunk
 
-Tuned = Literal["gamma", "lambda", "entropy", "rate"]
-TUNED: tuple[Tuned, ...] = ("gamma", "lambda", "entropy", "rate")
-OPTION = {"lambda": "lambda_", "rate": "inner_lr"}  # the option with the initial value, where the names differ
+Tuned = Literal["gamma", "lambda", "entropy", "value", "rate"]
+OPTIONS = {"gamma": "gamma", "lambda": "lambda_", "entropy": "entropy", "value": "value_weight", "rate": "inner_lr"}
+TUNED: tuple[Tuned, ...] = ("gamma", "lambda", "entropy", "value", "rate")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetaGradient(Improved, Adapting):
-    """Tune discount, trace decay, entropy bonus and step size online, within one long lifetime.
+    """Tune discount, trace decay, loss weights and step size online, within one long lifetime.
 
-    φ = {gamma, lambda} through a sigmoid and {entropy, rate} through an exponential. The agent is born as a random
-    network and adapts by θ ← θ − rate ∇θ L_φ(θ) on a stream of experience; the outer loss evaluates the updated agent
-    on the experience that follows, with fixed γ' and λ' (eq. 5-7 of the paper, with the exact product in place of its
-    approximation). Its advantages bootstrap on the agent's only critic, which learns with the inner discount. If the
-    two discounts differ, the outer loss has the bias described by Bonnet et al. 2022.
+    The agent is born as a random network and adapts by θ ← θ − rate ∇θ L_φ(θ) on a stream of experience. The outer loss
+    evaluates the updated agent on the experience that follows, with fixed γ' and λ' (eq. 5-7 of the paper, with the
+    exact product in place of its approximation). φ holds the hyper-parameters, {gamma, lambda} through a sigmoid and
+    {entropy, value, rate} through an exponential, or a network that computes them from a context. The gradient of
+    `value` passes through the critic to the next adaptation, so that it needs two adaptations in a window.
+
+    The advantages of the outer loss bootstrap on the agent's only critic, which learns with the inner discount. If the
+    two discounts differ, the outer loss is biased towards the inner one; `outer_critic` removes that bias.
 
     Args:
         tunes: the hyper-parameters that are meta-learned; the others keep their initial values.
+        context: what these are functions of: of nothing, of the observation at each step, or of recent reward.
+        history: rollouts whose mean rewards are the context of reward.
+        outer_critic: a second critic, which learns on the outer return at step size `inner_lr`, for the outer loss.
+        target: what the outer loss asks for: a high return, or closeness to the agent after further updates
+            (bootstrapped): KL(target ‖ agent).
+        bootstrap_steps: these further updates, the last of which is along the outer return.
         inner_lr: initial step size.
         inner_optimiser: optimiser of the inner loop.
         gamma: initial inner discount.
         lambda_: initial inner trace decay.
         entropy: initial inner entropy bonus.
+        value_weight: initial weight of the critic's error in the inner loss.
         outer_gamma: discount of the outer loss.
         outer_lambda: trace decay of the outer loss.
-        value_weight: weight of the critic's error in the inner loss.
         lifespan: meta-steps before an agent is reborn.
-        hidden: widths of the policy's and the critic's layers.
+        hidden: widths of the policy's and the critics' layers.
     """
 
     name: ClassVar[str] = "meta_gradient"
     summary: ClassVar[str] = "an actor-critic that tunes its own discount, traces, exploration and step size"
+    rule_reads: ClassVar[str] = "nothing: φ are numbers"
 
     tunes: tuple[Tuned, ...] = TUNED
+    context: Literal["none", "observation", "reward"] = "none"
+    history: Count = 10
+    outer_critic: bool = False
+    target: Literal["return", "bootstrapped"] = "return"
+    bootstrap_steps: Count = 4
     adaptations: Size = 2
     steps: Size = 16
     tasks: Count = 16
     meta_lr: Amount = 1e-2
     inner_lr: Amount = 0.1
-    inner_optimiser: Literal["sgd", "adam"] = "sgd"
+    inner_optimiser: InnerOptimiser = "sgd"
     lambda_: Share = 0.95
     entropy: Amount = 0.01
     outer_gamma: Share = 0.99
@@ -77,68 +96,73 @@ class MetaGradient(Improved, Adapting):
     def __post_init__(self) -> None:
         super().__post_init__()
         for tuned in self.tunes:
-            option = OPTION.get(tuned, tuned)
-            value, most = getattr(self, option), 1.0 if tuned in ("gamma", "lambda") else jnp.inf
+            option, most = OPTIONS[tuned], 1.0 if tuned in SHARES else jnp.inf
+            value = getattr(self, option)
             if isinstance(value, int | float) and not 0.0 < value < most:
                 bound = "above 0" if most > 1.0 else "above 0 and below 1"
                 remedy = f"leave {tuned} out of tunes, or start {bound}"
                 raise ValueError(f"{option} of meta_gradient is {value}, and cannot be tuned from there; {remedy}")
+        reason = self._contradiction()
+        if reason:
+            raise ValueError(f"meta_gradient cannot be made: {reason}")
+
+    def _contradiction(self) -> str | None:
+        """An option that contradicts another, or that another leaves without effect, and the remedy."""
+        evolved, bootstrapped = self.estimator != "backprop", self.target == "bootstrapped"
+        if self.context != "none" and not self.tunes:
+            return f"context is {self.context} and tunes is empty: name what depends on it, or choose context=none"
+        if self.context != "reward" and self.history != MetaGradient.history:
+            return f"history is {self.history} and context {self.context}: choose context=reward, or leave history out"
+        if evolved and self.outer_critic:
+            return f"estimator={self.estimator} judges the return, not by outer_critic: choose estimator=backprop"
+        if evolved and bootstrapped:
+            return f"estimator={self.estimator} judges the return, not target=bootstrapped: choose estimator=backprop"
+        if bootstrapped and self.objective != "final":
+            return f"objective is {self.objective} and target bootstrapped, which needs objective=final"
+        if not bootstrapped and self.bootstrap_steps != MetaGradient.bootstrap_steps:
+            remedy = "choose target=bootstrapped, or leave it out"
+            return f"bootstrap_steps is {self.bootstrap_steps} and target {self.target}: {remedy}"
+        return None
 
     def recipe(self, environment: Environment) -> Recipe:
-        policy = mlp_policy(environment, self.hidden, critic=True)
+        policy = mlp_policy(environment, self.hidden, critic=True, prediction=int(self.outer_critic))
+        return self.recipe_of(environment, policy)
+
+    def recipe_of(self, environment: Environment, policy: Policy) -> Recipe:
+        """The recipe with a policy of one's own, which has a critic and, for an `outer_critic`, a prediction."""
         steps, _ = rollout_steps(self, environment)
-        world = World(environment, policy, tuned_learner(self, policy, steps), self.envs, steps, fresh=False)
-        window = Window(world, self.adaptations, self.lifespan == 1, chunk=self.chunk or fitting_chunk(world))
-        outer_loss = actor_critic(
+        context = context_of(self.context, environment, first(self), self.tunes, self.history)
+        view = by_prediction(policy) if self.outer_critic else policy  # its value is what the inner loss reads
+        reward = per_step(self.outer_gamma, steps)
+        outer = functools.partial(
+            actor_critic,
             policy,
             gamma=self.outer_gamma,
             lambda_=self.outer_lambda,
             value_weight=0.0,  # the critic and the entropy belong to the inner loss
             entropy=0.0,
-            normalise=True,
-            reward=per_step(self.outer_gamma, steps),
+            reward=reward,
         )
+        critic = None
+        if self.outer_critic:
+            critic = critic_learner(policy, self.inner_optimiser, self.inner_lr, outer(value_weight=1.0))
+
+        def following(acting: Policy, loss: Callable[[Hyper], Loss]) -> Learner:
+            return tuned_learner(acting, self.inner_optimiser, loss, context, critic)
+
+        learner = following(view, inner_loss(view, reward))
+        world = World(environment, policy, learner, self.envs, steps, fresh=False)
+        window = Window(world, self.adaptations, self.lifespan == 1, chunk=self.chunk or fitting_chunk(world))
+        loss = outer(normalise=True)
+        shape: Any = lambda objective, remaining: objective  # noqa: E731
+        if self.target == "bootstrapped":
+            last = following(policy, lambda hyper: outer())
+            shape = lambda objective, remaining: bootstrapped(policy, loss, last, self.bootstrap_steps)  # noqa: E731
         fitness = negative_return(world, self.outer_gamma)
         # Meta-gradients of the entropy bonus and the discount can be tiny.
-        return improved(self, window, lambda remaining: outer_loss, fitness, eps=1e-9, lifespan=self.lifespan)
+        return improved(self, window, lambda remaining: loss, fitness, shape=shape, eps=1e-9, lifespan=self.lifespan)
 
 
-def tuned_learner(options: MetaGradient, policy: Policy, steps: int) -> Learner:
-    """Birth as a random network; adaptation by one optimiser step on the actor-critic loss L_φ."""
-    first = {
-        "gamma": logit(options.gamma),
-        "lambda": logit(options.lambda_),
-        "entropy": jnp.log(jnp.asarray(options.entropy, jnp.float32)),
-        "rate": jnp.log(jnp.asarray(options.inner_lr, jnp.float32)),
-    }
-    reads = lambda meta_params: hyper_parameters({**first, **meta_params})  # noqa: E731
-
-    def loss(hyper: dict[str, Array]) -> Loss:
-        return actor_critic(
-            policy,
-            gamma=hyper["gamma"],
-            lambda_=hyper["lambda"],
-            value_weight=options.value_weight,
-            entropy=hyper["entropy"],
-            reward=per_step(options.outer_gamma, steps),
-        )
-
-    def scale(meta_params: Tree, updates: Tree) -> Tree:
-        rate = reads(meta_params)["rate"]
-        return jax.tree.map(lambda update: rate * update, updates)
-
-    return gradient_learner(
-        policy,
-        meta_init=lambda key: {name: first[name] for name in options.tunes},
-        birth=lambda meta_params, key: policy.init(key),
-        loss=loss,
-        reads=reads,
-        scale=scale,
-        optimiser=inner_optimiser(options.inner_optimiser, 1.0),  # the step size is φ's
-    )
-
-
-def hyper_parameters(meta_params: Tree) -> dict[str, Array]:
-    """φ in the units of the loss: gamma and lambda in (0, 1), entropy and rate above 0."""
-    shapes = {"gamma": jax.nn.sigmoid, "lambda": jax.nn.sigmoid, "entropy": jnp.exp, "rate": jnp.exp}
-    return {name: shape(meta_params[name]) for name, shape in shapes.items()}
+def first(options: MetaGradient) -> Hyper:
+    """The raw hyper-parameters of a newborn φ."""
+    return {name: raw(name, getattr(options, option)) for name, option in OPTIONS.items()}

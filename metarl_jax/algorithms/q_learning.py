@@ -20,15 +20,14 @@ from metarl_jax.algorithms.base import (
     rollout_steps,
 )
 from metarl_jax.core.checks import is_off
-from metarl_jax.core.distributions import distribution_of
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
-from metarl_jax.core.learner import Learner, inner_gradient
+from metarl_jax.core.learner import Learner, gradient_learner, inner_optimiser, repeated
 from metarl_jax.core.life import World
-from metarl_jax.core.losses import Baseline, reinforce, weighted_mean
-from metarl_jax.core.networks import Network, mlp
+from metarl_jax.core.losses import Baseline, reinforce
 from metarl_jax.core.policy import Policy
-from metarl_jax.core.types import Agent, Array, Experience, Key, Output, Timestep, Tree
+from metarl_jax.core.q_values import boltzmann_policy, q_learning
+from metarl_jax.core.types import Key, Tree
 from metarl_jax.core.window import Window, fitting_chunk
 
 
@@ -69,60 +68,30 @@ class QLearning(Improved, Adapting):
         return needs_discrete(environment)
 
     def recipe(self, environment: Environment) -> Recipe:
-        distribution = distribution_of(environment.action_space)
-        network = mlp(environment.observation_space.shape[0], self.hidden, distribution.size, head_scale=0.01)
-        policy = boltzmann_policy(environment, network, self.temperature)
-        learner = q_learner(policy, network, self.gamma, self.inner_lr, self.sweeps)
+        policy = boltzmann_policy(environment, self.hidden, self.temperature)
         steps, quota = rollout_steps(self, environment)
-        world = World(environment, policy, learner, self.envs, steps, quota)
+        world = World(environment, policy, q_learner(self, policy), self.envs, steps, quota)
         window = Window(world, self.adaptations, chunk=self.chunk or fitting_chunk(world))
         outer_loss = reinforce(policy, gamma=self.gamma, baseline=self.baseline)
         return improved(self, window, lambda remaining: outer_loss, negative_return(world, self.gamma))
 
 
-def boltzmann_policy(environment: Environment, network: Network, temperature: Array | float) -> Policy:
-    """The policy π(a|s) ∝ exp(Q(s, a) / τ) with parameters {q, log_temperature}."""
-
-    def init(key: Key) -> Tree:
-        return {"q": network.init(key), "log_temperature": jnp.log(jnp.asarray(temperature, jnp.float32))}
-
-    def output(params: Tree, timestep: Timestep) -> Output:
-        q = network.apply(params["q"], timestep.observation)
-        return Output(q * jnp.exp(-params["log_temperature"]), jnp.zeros(q.shape[:-1]))
-
-    return Policy(
-        init=init,
-        initial_memory=lambda shape: (),
-        apply=lambda params, memory, timestep: (memory, output(params, timestep)),
-        unroll=lambda params, memory, timesteps: output(params, timesteps),
-        distribution=distribution_of(environment.action_space),
-        critic=False,
-    )
-
-
-def q_learner(policy: Policy, network: Network, gamma: Array | float, inner_lr: Array | float, sweeps: int) -> Learner:
-    """Birth at φ.params, adaptation by `sweeps` steps down the squared one-step error."""
-
-    def error(q: Tree, target_q: Tree, seen: Experience) -> Array:
-        following = jnp.max(network.apply(target_q, seen.next_observation), axis=-1)
-        target = seen.reward + gamma * jnp.where(seen.terminated, 0.0, following)
-        values = network.apply(q, seen.timestep.observation)
-        chosen = jnp.sum(values * jax.nn.one_hot(seen.action, policy.distribution.size), axis=-1)
-        return 0.5 * weighted_mean((chosen - target) ** 2, seen.weight)
-
-    inner = inner_gradient(error)
+def q_learner(options: QLearning, policy: Policy) -> Learner:
+    """Birth at φ.params, adaptation by `sweeps` steps down the squared one-step error; the temperature stays."""
 
     def meta_init(key: Key) -> Tree:
-        return {"params": policy.init(key), "log_rate": jnp.log(jnp.asarray(inner_lr, jnp.float32))}
+        return {"params": policy.init(key), "log_rate": jnp.log(jnp.asarray(options.inner_lr, jnp.float32))}
 
-    def adapt(meta_params: Tree, agent: Agent, seen: Experience, key: Key) -> Agent:
-        rate = jnp.exp(meta_params["log_rate"])
+    def scale(meta_params: Tree, updates: Tree) -> Tree:
+        return jax.tree.map(lambda update: jnp.exp(meta_params["log_rate"]) * update, updates)
 
-        def sweep(q: Tree, _: None) -> tuple[Tree, None]:
-            gradient = inner(q, q, seen)
-            return jax.tree.map(lambda p, g: p - rate * g, q, gradient), None
-
-        q, _ = jax.lax.scan(sweep, agent.params["q"], None, length=sweeps)
-        return agent._replace(params={**agent.params, "q": q})
-
-    return Learner(meta_init, lambda meta_params, key: Agent(meta_params["params"]), adapt)
+    one_step = gradient_learner(
+        policy,
+        meta_init,
+        lambda meta_params, key: meta_params["params"],
+        lambda read: q_learning(policy, gamma=options.gamma),
+        inner_optimiser("sgd", 1.0),  # the step size is φ's
+        scale=scale,
+        adapts=lambda path: "log_temperature" not in path,
+    )
+    return repeated(one_step, options.sweeps)

@@ -15,6 +15,7 @@ from metarl_jax.algorithms.base import (
     Share,
     Size,
     Widths,
+    evolves,
     improved,
     rollout_steps,
 )
@@ -133,7 +134,7 @@ class RL2(TrialLearner, Improved):
     @property
     def passes(self) -> Passes:
         """Passes of a meta-step over its trials; evolution lives each once."""
-        return Passes() if self.estimator == "evolution" else super().passes
+        return Passes() if evolves(self.estimator) else super().passes
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,11 +3,15 @@
 import dataclasses
 import difflib
 import math
+import types
+import typing
 from collections.abc import Iterable
 from typing import Any, get_args, get_origin, get_type_hints
 
 import jax
 import numpy as np
+
+UNIONS = (types.UnionType, typing.Union)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +28,17 @@ class Between:
     def holds(self, number: float) -> bool:
         """Whether a number is legal; NaN never is."""
         return self.low <= number <= self.high
+
+
+@dataclasses.dataclass(frozen=True)
+class Prefixed:
+    """Names that are legal beside the choices: `Literal["backprop"] | Annotated[str, Prefixed("evosax:")]`."""
+
+    prefix: str
+
+    def holds(self, name: Any) -> bool:
+        """Whether it is such a name."""
+        return isinstance(name, str) and name.startswith(self.prefix) and name != self.prefix
 
 
 def check_choice(what: str, value: Any, choices: Iterable[str]) -> None:
@@ -64,12 +79,13 @@ def check_options(owner: str, options: Any) -> None:
     Floats may be traced and are then not checked; no other option may be an array.
     """
     kinds, legal = get_type_hints(type(options)), legal_ranges(type(options))
+    open_ended = {name: _prefixed(hint) for name, hint in get_type_hints(type(options), include_extras=True).items()}
     for field in dataclasses.fields(options):
         kind, rule = kinds[field.name], legal.get(field.name, Between(-math.inf))
         value = _concrete(owner, field.name, getattr(options, field.name), kind)
         for item in value if isinstance(value, tuple) else (value,):
             choices = [choice for choice in _choices(kind) if isinstance(choice, str)]
-            if choices:
+            if choices and not any(rule.holds(item) for rule in open_ended.get(field.name, ())):
                 check_choice(f"{field.name} of {owner}", item, choices)
             if isinstance(item, int | float) and not rule.holds(item):
                 raise ValueError(f"{field.name} of {owner} is {item}; it must be {rule}")
@@ -86,8 +102,14 @@ def legal_ranges(kind: type) -> dict[str, Between]:
 
 
 def _choices(kind: Any) -> tuple[Any, ...]:
-    """The values of a Literal, or of a tuple of one."""
-    return _choices(get_args(kind)[0]) if get_origin(kind) is tuple else get_args(kind)
+    """The values of a Literal, of a tuple of one, or of a Literal beside open-ended names."""
+    return _choices(get_args(kind)[0]) if get_origin(kind) in (tuple, *UNIONS) else get_args(kind)
+
+
+def _prefixed(hint: Any) -> list[Prefixed]:
+    """The open-ended names in a union."""
+    parts = get_args(hint) if get_origin(hint) in UNIONS else ()
+    return [rule for part in parts for rule in getattr(part, "__metadata__", ()) if isinstance(rule, Prefixed)]
 
 
 def _concrete(owner: str, name: str, value: Any, kind: Any) -> Any:

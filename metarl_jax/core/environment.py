@@ -1,6 +1,7 @@
 """Environments are pure functions of a task, and a task consists only of numbers."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -16,6 +17,10 @@ HELD_OUT_SHARE = 8  # one task in eight belongs to the test split
 PROBED = 1024  # tasks drawn to check that a split is not empty
 FEWEST = 8  # of these, how many must belong to the split
 MOST_DRAWS = 10_000  # after which `sample_task` gives up; a split with FEWEST of PROBED tasks is met long before
+
+
+# Tasks and places in them -> actions: task, observations [..., O], steps of the episode before [...] -> [..., A]
+Expert = Callable[[Tree, Array, Array], Array]
 
 
 class Discrete(NamedTuple):
@@ -83,6 +88,10 @@ class Environment:
 
     def belief(self) -> Memory | None:
         """The exact posterior over tasks as a memory over the policy's inputs; None where it is not known."""
+        return None
+
+    def expert(self) -> Expert | None:
+        """The best actions of an agent that knows the task, all alike likely, [..., A]; None where not known."""
         return None
 
     def reset(self, key: Key, task: Tree) -> tuple[Array, Tree]:
@@ -192,6 +201,11 @@ class Episodic(Environment):
     @property
     def trial_episodes(self) -> int:
         return self.episodes
+
+
+def any_of(mask: Array) -> Array:
+    """The uniform distribution over the actions of a mask [..., A]."""
+    return mask / jnp.sum(mask, axis=-1, keepdims=True)
 
 
 def check_split(split: str) -> None:

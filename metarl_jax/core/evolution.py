@@ -18,7 +18,7 @@ from metarl_jax.core.objective import Objective, Schedule
 from metarl_jax.core.returns import boundaries, discounted_returns
 from metarl_jax.core.types import Array, Credit, Experience, Tree
 from metarl_jax.core.update import Lives, Now, Update
-from metarl_jax.core.window import Info, Window, averaged, entered, judged, report
+from metarl_jax.core.window import Info, Window, averaged, entered, judged, live, report
 
 
 def evolution(
@@ -35,36 +35,55 @@ def evolution(
 
     u are centred ranks of L over the population. All members live the same tasks with the same keys, so that a pair
     differs only in φ. No derivative is needed. Lives that outlast a meta-step continue with φ itself, and every member
-    lives the next window from there.
+    lives the next window from there. Then the gradient is truncated: it lacks what φ did in earlier windows (Vicol et
+    al. 2021, algorithm 1). `core/persistent.py` has estimators without this bias.
     """
     schedule = scheduled(objective)
 
     def improve(meta_params: Tree, memory: Tree, lives: Lives, now: Now) -> tuple[Tree, Tree, Info, Lives]:
-        aim = schedule(now.step)
         flat, unravel = ravel_pytree(meta_params)
         directions = jax.random.normal(now.key, (pairs, flat.size), flat.dtype)
-
-        def one(meta_params: Tree, life: Life) -> tuple[Life, Array, Info]:
-            value, lived = judged(window, aim, meta_params, entered(window, meta_params, life))
-            return lived.end, value, report(lived.seen)
-
-        def member(direction: Array) -> tuple[Array, Info]:
-            φ = unravel(flat + sigma * direction)
-            losses, info = map_tasks(lambda life: one(φ, life)[1:], window.chunk, lives.start)
-            return jnp.mean(losses), averaged(info)
-
-        both = jnp.concatenate([directions, -directions])
-        losses, info = now.devices.mean(jax.lax.map(member, both) if window.chunk else jax.vmap(member)(both))
+        aim = schedule(now.step)
+        losses, info = fitness(window, aim, around(meta_params, directions, sigma), lives, now)
         rank = centred_ranks(losses)
         gradient = unravel((rank[:pairs] - rank[pairs:]) @ directions / (2 * pairs * sigma))
         squares = ((rank[:pairs] - rank[pairs:]) / (2 * sigma)) ** 2 * jnp.sum(directions**2, axis=1)
-        continues = lambda life: one(meta_params, life)[0]  # noqa: E731
-        end = None if window.newborn else map_tasks(continues, window.chunk, lives.start)
+        noise = variance(gradient, jnp.mean(squares), pairs, pairs)
+        lives = lived_on(window, meta_params, lives)
         meta_params, memory, found = followed(optimiser, gradient, meta_params, memory, aim.reach)
-        info = averaged(info) | {"loss": jnp.mean(losses)} | found | variance(gradient, jnp.mean(squares), pairs, pairs)
-        return meta_params, memory, info, lives._replace(end=end)
+        return meta_params, memory, info | found | noise, lives
 
     return Update(functools.partial(unmoved, optimiser), improve, windows=2 * pairs + (not window.newborn))
+
+
+def around(meta_params: Tree, noise: Array, sigma: Array | float) -> Tree:
+    """φ + σ ε of M members and then φ − σ ε of their partners, [2 M, ...], given ε [M, D]."""
+    flat, unravel = ravel_pytree(meta_params)
+    return jax.vmap(unravel)(flat + sigma * jnp.concatenate([noise, -noise]))
+
+
+def fitness(window: Window, aim: Objective, members: Tree, lives: Lives, now: Now) -> tuple[Array, Info]:
+    """The mean objective of each member [P, ...] over the same lives, [P], and what is logged of all."""
+
+    def member(meta_params: Tree) -> tuple[Array, Info]:
+        def one(life: Life) -> tuple[Array, Info]:
+            value, lived = judged(window, aim, meta_params, entered(window, meta_params, life))
+            return value, report(lived.seen)
+
+        losses, info = map_tasks(one, window.chunk, lives.start)
+        return jnp.mean(losses), averaged(info)
+
+    losses, info = now.devices.mean(jax.lax.map(member, members) if window.chunk else jax.vmap(member)(members))
+    return losses, averaged(info) | {"loss": jnp.mean(losses)}
+
+
+def lived_on(window: Window, meta_params: Tree, lives: Lives) -> Lives:
+    """The lives after their window with φ itself, where they continue."""
+
+    def one(life: Life) -> Life:
+        return live(window, meta_params, entered(window, meta_params, life), whole=False).end
+
+    return lives if window.newborn else lives._replace(end=map_tasks(one, window.chunk, lives.start))
 
 
 def negative_return(

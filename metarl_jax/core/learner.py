@@ -59,6 +59,7 @@ ESTIMATORS = {
 }
 
 
+InnerOptimiser = Literal["sgd", "rmsprop", "adam"]
 InnerLoss = Callable[[Tree, Tree, Any], Array]  # θ, all other differentiable inputs, data
 
 
@@ -92,6 +93,20 @@ def inner_gradient(loss: InnerLoss) -> InnerLoss:
     return gradient
 
 
+class History(NamedTuple):
+    """What an agent remembers of its life beside its parameters, and what its loss reads of that."""
+
+    blank: Callable[[], Tree]  # the memory of a newborn agent
+    read: Callable[[Tree, Tree, Experience], tuple[Tree, Tree]]  # φ, memory, seen -> the read part, memory after it
+
+
+class Learned(NamedTuple):
+    """The state of an agent that follows a gradient."""
+
+    optimiser: Tree
+    memory: Tree = ()  # of a `History`
+
+
 def gradient_learner(
     policy: Policy,
     meta_init: Callable[[Key], Tree],
@@ -100,6 +115,7 @@ def gradient_learner(
     optimiser: optax.GradientTransformation,
     *,
     reads: Callable[[Tree], Tree] = lambda meta_params: (),
+    history: History | None = None,
     scale: Callable[[Tree, Tree], Tree] = lambda meta_params, updates: updates,
     adapts: Callable[[str], bool] = lambda path: True,
     sweeps: int = 1,
@@ -110,10 +126,11 @@ def gradient_learner(
         policy: the policy with parameters θ.
         meta_init: key -> φ.
         birth: φ, key -> the parameters of a newborn agent.
-        loss: the loss L_φ, given the part of φ that it reads.
+        loss: the loss L_φ, given the part of φ, or of the history, that it reads.
         optimiser: the rule u, twice differentiable: see `inner_optimiser`. One that φ parameterises takes φ as the
             argument `meta_params` of its update.
         reads: φ -> the part of φ that the loss reads.
+        history: what the loss reads in place of that, where it depends on the life so far.
         scale: φ, updates -> updates, where φ holds step sizes.
         adapts: whether the parameters at a path adapt; all by default.
         sweeps: gradient steps of an adaptation, all on one rollout and one credit.
@@ -124,39 +141,56 @@ def gradient_learner(
         return loss(read).surrogate(merge(fast, slow), seen, credit)
 
     gradient = inner_gradient(inner_loss)
+    history = history or History(lambda: (), lambda meta_params, memory, seen: (reads(meta_params), memory))
     optimiser = optax.with_extra_args_support(optimiser)
 
     def newborn(meta_params: Tree, key: Key) -> Agent:
         params = birth(meta_params, key)
-        return Agent(params, optimiser.init(partition(params, adapts)[0]))
+        return Agent(params, Learned(optimiser.init(partition(params, adapts)[0]), history.blank()))
 
     def adapt(meta_params: Tree, agent: Agent, seen: Experience, key: Key) -> Agent:
         fast, slow = partition(agent.params, adapts)
-        read = reads(meta_params)
+        read, memory = history.read(meta_params, agent.state.memory, seen)
         # A semi-gradient: the critic's targets are constants of the inner gradient, but the meta-gradient reaches them.
         credit = loss(read).credited(revalue(policy, agent.params, seen))
 
         def sweep(carry: tuple[Tree, Tree], _: None) -> tuple[tuple[Tree, Tree], None]:
             fast, state = carry
-            slope = gradient(fast, (slow, read, credit), seen)
-            updates, state = optimiser.update(slope, state, fast, meta_params=meta_params)
+            direction = gradient(fast, (slow, read, credit), seen)
+            updates, state = optimiser.update(direction, state, fast, meta_params=meta_params)
             return (optax.apply_updates(fast, scale(meta_params, updates)), state), None
 
-        carry = (fast, agent.state)
+        carry = (fast, agent.state.optimiser)
         fast, state = sweep(carry, None)[0] if sweeps == 1 else jax.lax.scan(sweep, carry, None, length=sweeps)[0]
-        return Agent(merge(fast, slow), state)
+        return Agent(merge(fast, slow), Learned(state, memory))
 
     return Learner(meta_init, newborn, adapt)
 
 
-def inner_optimiser(name: Literal["sgd", "adam"], lr: Array | float) -> optax.GradientTransformation:
+def repeated(learner: Learner, times: int) -> Learner:
+    """The learner that adapts `times` times to what it has seen, with new targets each time."""
+    if times == 1:
+        return learner
+
+    def adapt(meta_params: Tree, agent: Agent, seen: Experience, key: Key) -> Agent:
+        def sweep(agent: Agent, key: Key) -> tuple[Agent, None]:
+            return learner.adapt(meta_params, agent, seen, key), None
+
+        return jax.lax.scan(sweep, agent, jax.random.split(key, times))[0]
+
+    return learner._replace(adapt=adapt)
+
+
+def inner_optimiser(name: InnerOptimiser, lr: Array | float) -> optax.GradientTransformation:
     """The optimisers for inner loops, which are twice differentiable even at a zero gradient.
 
-    Adam takes the square root of a running mean of squares, whose derivative at zero is infinite; `eps_root` moves
-    it away from zero.
+    RMSProp and Adam take the square root of a running mean of squares, whose derivative at zero is infinite; an epsilon
+    inside the root moves it away from zero.
     """
     if name == "sgd":
         return optax.sgd(lr)
+    if name == "rmsprop":
+        return optax.rmsprop(lr, eps=1e-8, eps_in_sqrt=True)
     return optax.adam(lr, eps=1e-5, eps_root=1e-8)
 
 

@@ -35,6 +35,7 @@ class Life(NamedTuple):
     seen: Experience  # [T, E, ...] of the last turn, awaiting adaptation
     age: Array  # [] int32 turns since birth
     key: Key  # from which turn `age` draws
+    noise: Tree = ()  # what evolution has yet to credit, see core/persistent.py
 
 
 Observer = Callable[[Tree, Life], Any]  # φ, life -> what one wants to know of it after a turn

@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 import chex
 import jax.numpy as jnp
 
+from metarl_jax.core.drifts import Drift, clipping, discovered
 from metarl_jax.core.policy import Policy
 from metarl_jax.core.returns import boundaries, discounted_returns, gae, leave_one_out_baseline, linear_baseline
 from metarl_jax.core.rollout import replay
@@ -85,7 +86,7 @@ def reinforce(
     normalise: bool = True,
     entropy: Scalar = 0.0,
     curvature: Scalar | None = 0.0,
-    clip: Scalar | None = None,
+    drift: Drift | None = None,
 ) -> Loss:
     """REINFORCE with a linear baseline refitted to each task's data (Williams 1992).
 
@@ -93,7 +94,7 @@ def reinforce(
 
     The baseline of an environment is fitted to the returns of all environments, or to those of the others
     (leave_one_out), which leaves the expected gradient unchanged; with False there is no baseline. `curvature` chooses
-    the form of the first factor, see the head of this file; `clip` clips it as in `ppo`.
+    the form of the first factor, see the head of this file; `drift` is subtracted from the gain, as in `ppo`.
     """
 
     def credit(experience: Experience) -> Credit:
@@ -102,7 +103,7 @@ def reinforce(
 
     def surrogate(params: Tree, experience: Experience, credit: Credit) -> Array:
         output = replay(policy, params, experience)
-        term = _policy_term(policy, output, experience, credit, curvature, clip)
+        term = policy_term(policy, output, experience, credit, curvature, drift)
         return term - entropy * _entropy(policy, output, experience)
 
     return Loss(credit, surrogate, normalise)
@@ -119,21 +120,23 @@ def actor_critic(
     trial: bool = False,
     reward: Callable[[Experience], Array] | None = None,
     curvature: Scalar | None = 0.0,
-    clip: Scalar | None = None,
+    drift: Drift | None = None,
 ) -> Loss:
     """Advantage actor-critic (Mnih et al. 2016, arXiv:1602.01783, with generalised advantages).
 
         L(θ) = −E[ π_θ / π_b · A_t ] + c_v ½ E[ (V_θ(s_t) − A_t − V(s_t))² ] − c_H E[ H(π_θ) ]
 
     `reward` replaces the recorded reward, for example by a learned one; `curvature` chooses the form of the first
-    factor, see the head of this file, and `clip` clips it as in `ppo`.
+    factor, see the head of this file, and `drift` is subtracted from the gain, as in `ppo`. Discount, trace decay and
+    weights are numbers or have a value for each step, [T, E].
     """
 
     def surrogate(params: Tree, experience: Experience, credit: Credit) -> Array:
         output = replay(policy, params, experience)
-        error = 0.5 * weighted_mean((output.value - credit.target) ** 2, experience.weight)
-        regularisers = value_weight * error - entropy * _entropy(policy, output, experience)
-        return _policy_term(policy, output, experience, credit, curvature, clip) + regularisers
+        error = 0.5 * value_weight * (output.value - credit.target) ** 2
+        bonus = entropy * policy.distribution.entropy(output.distribution)
+        regularisers = weighted_mean(error - bonus, experience.weight)
+        return policy_term(policy, output, experience, credit, curvature, drift) + regularisers
 
     return Loss(_advantage_credit(gamma, lambda_, trial, reward), surrogate, normalise)
 
@@ -143,9 +146,33 @@ def ppo(policy: Policy, *, clip: Scalar = 0.2, normalise: bool = True, **options
 
     L(θ) = −E[ min(ρ A, clip(ρ, 1 − ε, 1 + ε) A) ] + value and entropy terms as in `actor_critic`
 
-    `options` are those of `actor_critic`.
+    The minimum is ρ A minus the drift of `clipping`. `options` are those of `actor_critic`.
     """
-    return actor_critic(policy, clip=clip, normalise=normalise, **options)
+    return actor_critic(policy, drift=clipping(clip), normalise=normalise, **options)
+
+
+def dpo(policy: Policy, *, normalise: bool = True, **options: Any) -> Loss:
+    """Discovered policy optimisation (Lu et al. 2022, arXiv:2210.05639): `ppo` with the drift `discovered`.
+
+    L(θ) = −E[ ρ A − drift(ρ, A) ] + value and entropy terms as in `actor_critic`, whose options `options` are
+    """
+    return actor_critic(policy, drift=discovered(), normalise=normalise, **options)
+
+
+def value_error(
+    policy: Policy,
+    *,
+    gamma: Scalar = 0.99,
+    lambda_: Scalar = 0.95,
+    reward: Callable[[Experience], Array] | None = None,
+) -> Loss:
+    """The error of the critic alone, ½ E[ (V_θ(s_t) − A_t − V(s_t))² ], with generalised advantages A."""
+
+    def surrogate(params: Tree, experience: Experience, credit: Credit) -> Array:
+        value = replay(policy, params, experience).value
+        return 0.5 * weighted_mean((value - credit.target) ** 2, experience.weight)
+
+    return Loss(_advantage_credit(gamma, lambda_, trial=False, reward=reward), surrogate)
 
 
 def per_step(
@@ -183,21 +210,20 @@ def log_ratio(policy: Policy, output: Output, experience: Experience) -> Array:
     return jnp.where(experience.weight > 0, log_prob - experience.log_prob, 0.0)
 
 
-def _policy_term(
+def policy_term(
     policy: Policy,
     output: Output,
     experience: Experience,
     credit: Credit,
-    curvature: Scalar | None,
-    clip: Scalar | None,
+    curvature: Scalar | None = 0.0,
+    drift: Drift | None = None,
 ) -> Array:
-    """−E[ score · A ], or with `clip` −E[ min(score · A, clip(ρ, 1 − clip, 1 + clip) · A) ]."""
+    """−E[ score · A − drift(ρ, A) ], the policy's part of a surrogate; there is no drift unless one is given."""
     moved = log_ratio(policy, output, experience)
     chex.assert_equal_shape([moved, credit.advantage, experience.weight])
     gain = _score(moved, experience.timestep.first, curvature) * credit.advantage
-    if clip is not None:
-        clipped = jnp.clip(jnp.exp(moved), 1 - clip, 1 + clip)
-        gain = jnp.minimum(gain, clipped * credit.advantage)
+    if drift is not None:
+        gain = gain - drift(moved, credit.advantage)
     return -weighted_mean(gain, experience.weight)
 
 

@@ -53,7 +53,7 @@ def meta_learner(
     if (most == 1) != window.newborn or not 1 <= fewest <= most:
         rule = "1 where lives begin with the window (newborn), and more where they continue"
         raise ValueError(f"lifespan is {lifespan} and newborn is {window.newborn}; lifespan must be {rule}")
-    cradle = Cradle(window, split, (fewest, most))
+    cradle = Cradle(window, split, (fewest, most), update)
 
     def init(key: Key) -> MetaState:
         meta_key, life_key = jax.random.split(key)
@@ -85,7 +85,7 @@ def meta_learner(
     rollouts = update.windows * tasks * (window.turns + 1)
     if not window.newborn:
         begun = 2 * tasks // (fewest + most) if window.turns else 0  # in a meta-step, on average
-        rollouts = update.windows * tasks * cradle.turns + begun
+        rollouts = update.windows * tasks * cradle.turns + update.members * begun
     return MetaLearner(init, step, window, rollouts * window.world.envs * window.world.steps)
 
 
@@ -95,6 +95,7 @@ class Cradle(NamedTuple):
     window: Window
     split: Split
     lifespan: tuple[int, int]  # windows
+    update: Update  # says with which φ a life begins
 
     @property
     def turns(self) -> int:
@@ -113,7 +114,8 @@ class Cradle(NamedTuple):
         def birth(key: Key) -> Life:
             life = self.conceived(key)
             first = begin if self.window.turns else born
-            return self.kept(first(world, meta_params, life.task, life.key))
+            begun = lambda meta_params: first(world, meta_params, life.task, life.key)  # noqa: E731
+            return self.kept(self.update.birth(begun, meta_params, life))
 
         birth_key, span_key = jax.random.split(key)
         spans = self.turns * jax.random.randint(span_key, (count,), fewest, most + 1, jnp.int32)
@@ -131,7 +133,7 @@ class Cradle(NamedTuple):
         assert state.spans is not None
         over = lives.age >= state.spans
         if world.quota is not None and not world.fresh:
-            over |= jnp.all(lives.scene.episodes >= world.quota, axis=1)
+            over |= jnp.all(lives.scene.episodes.reshape(len(over), -1) >= world.quota, axis=1)  # of all members
         tasks = len(over)
         # Twice as many as reach their span in one meta-step: few tasks are drawn and then dropped.
         block = min(tasks, -(-2 * tasks // self.lifespan[0]))

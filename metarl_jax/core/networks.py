@@ -22,13 +22,14 @@ class _MLP(nn.Module):
     outputs: int
     head_scale: float
     activation: Callable[[Array], Array]
+    bias: bool
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         for i, width in enumerate(self.widths):
-            hidden = nn.Dense(width, kernel_init=orthogonal(2**0.5), name=f"hidden_{i}")
+            hidden = nn.Dense(width, self.bias, kernel_init=orthogonal(2**0.5), name=f"hidden_{i}")
             inputs = self.activation(hidden(inputs))
-        return nn.Dense(self.outputs, kernel_init=orthogonal(self.head_scale), name="head")(inputs)
+        return nn.Dense(self.outputs, self.bias, kernel_init=orthogonal(self.head_scale), name="head")(inputs)
 
 
 def mlp(
@@ -37,9 +38,10 @@ def mlp(
     outputs: int,
     head_scale: float = 1.0,
     activation: Callable[[Array], Array] = nn.tanh,
+    bias: bool = True,
 ) -> Network:
     """A multi-layer perceptron [..., I] -> [..., O]; its last layer is called `head`."""
-    return _pure(_MLP(tuple(widths), outputs, head_scale, activation), inputs)
+    return _pure(_MLP(tuple(widths), outputs, head_scale, activation, bias), inputs)
 
 
 def dense(inputs: int, outputs: int) -> Network:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metarl_jax.core.life import Life
 from metarl_jax.core.losses import Loss, weighted_mean
 from metarl_jax.core.policy import Policy
 from metarl_jax.core.rollout import replay, select
@@ -24,7 +25,8 @@ class Objective(NamedTuple):
     reduce: Callable[[Array], Array] = jnp.sum  # of all these losses
     counts: Callable[[Experience], Experience] = lambda seen: seen  # sets the weights of the steps
     reach: Callable[[str], bool] = lambda path: True  # whether it is a function of the leaf of φ at a path
-    onward: int = 0  # turns that the life lives on, without a gradient, for a target: `Record.target`
+    goal: Callable[[Tree, Life], Tree] | None = None  # φ, the life that lived on -> its target: `Record.target`
+    onward: int = 0  # turns that it lives on, without a gradient
 
     def __call__(self, meta_params: Tree, agents: Agent, agent: Agent, lived: Record) -> Array:
         """The objective of the `agents` [K] before each adaptation and of the last `agent`, on their record [K+1]."""

@@ -136,8 +136,9 @@ def memory_policy(
     privileged: int = 0,
     critic_hidden: Sequence[int] = (),
     critic_scale: float = 0.01,
+    critic: bool = True,
 ) -> Policy:
-    """An actor-critic with a memory of its `Perception`.
+    """An actor-critic, or without `critic` an actor, with a memory of its `Perception`.
 
     `remember` makes a memory with the given number of inputs. The heads read the memory together with its inputs, so
     that visible information need not pass through the memory; with a `sufficient` memory they read only the observation
@@ -158,7 +159,8 @@ def memory_policy(
 
     def init(key: Key) -> Tree:
         memory_key, actor_key, critic_key = jax.random.split(key, 3)
-        params = {"memory": memory.init(memory_key), "actor": actor.init(actor_key), "critic": value.init(critic_key)}
+        params = {"memory": memory.init(memory_key), "actor": actor.init(actor_key)}
+        params = {**params, "critic": value.init(critic_key)} if critic else params
         return params if discrete else {**params, "log_std": _initial_log_std(environment)}
 
     def read(params: Tree, readout: Array, timestep: Timestep, features: Array) -> Output:
@@ -167,7 +169,7 @@ def memory_policy(
         judging = jnp.concatenate([readout[..., width:], visible], axis=-1) if separate else acting
         judging = jnp.concatenate([judging, timestep.observation[..., seen:]], axis=-1) if privileged else judging
         head = actor.apply(params["actor"], acting)
-        estimate = value.apply(params["critic"], judging)[..., 0]
+        estimate = value.apply(params["critic"], judging)[..., 0] if critic else jnp.zeros(head.shape[:-1])
         return Output(head if discrete else (head, jnp.broadcast_to(params["log_std"], head.shape)), estimate)
 
     def apply(params: Tree, state: Tree, timestep: Timestep) -> tuple[Tree, Output]:
@@ -187,7 +189,7 @@ def memory_policy(
         apply,
         unroll,
         distribution,
-        critic=True,
+        critic=critic,
         has_memory=width > 0,
         trail=memory.trail,
         at=memory.at,

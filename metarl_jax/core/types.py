@@ -78,7 +78,7 @@ class Record(NamedTuple):
 
     seen: Experience  # [T, E, ...]
     credit: Credit  # [T, E]
-    target: Tree = ()  # the agent that lived on after the window: `Objective.onward`
+    target: Tree = ()  # of the life that lived on after the window: `Objective.goal`
 
 
 class Agent(NamedTuple):

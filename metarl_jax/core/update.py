@@ -29,6 +29,14 @@ class Now(NamedTuple):
     devices: Devices
 
 
+Birth = Callable[[Callable[[Tree], Life], Tree, Life], Life]  # how to begin with a φ, φ, the unborn life -> the life
+
+
+def alone(begun: Callable[[Tree], Life], meta_params: Tree, unborn: Life) -> Life:
+    """A life that begins with φ itself."""
+    return begun(meta_params)
+
+
 class Update(NamedTuple):
     """A way to improve φ by the lives of a meta-step."""
 
@@ -36,6 +44,8 @@ class Update(NamedTuple):
     improve: Callable[[Tree, Tree, Lives, Now], tuple[Tree, Tree, Info, Lives]]  # φ, memory -> φ, memory, info, lives
     windows: int = 1  # how often it lives the window of each life
     parts: int = 1  # minibatches that it deals the tasks to
+    birth: Birth = alone  # of the lives that outlast a meta-step
+    members: int = 1  # that live in the place of each of these, together
 
 
 def watch(window: Window) -> Update:
@@ -53,7 +63,13 @@ def watch(window: Window) -> Update:
 
 
 def chain(*updates: Update) -> Update:
-    """Updates one after another: each continues with the φ and the lives that the one before has left."""
+    """Updates one after another: each continues with the φ and the lives that the one before has left.
+
+    Raises:
+        ValueError: one of them lives with members of its own, which the others do not know.
+    """
+    if any(update.members > 1 for update in updates):
+        raise ValueError("an update whose lives have members cannot be chained: use it by itself")
 
     def init(meta_params: Tree) -> Tree:
         return tuple(update.init(meta_params) for update in updates)

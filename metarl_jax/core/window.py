@@ -101,14 +101,15 @@ def judged(
 
 
 def target(window: Window, objective: Objective, meta_params: Tree, end: Life) -> Tree:
-    """The agent that lives on for `objective.onward` turns from the end of the window: data, not differentiated.
+    """The `objective.goal` of a life that lives on for some turns from the end of the window: not differentiated.
 
     A bootstrapped target (Flennerhag et al. 2022, arXiv:2109.04504). The life itself continues from the window's end.
     """
-    if not objective.onward:
+    if objective.goal is None:
         return ()
     meta_params, end = jax.lax.stop_gradient((meta_params, end))
-    return jax.lax.stop_gradient(run(window.world, meta_params, end, objective.onward)[0].agent)
+    life, _ = run(window.world, meta_params, end, objective.onward)
+    return jax.lax.stop_gradient(objective.goal(meta_params, life))
 
 
 class Ratio(NamedTuple):

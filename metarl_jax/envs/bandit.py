@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.checks import check_choice, check_least
-from metarl_jax.core.environment import Box, Discrete, Environment
+from metarl_jax.core.environment import Box, Discrete, Environment, Expert, any_of
 from metarl_jax.core.memory import Memory, recursive
 from metarl_jax.core.types import Array, Key, Split, Step
 
@@ -54,6 +54,15 @@ class SlotMachines(Environment):
     @property
     def trial_episodes(self) -> int:
         return 1
+
+    def expert(self) -> Expert:
+        """The arms of the largest mean."""
+
+        def best(task: BanditTask, observation: Array, time: Array) -> Array:
+            arms = any_of(task.mean == jnp.max(task.mean))
+            return jnp.broadcast_to(arms, (*time.shape, *arms.shape))
+
+        return best
 
     def reset(self, key: Key, task: BanditTask) -> tuple[Array, Array]:
         return self.observe(jnp.int32(0)), jnp.int32(0)

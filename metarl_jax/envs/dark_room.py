@@ -6,9 +6,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 
 from metarl_jax.core.checks import check_least
-from metarl_jax.core.environment import HELD_OUT_SHARE
+from metarl_jax.core.environment import HELD_OUT_SHARE, Expert
 from metarl_jax.core.types import Array, Key, Split, Step
-from metarl_jax.envs.grid import pick
+from metarl_jax.envs.grid import MOVES, nearest_moves, pick, seen_at
 from metarl_jax.envs.room import Room, cells, move
 
 RADIUS, HARD_RADIUS = 4, 8  # the published rooms have 9 x 9 cells, 17 x 17 if hard
@@ -62,6 +62,15 @@ class DarkRoom(Room):
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
         return {"goal": (-self.widest, self.widest), "radius": (1, self.widest)}
+
+    def expert(self) -> Expert:
+        """The moves towards the goal; on it, those that stay."""
+
+        def best(task: DarkRoomTask, observation: Array, time: Array) -> Array:
+            place = seen_at(observation, self.capacity) - self.widest
+            return nearest_moves(move(place[..., None, :], jnp.arange(len(MOVES)), task.radius), task.goal)
+
+        return best
 
     def reset(self, key: Key, task: DarkRoomTask) -> tuple[Array, State]:
         state = State(jnp.zeros(2, jnp.int32), jnp.array(False), jnp.int32(0))

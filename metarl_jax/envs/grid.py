@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.environment import Box, Discrete, Episodic
+from metarl_jax.core.environment import Box, Discrete, Episodic, any_of
 from metarl_jax.core.types import Array, Key
 
 MOVES = ((0, 0), (-1, 0), (0, 1), (1, 0), (0, -1))  # stay, up, right, down, left as (row, column)
@@ -41,6 +41,17 @@ def walk(place: Array, action: Array, side: int | Array) -> Array:
 def see(place: Array, side: int) -> Array:
     """Row and column, each one-hot, [2 side] float32."""
     return jax.nn.one_hot(place, side).ravel()
+
+
+def seen_at(observation: Array, side: int) -> Array:
+    """The place [..., 2] int32 that an observation [..., 2 side] shows."""
+    return jnp.argmax(observation.reshape(*observation.shape[:-1], 2, side), axis=-1).astype(jnp.int32)
+
+
+def nearest_moves(landings: Array, goal: Array) -> Array:
+    """The moves, of those that lead to the cells [..., 5, 2], after which the goal [2] is nearest, [..., 5]."""
+    distance = jnp.sum(jnp.abs(landings - goal), axis=-1)
+    return any_of(distance == jnp.min(distance, axis=-1, keepdims=True))
 
 
 def cell(index: Array, side: int) -> Array:

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.checks import check_least
+from metarl_jax.core.environment import Expert
 from metarl_jax.core.memory import Memory, recursive
 from metarl_jax.core.types import Array, Key, Split, Step
-from metarl_jax.envs.grid import MOVES, Grid, Place, pick, see, walk
+from metarl_jax.envs.grid import MOVES, Grid, Place, nearest_moves, pick, see, seen_at, walk
 
 CORNER = 2  # no goal lies in the CORNER x CORNER cells around the start
 EXTRA = 2  # additional side of the boards in the extrapolation split
@@ -64,6 +65,15 @@ class GridNavi(Grid):
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
         return {"goal": (0, self.capacity - 1), "side": (CORNER + 1, self.capacity)}
+
+    def expert(self) -> Expert:
+        """The moves towards the goal; on it, those that stay."""
+
+        def best(task: GridNaviTask, observation: Array, time: Array) -> Array:
+            place = seen_at(observation, self.capacity)
+            return nearest_moves(walk(place[..., None, :], jnp.arange(len(MOVES)), task.side), task.goal)
+
+        return best
 
     def reset(self, key: Key, task: GridNaviTask) -> tuple[Array, State]:
         state = State(jnp.zeros(2, jnp.int32), jnp.int32(0))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.checks import check_least
-from metarl_jax.core.environment import Box, Discrete, Episodic
+from metarl_jax.core.environment import Box, Discrete, Episodic, Expert
 from metarl_jax.core.types import Array, Key, Split, Step
 
 BRANCHES = 2  # possible next states of a state and action in the extrapolation split
@@ -64,6 +64,15 @@ class RandomMDP(Episodic):
     def action_space(self) -> Discrete:
         return Discrete(self.actions)
 
+    def expert(self) -> Expert:
+        """The actions of `optimal_plan`, which depend on the steps to go."""
+
+        def best(task: TabularTask, observation: Array, time: Array) -> Array:
+            actions = optimal_plan(jax.tree.map(lambda leaf: leaf[None], task), self.steps)[1]
+            return jax.nn.one_hot(actions[time, jnp.argmax(observation, axis=-1)], self.actions)
+
+        return best
+
     def reset(self, key: Key, task: TabularTask) -> tuple[Array, State]:
         state = State(jnp.int32(0), jnp.int32(0))
         return self.observe(state), state
@@ -106,6 +115,21 @@ class RandomMDP(Episodic):
             worst = float(total.ravel()[jnp.argmax(jnp.abs(total - 1.0))])
             raise ValueError(f"task number 'transition' of tabular has a row that sums to {worst:g}; it must be 1")
         return checked
+
+
+def optimal_plan(tasks: TabularTask, steps: int) -> tuple[Array, Array]:
+    """The value [S] and the actions [steps, S], first step first, that are optimistic over several processes.
+
+    Backward induction: V_0 = 0, V_h(s) = max_a r(s, a) + sum_s' P(s' | s, a) V_{h-1}(s'), with the value of each state
+    and action maximised over the processes [K]. O(K steps S^2 A).
+    """
+
+    def backup(value: Array, _: None) -> tuple[Array, Array]:
+        worth = jnp.max(tasks.reward_mean + tasks.transition @ value, axis=0)
+        return jnp.max(worth, axis=-1), jnp.argmax(worth, axis=-1)
+
+    value, actions = jax.lax.scan(backup, jnp.zeros(tasks.reward_mean.shape[1]), None, length=steps)
+    return value, actions[::-1]
 
 
 def draw_index(key: Key, probability: Array) -> Array:

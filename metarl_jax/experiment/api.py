@@ -1,4 +1,4 @@
-"""The Python interface: train, resume, load, build, adapt."""
+"""The Python interface: train, resume, load, load_rule, build, adapt, compare."""
 
 import dataclasses
 from pathlib import Path
@@ -10,11 +10,20 @@ import numpy as np
 
 from metarl_jax.core.checks import nearest
 from metarl_jax.core.types import Split
-from metarl_jax.experiment import devices, results, run_folder, training
+from metarl_jax.experiment import devices, results, rule_file, run_folder, training
 from metarl_jax.experiment.acting import ActingAgent
-from metarl_jax.experiment.config import RunConfig, require, resolve
+from metarl_jax.experiment.comparison import compared
+from metarl_jax.experiment.config import RunConfig, learner_of, require, resolve
 from metarl_jax.experiment.errors import UsageError
-from metarl_jax.experiment.evaluation import Evaluation, check_adapts, check_tasks, evaluate_learner, one_life
+from metarl_jax.experiment.evaluation import (
+    Evaluation,
+    check_adapts,
+    check_request,
+    check_tasks,
+    evaluate_learner,
+    one_life,
+)
+from metarl_jax.experiment.rule import Rule, check_overrides, is_rule, learned
 from metarl_jax.experiment.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -68,10 +77,11 @@ class Adapted(NamedTuple):
 
 
 def train(
-    algorithm: str,
-    environment: str,
-    /,  # options may have these names
+    algorithm: str | None = None,
+    /,  # an option may have this name
+    environment: str | None = None,
     *,
+    rule: Rule | str | Path | None = None,
     seed: int = 0,
     preset: str = "default",
     meta_steps: int | None = None,
@@ -85,13 +95,18 @@ def train(
     `options` are fields of the algorithm, the environment or the run (`log_every`, `checkpoint_every` ...); `env` holds
     options of the environment whose names are also options of the algorithm.
 
+    With a `rule`, the folder of a run that has learned one, φ is fixed, and fresh agents learn by it in `environment`.
+    The rule brings its algorithm and the options of that, so `train(rule=run, environment="catch")` is enough.
+
     Raises:
-        UsageError: a name, type or value is wrong, or `out` exists; raised before anything is compiled or written.
+        UsageError: a name, type or value is wrong, `out` exists, or the rule does not fit; raised before anything is
+            compiled or written.
         Interrupted: SIGINT or SIGTERM arrived; the run is saved.
         TrainingDiverged: the training state is no longer finite.
     """
     lengths = {} if meta_steps is None else {"meta_steps": meta_steps}
-    config = resolve(algorithm, environment, preset=preset, env=env, seed=seed, **lengths, **options)
+    given = _rule(rule)
+    config = resolve(algorithm, environment, preset=preset, env=env, rule=given, seed=seed, **lengths, **options)
     return run(config, out=out, quiet=quiet)
 
 
@@ -99,6 +114,7 @@ def run(config: RunConfig, *, out: str | Path | None = None, quiet: bool = False
     """`train` with a given configuration."""
     devices.prepare()
     check_tasks(config)
+    check_overrides(config)
     return _finish(run_folder.create(config, out), config, quiet)
 
 
@@ -135,6 +151,28 @@ def load(path: str | Path) -> Result:
     return _result(folder, config, *restored)
 
 
+def load_rule(path: str | Path) -> Rule:
+    """The rule that a run has learned, or was given; or the rule in a folder.
+
+    Raises:
+        UsageError: there is none, or a file of it is damaged.
+    """
+    if not RunFolder(Path(path)).description.is_file():
+        return rule_file.read(Path(path))
+    folder, config = run_folder.open_run(path)
+    if folder.rule.exists():
+        return rule_file.read(folder.rule)
+    devices.prepare()
+    if is_rule(config.recipe):
+        raise UsageError(f"{path} has no rule yet: it is written at the end; finish it with `metarl resume {path}`")
+    nothing = f"the φ of {config.algorithm.name} is the agent itself, or empty"
+    raise UsageError(f"{path} learned no rule: {nothing}; apply it with `metarl_jax.adapt` or `metarl evaluate`")
+
+
+def _rule(rule: Rule | str | Path | None) -> Rule | None:
+    return load_rule(rule) if isinstance(rule, str | Path) else rule
+
+
 def _result(folder: RunFolder, config: RunConfig, step: int, state: Any) -> Result:
     """The result of a run at `step`."""
     lines = [line for line in run_folder.read_metrics(folder) if line["meta_step"] <= step]
@@ -145,8 +183,15 @@ def _result(folder: RunFolder, config: RunConfig, step: int, state: Any) -> Resu
     return Result(folder.path, config, step, meta_params, metrics)
 
 
-def build(config: RunConfig | str, environment: str | None = None, /, **options: Any) -> "MetaLearner":
-    """The pure meta-learner of a configuration, or of an algorithm and an environment by name with options.
+def build(
+    config: RunConfig | str | None = None,
+    /,  # an option may have the name of the algorithm's
+    environment: str | None = None,
+    *,
+    rule: Rule | str | Path | None = None,
+    **options: Any,
+) -> "MetaLearner":
+    """The pure meta-learner of a configuration, or of an algorithm, an environment and a rule as in `train`.
 
     Its `init(key)` and `step(state, key)` can be jitted, vmapped over seeds and scanned. Float options of the algorithm
     may be arrays, also traced ones: `jax.vmap` over them trains a grid in one program.
@@ -155,19 +200,21 @@ def build(config: RunConfig | str, environment: str | None = None, /, **options:
         UsageError: a name, type or value is wrong, or an option other than a float of the algorithm is an array.
     """
     devices.prepare()
-    if not isinstance(config, str):
+    if isinstance(config, RunConfig):
         return config.learner()
     arrays: dict[str, Any] = {name: value for name, value in options.items() if isinstance(value, jax.Array)}
-    resolved = resolve(config, environment or "", **{name: x for name, x in options.items() if name not in arrays})
+    plain = {name: x for name, x in options.items() if name not in arrays}
+    resolved = resolve(config, environment, rule=_rule(rule), **plain)
+    check_overrides(resolved)
     hints = get_type_hints(type(resolved.algorithm))
     for name in arrays:
-        rule = f"static: only float options of {config} may be arrays{nearest(name, hints)}"
+        rule = f"static: only float options of {resolved.algorithm.name} may be arrays{nearest(name, hints)}"
         require(hints.get(name) is float, name, "an array", rule)
     try:
         algorithm = dataclasses.replace(resolved.annealed(), **arrays)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return algorithm.build(resolved.environment)
+    return learner_of(algorithm, resolved.environment, resolved.rule)
 
 
 def adapt(
@@ -189,7 +236,7 @@ def adapt(
     except ValueError as error:
         raise UsageError(str(error)) from error
     world = result.config.world
-    turns = result.config.recipe.window.turns if adaptations is None else adaptations
+    turns = result.config.recipe.turns if adaptations is None else adaptations
     quota = environment.trial_episodes if episodes is None else episodes
     require(turns >= 0, "adaptations", turns, "0 or more")
     check_adapts(result.config, turns)
@@ -200,12 +247,35 @@ def adapt(
     return Adapted(acting, *(np.asarray(field) for field in curve))
 
 
+def compare(*runs: Result | str | Path, split: Split = "test", tasks: int = 200, seed: int = 0) -> results.Table:
+    """The returns of several runs in the same held-out tasks, and their differences to the first; see `compared`.
+
+    Raises:
+        UsageError: fewer than two runs, a run is not usable, or they live in different environments.
+    """
+    check_request(split, tasks, seed)
+    loaded = [run if isinstance(run, Result) else load(run) for run in runs]
+    parts = {str(result.path): (result.config, result.meta_params) for result in loaded}
+    return compared(parts, split=split, tasks=tasks, seed=seed)
+
+
 def _finish(folder: RunFolder, config: RunConfig, quiet: bool, longer: bool = False) -> Result:
-    """Train to the end, evaluate, draw."""
+    """Train to the end, save a learned rule, evaluate, draw."""
     result = _result(folder, config, *training.advance(folder, config, quiet, longer))
+    if config.rule is None and is_rule(config.recipe):
+        rule_file.write(learned(config, result.meta_params, _training(folder, result)), folder.rule)
     if config.run.evaluation_tasks:
         save_evaluation(folder, result.evaluate())
     return result
+
+
+def _training(folder: RunFolder, result: Result) -> dict[str, Any]:
+    """How a rule was trained, for its card; the same whenever it is written."""
+    steps, seconds = (result.metrics[name][-1] for name in ("env_steps", "wall_seconds"))
+    spent = {"meta_steps": result.step, "env_steps": int(steps), "wall_seconds": float(seconds)}
+    began = run_folder.described(folder)
+    device = ", then ".join(run_folder.trained_on(folder))
+    return {**spent, "device": device, "versions": began["versions"], "date": began["date"]}
 
 
 def save_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:

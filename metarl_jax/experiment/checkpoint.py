@@ -39,7 +39,7 @@ def save(folder: Path, step: int, state: Any, keep: int) -> Path:
     leaves = _pack(state)
     _write_arrays(draft / ARRAYS, leaves)
     _write_manifest(draft, step, leaves)
-    _sync_tree(draft)
+    sync_tree(draft)
     if final.exists():  # only a damaged one is written again; keep it for inspection
         final.rename(_free_name(folder / f"damaged-{step:08d}"))
     draft.rename(final)
@@ -79,9 +79,9 @@ def load(path: Path, like: Any) -> tuple[int, Any]:
     manifest = _read_manifest(path)
     _check_files(path, manifest["files"])
     template, structure = jax.tree_util.tree_flatten_with_path(like)
-    _check_leaves(manifest["leaves"], {_name(keys): _describe(leaf) for keys, leaf in template})
+    _check_leaves(manifest["leaves"], {leaf_name(keys): leaf_form(leaf) for keys, leaf in template})
     arrays = _read_arrays(path / ARRAYS, manifest["leaves"])
-    leaves = [_unpack(_name(keys), arrays[_name(keys)], leaf) for keys, leaf in template]
+    leaves = [_unpack(leaf_name(keys), arrays[leaf_name(keys)], leaf) for keys, leaf in template]
     return manifest["step"], jax.tree.unflatten(structure, leaves)
 
 
@@ -102,7 +102,7 @@ def sync(path: Path) -> None:
 def _pack(state: Any) -> dict[str, np.ndarray]:
     """The leaves by path, with typed keys as their data."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {_name(keys): np.asarray(jax.random.key_data(x) if _is_key(x) else x) for keys, x in leaves}
+    return {leaf_name(keys): np.asarray(jax.random.key_data(x) if _is_key(x) else x) for keys, x in leaves}
 
 
 def _unpack(name: str, array: np.ndarray, like: Any) -> jax.Array:
@@ -114,7 +114,7 @@ def _unpack(name: str, array: np.ndarray, like: Any) -> jax.Array:
     return jax.numpy.array(array)
 
 
-def _describe(leaf: Any) -> dict[str, Any]:
+def leaf_form(leaf: Any) -> dict[str, Any]:
     """The stored shape and dtype of a leaf."""
     if _is_key(leaf):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
@@ -125,7 +125,8 @@ def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _name(keys: tuple[Any, ...]) -> str:
+def leaf_name(keys: tuple[Any, ...]) -> str:
+    """The name of a leaf by its path: `params.0.w`."""
     return jax.tree_util.keystr(keys, simple=True, separator=".")
 
 
@@ -142,7 +143,7 @@ def _read_arrays(path: Path, described: dict[str, Any]) -> dict[str, np.ndarray]
     stored = {name: RestoreArgs(restore_type=np.ndarray) for name in described if name not in empty}
     with _checkpointer() as checkpointer:
         arrays = checkpointer.restore(path.absolute(), restore_args=stored)
-    _check_leaves(described, {name: _describe(array) for name, array in (arrays | empty).items()})
+    _check_leaves(described, {name: leaf_form(array) for name, array in (arrays | empty).items()})
     return arrays | empty
 
 
@@ -157,7 +158,7 @@ def _write_manifest(path: Path, step: int, leaves: dict[str, np.ndarray]) -> Non
     body = {
         "format": FORMAT,
         "step": step,
-        "leaves": {name: _describe(array) for name, array in leaves.items()},
+        "leaves": {name: leaf_form(array) for name, array in leaves.items()},
         "files": {str(file.relative_to(path)): _file_digest(file) for file in files},
     }
     (path / MANIFEST).write_text(json.dumps(body | {"digest": digest(body)}, indent=1))
@@ -197,7 +198,8 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync_tree(path: Path) -> None:
+def sync_tree(path: Path) -> None:
+    """Flush a folder and everything in it to the disk."""
     for inner in path.rglob("*"):
         sync(inner)
     sync(path)

@@ -1,4 +1,4 @@
-"""The command line: metarl train | evaluate | resume | list | doctor.
+"""The command line: metarl train | evaluate | compare | resume | list | doctor.
 
 tyro parses the arguments, prints help and refuses illegal ones with exit code 2; errors that only a command detects are
 one sentence. Each command imports the modules with JAX itself, so that help is printed without delay.
@@ -45,36 +45,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     """Dispatch with tyro, except for `train`, whose options depend on its first two arguments."""
-    match words:
+    match _with_rule_last(words):
         case ["train", algorithm, environment, *flags] if "-" not in (algorithm[:1], environment[:1]):
             return _train(algorithm, environment, flags)
+        case ["train", environment, *flags] if environment[:1] != "-" and _has_rule(flags):
+            return _train(None, environment, flags)
     description = "Meta-reinforcement learning as one fused JAX program."
     return int(app.cli(prog="metarl", description=description, args=words, config=STYLE))
 
 
+def _with_rule_last(words: list[str]) -> list[str]:
+    """The words of `metarl train --rule RUN ENVIRONMENT` with the names first, as without a rule."""
+    match words:
+        case ["train", "--rule", rule, *rest]:
+            return ["train", *rest, "--rule", rule]
+        case ["train", first, *rest] if first.startswith("--rule="):
+            return ["train", *rest, first]
+    return words
+
+
+def _has_rule(flags: Sequence[str]) -> bool:
+    return any(word.split("=")[0] == "--rule" for word in flags)
+
+
 @app.command
-def train(algorithm: Positional[str], environment: Positional[str]) -> int:
+def train(algorithm: Positional[str], environment: Positional[str], *, rule: Path | None = None) -> int:
     """Meta-train and evaluate; --help after both names lists every option.
 
     Args:
-        algorithm: Name of the algorithm; `metarl list` prints all.
+        algorithm: Name of the algorithm, which a rule makes superfluous; `metarl list` prints all.
         environment: Name of the environment; `metarl list` prints all.
+        rule: Folder of a run that has learned a rule, by which fresh agents learn: metarl train --rule RUN ENVIRONMENT.
     """
     return _train(algorithm, environment, [])
 
 
-def _train(algorithm: str, environment: str, flags: Sequence[str]) -> int:
+def _train(algorithm: str | None, environment: str, flags: Sequence[str]) -> int:
     from metarl_jax.experiment import api, config
 
-    program = f"metarl train {algorithm} {environment}"
+    program = " ".join(["metarl train", *([] if algorithm is None else [algorithm]), environment])
     flags = [re.sub(r"^--lambda(?=$|=)", "--lambda_", word) for word in flags]  # only Python needs the underscore
-    start = config.defaults(algorithm, environment, _preset(flags, program))
+    preset, given = _preset_and_rule(flags, program)
+    start = config.defaults(algorithm, environment, preset, None if given is None else api.load_rule(given))
 
     def flagged(
         run: Annotated[config.RunOptions, OmitArgPrefixes] = start.run,
         algorithm: Annotated[config.Algorithm, OmitArgPrefixes] = start.algorithm,
         environment: Annotated[config.Environment, tyro.conf.arg(name="env")] = start.environment,
         preset: str = start.preset,
+        rule: Path | None = given,
         out: Path | None = None,
         quiet: bool = False,
     ) -> int:
@@ -82,19 +101,21 @@ def _train(algorithm: str, environment: str, flags: Sequence[str]) -> int:
 
         Args:
             preset: Selects all other defaults; a tiny run takes seconds.
+            rule: Folder of a run that has learned a rule, by which fresh agents learn; it sets the algorithm's options.
             out: New run folder; by default runs/<algorithm>-<environment>-<seed>-<n>.
             quiet: Print no progress.
         """
-        return _announce(api.run(config.RunConfig(algorithm, environment, preset, run), out=out, quiet=quiet), quiet)
+        chosen = config.RunConfig(algorithm, environment, preset, run, start.rule)
+        return _announce(api.run(chosen, out=out, quiet=quiet), quiet)
 
     return tyro.cli(flagged, prog=program, args=flags, config=STYLE)
 
 
-def _preset(flags: Sequence[str], program: str) -> str:
-    """The preset, which is parsed first because the defaults of all other flags depend on it."""
+def _preset_and_rule(flags: Sequence[str], program: str) -> tuple[str, Path | None]:
+    """The preset and the rule, which are parsed first because the defaults of all other flags depend on them."""
 
-    def named(preset: str = "default") -> str:
-        return preset
+    def named(preset: str = "default", rule: Path | None = None) -> tuple[str, Path | None]:
+        return preset, rule
 
     return tyro.cli(named, prog=program, args=flags, return_unknown_args=True, add_help=False)[0]
 
@@ -125,6 +146,30 @@ def evaluate(
     check_request(split, 1 if tasks is None else tasks, seed)
     how: dict[str, Any] = {"split": split, "tasks": tasks, "seed": seed, "adaptations": adaptations}
     table = api.load(run).evaluate(**how).table
+    if json:
+        print(table.to_json())
+    else:
+        _print_table(table)
+    return 0
+
+
+@app.command
+def compare(
+    runs: Positional[tuple[Path, ...]], *, json: bool = False, split: str = "test", tasks: int = 200, seed: int = 0
+) -> int:
+    """Compare runs in one environment on the same held-out tasks, with their differences to the first.
+
+    Args:
+        runs: The run folders.
+        json: Print the table as JSON.
+        split: test: held-out tasks of the training distribution; extrapolation: tasks outside it.
+        tasks: Number of tasks.
+        seed: Seed of the tasks and episodes.
+    """
+    from metarl_jax.experiment import api
+
+    how: dict[str, Any] = {"split": split, "tasks": tasks, "seed": seed}
+    table = api.compare(*runs, **how)
     if json:
         print(table.to_json())
     else:

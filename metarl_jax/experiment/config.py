@@ -7,7 +7,7 @@ import math
 import types
 import typing
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jax.sharding import Mesh
 
@@ -22,6 +22,9 @@ from metarl_jax.experiment import devices
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.plugins import is_plugin, own_algorithm, own_environment, spelled
 from metarl_jax.experiment.presets import PRESETS, preset
+
+if TYPE_CHECKING:
+    from metarl_jax.experiment.rule import Rule
 
 MOST_STEPS = 2**31  # meta-steps are counted in int32, by JAX and by optax
 
@@ -64,18 +67,20 @@ class RunOptions:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """An algorithm, an environment that it accepts, and the options of the run."""
+    """An algorithm, an environment that it accepts, the options of the run, and the rule where φ is given."""
 
     algorithm: Algorithm
     environment: Environment
     preset: str = "default"
     run: RunOptions = dataclasses.field(default_factory=RunOptions)
+    rule: "Rule | None" = None
 
     def __post_init__(self) -> None:
         """Check the parts against each other.
 
         Raises:
-            UsageError: the preset is unknown, a number is not finite, or the algorithm refuses the environment.
+            UsageError: the preset is unknown, a number is not finite, the algorithm refuses the environment, or the
+                rule does not fit them.
         """
         choose("preset", self.preset, PRESETS)
         for part in (self.algorithm, self.environment):
@@ -84,39 +89,50 @@ class RunConfig:
         refusal = self.algorithm.refuses(self.environment)
         if refusal:
             raise UsageError(f"{self.algorithm.name} cannot run on {self.environment.name}: {refusal}")
+        if self.rule is not None:
+            devices.prepare()  # a recipe may already use a device
+            self.rule.fit(self.algorithm.recipe(self.environment), self.algorithm)
 
     def learner(self, mesh: Mesh | None = None) -> MetaLearner:
-        """The pure meta-learner of this run, with the annealing set to the length of the run."""
-        return self.annealed().build(self.environment, mesh)
+        """The pure meta-learner of this run, with the annealing set to the length of the run.
+
+        Raises:
+            UsageError: a file that the algorithm reads is missing or not what it must be.
+        """
+        try:
+            return learner_of(self.annealed(), self.environment, self.rule, mesh)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
     def annealed(self) -> Algorithm:
-        """The algorithm with `anneal` = -1 replaced by the length of the run."""
-        if not isinstance(self.algorithm, MetaLearned) or self.algorithm.anneal >= 0:
+        """The algorithm with `anneal` = -1 replaced by the length of the run, where φ is learned."""
+        if not isinstance(self.algorithm, MetaLearned) or self.algorithm.anneal >= 0 or self.rule is not None:
             return self.algorithm
         return dataclasses.replace(self.algorithm, anneal=self.run.meta_steps)
 
     @property
     def recipe(self) -> Recipe:
         """The algorithm in the environment; always the same object, so that its programs are compiled once."""
-        return recipe_of(self.algorithm, self.environment)
+        return recipe_of(self.algorithm, self.environment, self.rule)
 
     @property
     def world(self) -> World:
-        """The world that agents live in."""
-        return self.recipe.window.world
+        """The world that trained agents live in."""
+        return self.recipe.world
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data from which `from_json` makes an equal configuration."""
+        """Plain data from which `from_json` makes an equal configuration; of a rule, its digest."""
         return {
             "algorithm": {"name": spelled(self.algorithm, algorithms.everything()), **_plain(self.algorithm)},
             "environment": {"name": spelled(self.environment, envs.everything()), **_plain(self.environment)},
             "preset": self.preset,
             "run": _plain(self.run),
+            "rule": None if self.rule is None else self.rule.digest,
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "RunConfig":
-        """The inverse of `to_json`.
+    def from_json(cls, data: dict[str, Any], rule: "Rule | None" = None) -> "RunConfig":
+        """The inverse of `to_json`, given the rule.
 
         Raises:
             UsageError: a part is missing, unknown, of the wrong type or out of range.
@@ -127,6 +143,7 @@ class RunConfig:
             environment=construct(environment_class(environment.pop("name")), environment),
             preset=data["preset"],
             run=construct(RunOptions, data["run"]),
+            rule=rule,
         )
 
     def digest(self) -> str:
@@ -135,9 +152,19 @@ class RunConfig:
 
 
 @once
-def recipe_of(algorithm: Algorithm, environment: Environment) -> Recipe:
-    """The algorithm in the environment."""
-    return algorithm.recipe(environment)
+def recipe_of(algorithm: Algorithm, environment: Environment, rule: "Rule | None" = None) -> Recipe:
+    """The algorithm in the environment, with the rule as its φ if there is one."""
+    recipe = algorithm.recipe(environment)
+    return recipe if rule is None else recipe.applied(rule.fit(recipe, algorithm))
+
+
+def learner_of(
+    algorithm: Algorithm, environment: Environment, rule: "Rule | None" = None, mesh: Mesh | None = None
+) -> MetaLearner:
+    """The pure meta-learner of the algorithm, or the agents that live by the rule."""
+    if rule is None:
+        return algorithm.build(environment, mesh)
+    return algorithm.build(environment, mesh, recipe_of(algorithm, environment, rule))
 
 
 def digest(data: dict[str, Any]) -> str:
@@ -146,49 +173,65 @@ def digest(data: dict[str, Any]) -> str:
 
 
 def resolve(
-    algorithm: str,
-    environment: str,
+    algorithm: str | None,
+    environment: str | None,
     /,  # options may have these names
     *,
     preset: str = "default",
     env: dict[str, Any] | None = None,
+    rule: "Rule | None" = None,
     **options: Any,
 ) -> RunConfig:
     """Resolve a configuration: `options` of the run, the algorithm or the environment override the preset.
 
-    `env` holds options of the environment whose names are also options of the algorithm.
+    `env` holds options of the environment whose names are also options of the algorithm. A rule brings its algorithm
+    and the options of that.
 
     Raises:
         UsageError: a name is unknown, a value has the wrong type or range, or the algorithm refuses the environment.
     """
-    start = defaults(algorithm, environment, preset)
+    start = defaults(algorithm, environment, preset, rule)
     run, rest = _split(options, type(start.run))
     mine, theirs = _split(rest, type(start.algorithm))
-    known = [*field_names(start.run), *field_names(start.algorithm), *field_names(start.environment), "preset", "out"]
+    known = [
+        *field_names(start.run),
+        *field_names(start.algorithm),
+        *field_names(start.environment),
+        "preset",
+        "out",
+        "rule",
+    ]
     for name in theirs:
         _check_is_free(type(start.algorithm), name)
-        choose(f"option of {algorithm} on {environment}", name, known)
+        choose(f"option of {start.algorithm.name} on {environment}", name, known)
     return RunConfig(
         algorithm=_change(start.algorithm, mine),
         environment=_change(start.environment, theirs | (env or {})),
         preset=preset,
         run=_change(start.run, run),
+        rule=rule,
     )
 
 
-def defaults(algorithm: str, environment: str, name: str) -> RunConfig:
-    """The configuration of the preset `name` for this pair.
+def defaults(algorithm: str | None, environment: str | None, name: str, rule: "Rule | None" = None) -> RunConfig:
+    """The configuration of the preset `name` for this pair, with the options of the algorithm from the rule, if any.
 
     Raises:
-        UsageError: a name is unknown, or the algorithm refuses the environment.
+        UsageError: a name is missing, unknown or not the rule's, or the algorithm refuses the environment.
     """
+    algorithm = algorithm if rule is None else rule.algorithm(algorithm)
+    if algorithm is None or environment is None:
+        missing = "algorithm" if algorithm is None else "environment"
+        raise UsageError(f"no {missing} was named; name both, or a rule and an environment; `metarl list` prints all")
     algorithm_type, environment_type = algorithm_class(algorithm), environment_class(environment)
     chosen = preset(choose("preset", name, PRESETS), algorithm_type.variant_of or algorithm, environment)
+    options = _applicable(chosen.algorithm, algorithm_type) if rule is None else rule.options
     return RunConfig(
-        algorithm=construct(algorithm_type, _applicable(chosen.algorithm, algorithm_type)),
+        algorithm=construct(algorithm_type, options),
         environment=construct(environment_type, _applicable(chosen.environment, environment_type)),
         preset=name,
         run=construct(RunOptions, chosen.run),
+        rule=rule,
     )
 
 

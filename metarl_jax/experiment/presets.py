@@ -46,6 +46,11 @@ PULLS = {"memory": "linear", "tasks": 4096, "epochs": 1, "minibatches": 32, "met
 SEARCH = {"anneal": WHOLE_RUN, "gamma": 0.997, "lambda_": 0.98, "epochs": 1, "minibatches": 32, "entropy": 0.05}
 # Rewards are rare in a large dark room, so agents first learn which actions lead to one: a shorter horizon.
 DARK = SEARCH | {"gamma": 0.95, "lambda_": 0.9, "meta_lr": 6e-3}
+# One layer of attention looks up where rewards came from. Ten episodes, three adaptations apart, span most of what the
+# source learns in a dark room.
+HISTORIES = {"layers": 1, "meta_lr": 3e-3, "anneal": WHOLE_RUN}
+SEARCHES = HISTORIES | {"tasks": 48, "envs": 16, "stride": 3, "temperature": 0.03}
+TAUGHT = {"log_every": 5, "checkpoint_every": 10}
 
 PAIRS: dict[tuple[str, str], Preset] = {
     ("rl2", "cartpole"): Preset(
@@ -93,6 +98,19 @@ PAIRS: dict[tuple[str, str], Preset] = {
         algorithm={"memory": "attention", "tasks": 1024, "epochs": 1, "minibatches": 32, "meta_lr": 3e-3}
         | {"anneal": WHOLE_RUN, "gamma": 0.95, "lambda_": 0.8, "entropy": 0.02},
         run={"meta_steps": 400},
+    ),
+    ("algorithm_distillation", "dark_room"): Preset(algorithm=SEARCHES, run=TAUGHT | {"meta_steps": 80}),
+    # The histories of Algorithm Distillation with another teacher: random walks seldom come to distant goals.
+    ("decision_pretrained", "dark_room"): Preset(
+        algorithm=SEARCHES | {"source": "policy_gradient"}, run=TAUGHT | {"meta_steps": 80}
+    ),
+    ("algorithm_distillation", "two_arm"): Preset(
+        algorithm=HISTORIES | {"width": 32, "stride": 1, "hidden": (), "inner_lr": 0.1, "chunk": 32},
+        environment={"clock": True},
+        run=TAUGHT | {"meta_steps": 100},
+    ),
+    ("decision_pretrained", "two_arm"): Preset(
+        algorithm=HISTORIES | {"width": 32}, environment={"clock": True}, run=TAUGHT | {"meta_steps": 100}
     ),
     ("maml", "navigation"): Preset(algorithm={"envs": 20, "hidden": (100, 100)}),
 }

@@ -1,4 +1,4 @@
-"""A run on disk: `run.json` (configuration, versions, devices), `metrics.jsonl`, `checkpoints/` and figures."""
+"""A run on disk: `run.json` (configuration, versions, devices), `metrics.jsonl`, `checkpoints/`, `rule/`, figures."""
 
 import contextlib
 import datetime
@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from metarl_jax import algorithms, envs
 from metarl_jax.core.checks import nearest
-from metarl_jax.experiment import devices
+from metarl_jax.experiment import devices, rule_file
 from metarl_jax.experiment.checkpoint import sync
 from metarl_jax.experiment.config import RunConfig, digest
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.plugins import find_plugin, is_plugin
+from metarl_jax.experiment.rule import Rule
 
 log = logging.getLogger("metarl_jax")
 Line = dict[str, Any]  # meta_step, env_steps, wall_seconds and the means of one chunk's diagnostics
@@ -40,6 +41,11 @@ class RunFolder(NamedTuple):
         return self.path / "run.json"
 
     @property
+    def rule(self) -> Path:
+        """The rule that the run has learned, or was given."""
+        return self.path / "rule"
+
+    @property
     def evaluation(self) -> Path:
         return self.path / "evaluation.json"
 
@@ -51,17 +57,21 @@ class RunFolder(NamedTuple):
 def create(config: RunConfig, out: str | Path | None) -> RunFolder:
     """Make the folder of a new run: `out`, or the first free `runs/<algorithm>-<environment>-<seed>-<n>`.
 
+    A given rule is copied into it.
+
     Raises:
         UsageError: `out` exists.
     """
     folder = RunFolder(_make_new(Path(out)) if out is not None else _make_numbered(config))
+    if config.rule is not None:
+        rule_file.write(config.rule, folder.rule)
     describe(folder, config)
     return folder
 
 
 def describe(folder: RunFolder, config: RunConfig) -> None:
     """Write `run.json`, at the start of a run and when it is extended; an extension keeps the first circumstances."""
-    before = _described(folder) if folder.description.exists() else circumstances()
+    before = described(folder) if folder.description.exists() else circumstances()
     _write_description(folder, before | {"config": config.to_json(), "digest": config.digest()})
 
 
@@ -76,7 +86,7 @@ def note_change(folder: RunFolder, step: int) -> None:
 
     Notes on steps that are repeated are dropped.
     """
-    description, now = _described(folder), circumstances()
+    description, now = described(folder), circumstances()
     noted = description.get("continued", [])
     spans = [span for span in noted if span["meta_step"] < step]
     latest = spans[-1] if spans else description
@@ -90,11 +100,12 @@ def note_change(folder: RunFolder, step: int) -> None:
 
 def trained_on(folder: RunFolder) -> list[str]:
     """Descriptions of the devices of a run, in order of use."""
-    description = _described(folder)
+    description = described(folder)
     return list(dict.fromkeys(span["device"] for span in [description, *description.get("continued", [])]))
 
 
-def _described(folder: RunFolder) -> dict[str, Any]:
+def described(folder: RunFolder) -> dict[str, Any]:
+    """The content of `run.json`."""
     return dict(json.loads(folder.description.read_text()))
 
 
@@ -113,14 +124,25 @@ def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
         raise UsageError(f"{path} is not a run: it has no {folder.description.name}; `metarl train` creates one")
     written = _written_config(folder.description)
     _check_known(folder.path, written)
+    rule = _given_rule(folder, written.get("rule"))
     try:
-        config = RunConfig.from_json(written)
+        config = RunConfig.from_json(written, rule)
     except (UsageError, LookupError) as error:
         raise UsageError(f"{folder.path} was made by another version of metarl_jax: {error}") from error
     newer = [f"{name}={value}" for part, name, value in _options(config.to_json()) if name not in written[part]]
     if newer:
         log.warning("%s is older than some options, which have their defaults: %s", folder.path, ", ".join(newer))
     return folder, config
+
+
+def _given_rule(folder: RunFolder, digest: str | None) -> Rule | None:
+    """The rule that a run was given, which must be the one with which it began."""
+    if digest is None:
+        return None
+    rule = rule_file.read(folder.rule)
+    if rule.digest != digest:
+        raise UsageError(f"{folder.rule} was exchanged since the run began; restore it, or start another run with it")
+    return rule
 
 
 def _written_config(path: Path) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from metarl_jax.core.diagnostics import Followed, Reach, dead_leaves
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.once import once
 from metarl_jax.experiment import checkpoint, devices, run_folder
-from metarl_jax.experiment.config import RunConfig, RunOptions
+from metarl_jax.experiment.config import RunConfig, RunOptions, learner_of
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged
 from metarl_jax.experiment.interruption import Interruption, listening
 from metarl_jax.experiment.progress import Report, reporter
+from metarl_jax.experiment.rule import Rule
 from metarl_jax.experiment.run_folder import Line, RunFolder, append_metrics, cut_metrics, locked
 
 log = logging.getLogger("metarl_jax")
@@ -50,9 +51,11 @@ class Programs(NamedTuple):
 
 
 @once
-def programs(algorithm: Algorithm, environment: Environment, size: int, mesh: jax.sharding.Mesh | None) -> Programs:
+def programs(
+    algorithm: Algorithm, environment: Environment, rule: Rule | None, size: int, mesh: jax.sharding.Mesh | None
+) -> Programs:
     """The meta-learner, its jitted initialisation, and its chunk of `size` meta-steps."""
-    learner = algorithm.build(environment, mesh)
+    learner = learner_of(algorithm, environment, rule, mesh)
     return Programs(learner, jax.jit(learner.init), compile_chunk(learner, size, mesh))
 
 
@@ -105,7 +108,8 @@ def advance(folder: RunFolder, config: RunConfig, quiet: bool = False, longer: b
     """
     with locked(folder), listening() as interruption:
         mesh = devices.task_mesh(config.algorithm.tasks, config.recipe.update.parts)
-        learner, init, chunk = programs(config.annealed(), config.environment, config.run.log_every, mesh)
+        made = (config.annealed(), config.environment, config.rule)
+        learner, init, chunk = programs(*made, config.run.log_every, mesh)
         keys = run_keys(config.run.seed)
         step, state = restore(folder, learner, keys) or (0, init(keys.birth))
         if mesh is not None:

@@ -9,7 +9,7 @@ from metarl_jax.core.types import Array, Key
 from metarl_jax.envs.delayed_chain import DelayedChain, DelayedChainTask
 from metarl_jax.envs.discounting_chain import DELAYS, DiscountingChain, DiscountingChainTask
 from metarl_jax.envs.empty_rooms import EmptyRooms, EmptyRoomsTask
-from metarl_jax.envs.grid import MOVES
+from metarl_jax.envs.grid import MOVES, Place
 from metarl_jax.envs.random_abc import RandomABC, RandomABCTask
 
 
@@ -41,17 +41,44 @@ def empty_rooms_returns(environment: EmptyRooms, key: Key, task: EmptyRoomsTask)
     return jnp.full(environment.episodes, reached.astype(jnp.float32))
 
 
-def distances(environment: EmptyRooms) -> np.ndarray:
-    """Steps from the start to every cell by breadth-first search, [capacity, capacity]; infinite for walls."""
+def explorer_steps(environment: EmptyRooms) -> np.ndarray:
+    """Steps until an explorer first enters each cell, over all its episodes, [capacity, capacity]; infinite if never.
+
+    It walks to the nearest of the possible goals that it has not entered, and starts again when an episode ends.
+    """
+    found = np.full((environment.capacity, environment.capacity), np.inf)
+    left = set(environment.goals(farthest=False))
+    cell, clock = (0, 0), 0
+    while left:
+        away = distances(environment, cell)
+        target = min(left, key=lambda goal: (away[goal], goal))
+        back = distances(environment, target)
+        while cell != target:
+            around = [(cell[0] + down, cell[1] + right) for down, right in MOVES]
+            cell = min((place for place in around if _is_free(environment, place)), key=lambda place: back[place])
+            clock += 1
+            found[cell] = min(found[cell], clock)
+            left.discard(cell)
+            if clock % environment.steps == 0:
+                cell = (0, 0)
+                break
+    return found
+
+
+def distances(environment: EmptyRooms, start: Place = (0, 0)) -> np.ndarray:
+    """Steps from a cell to every cell by breadth-first search, [capacity, capacity]; infinite for walls."""
     steps = np.full((environment.capacity, environment.capacity), np.inf)
-    steps[0, 0] = 0.0
-    queue = deque([(0, 0)])
+    steps[start] = 0.0
+    queue = deque([start])
     while queue:
         row, column = queue.popleft()
         for down, right in MOVES:
             ahead = row + down, column + right
-            inside = min(ahead) >= 0 and max(ahead) < environment.capacity
-            if inside and environment.free[ahead] and np.isinf(steps[ahead]):
+            if _is_free(environment, ahead) and np.isinf(steps[ahead]):
                 steps[ahead] = steps[row, column] + 1.0
                 queue.append(ahead)
     return steps
+
+
+def _is_free(environment: EmptyRooms, place: Place) -> bool:
+    return min(place) >= 0 and max(place) < environment.capacity and bool(environment.free[place])

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.types import Array, Key
-from metarl_jax.envs.tabular import RandomMDP, State, TabularTask
+from metarl_jax.envs.tabular import RandomMDP, State, TabularTask, optimal_plan
 
 
 class Counts(NamedTuple):
@@ -24,25 +24,9 @@ Plan = Callable[[Key, Counts], Array]  # the actions of an episode by steps to g
 def optimal_value(task: TabularTask, steps: int) -> Array:
     """The expected return of the best policy with `steps` to go, from every state, [S].
 
-    Backward induction: V_0 = 0, V_h(s) = max_a r(s, a) + sum_s' P(s' | s, a) V_{h-1}(s'). By Bellman's principle no
-    policy does better, not even one with memory. O(steps S^2 A).
+    That of `optimal_plan`: by Bellman's principle no policy does better, not even one with memory. O(steps S^2 A).
     """
     return optimal_plan(jax.tree.map(lambda leaf: leaf[None], task), steps)[0]
-
-
-def optimal_plan(tasks: TabularTask, steps: int) -> tuple[Array, Array]:
-    """The value [S] and the actions [steps, S], first step first, that are optimistic over several processes.
-
-    Backward induction as in `optimal_value`, with the value of each state and action maximised over the processes [K].
-    O(K steps S^2 A).
-    """
-
-    def backup(value: Array, _: None) -> tuple[Array, Array]:
-        worth = jnp.max(tasks.reward_mean + tasks.transition @ value, axis=0)
-        return jnp.max(worth, axis=-1), jnp.argmax(worth, axis=-1)
-
-    value, actions = jax.lax.scan(backup, jnp.zeros(tasks.reward_mean.shape[1]), None, length=steps)
-    return value, actions[::-1]
 
 
 def learning_returns(environment: RandomMDP, plan: Plan, key: Key, task: TabularTask) -> Array:

@@ -17,7 +17,7 @@ from metarl_jax.experiment.config import resolve
 
 # By tyro or by us, and what each must say.
 WRONG = [
-    ("", "{train, evaluate, resume, list, doctor}"),
+    ("", "{train, evaluate, compare, resume, list, doctor}"),
     ("trian", "trian", "Available subcommands: train, evaluate"),
     ("train", "ALGORITHM", "ENVIRONMENT", "`metarl list` prints all"),
     ("train mamml cartpole", "did you mean 'maml'?"),
@@ -46,11 +46,17 @@ WRONG = [
     ("train maml maze --meta-steps 0", "meta_steps is 0; it must be at least 1"),
     ("train maml maze surplus", "surplus", "metarl train maml maze --help"),
     ("train q_learning navigation", "q_learning cannot run on navigation"),
+    ("train disco navigation", "disco cannot run on navigation"),
+    ("train disco catch", "weights of disco is empty", "name the file disco_103.npz"),
+    ("train disco catch --weights nowhere.npz", "'nowhere.npz' cannot be read", "name the .npz file"),
     ("evaluate nowhere", "nowhere is not a run"),
     ("evaluate nowhere --split tset", "did you mean 'test'?"),
     ("evaluate nowhere --tasks 0", "tasks is 0; it must be at least 1"),
     ("evaluate nowhere --tasks 2.5", "--tasks", "'2.5'"),
     ("evaluate", "RUN", "metarl evaluate --help"),
+    ("compare", "needs two or more different runs"),
+    ("compare nowhere there", "nowhere is not a run"),
+    ("compare nowhere --split tset", "did you mean 'test'?"),
     ("resume nowhere", "nowhere is not a run"),
     ("resume nowhere --meta-step 3", "--meta-step, 3", "--meta-steps INT", "metarl resume --help"),
     ("list --jsn", "--jsn", "--json", "metarl list --help"),
@@ -100,7 +106,7 @@ def test_list_names_everything_in_the_agreed_format(capsys):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("--help", "{train,evaluate,resume,list,doctor}"),
+        ("--help", "{train,evaluate,compare,resume,list,doctor}"),
         ("train --help", "ALGORITHM ENVIRONMENT"),
         ("train rl2 --help", "ENVIRONMENT"),
         ("evaluate --help", "--split STR"),

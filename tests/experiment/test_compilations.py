@@ -51,6 +51,7 @@ def test_another_length_compiles_no_chunk_unless_a_schedule_depends_on_it() -> N
         training.programs(
             (config := resolve("rl2", "navigation", preset="tiny", meta_steps=steps, anneal=anneal)).annealed(),
             config.environment,
+            None,
             5,
             None,
         )

@@ -72,8 +72,9 @@ def test_an_option_of_both_belongs_to_the_algorithm_unless_given_as_env():
     assert (config.algorithm.steps, config.environment.steps) == (50, 60)
 
 
-def test_options_named_like_arguments_reach_the_algorithm():
-    assert resolve("policy_gradient", "bandit", algorithm="reinforce").algorithm.algorithm == "reinforce"
+def test_options_named_like_arguments_are_options():
+    with pytest.raises(UsageError, match="algorithm"):
+        resolve("policy_gradient", "bandit", algorithm="reinforce")
 
 
 @pytest.mark.parametrize("preset", ["tiny", "default"])

@@ -1,4 +1,4 @@
-"""Algorithms and environments of the user's own: docs/algorithms.md as it stands, from Python and the command line."""
+"""Algorithms and environments of the user's own: the code of the pages, from Python and the command line."""
 
 import json
 import pathlib
@@ -12,7 +12,7 @@ from metarl_jax.experiment.cli import main
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.run_folder import open_run
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "algorithms.md"
+PAGES = [pathlib.Path(__file__).parents[2] / "docs" / name for name in ("algorithms.md", "rules.md")]
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 MORE = '''
 import dataclasses
@@ -60,8 +60,8 @@ TINY = ["--preset", "tiny", "--meta-steps", "2", "--log-every", "1", "--quiet"]
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with the page's module."""
-    text = "\n".join(BLOCK.findall(PAGE.read_text())) + MORE
+    """A folder with the module of the pages."""
+    text = "\n".join(block for page in PAGES for block in BLOCK.findall(page.read_text())) + MORE
     (tmp_path / "my_module.py").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend("")  # restored afterwards, whatever commands add
@@ -69,9 +69,16 @@ def folder(tmp_path, monkeypatch):
     sys.modules.pop("my_module", None)
 
 
-@pytest.mark.parametrize(("rule", "world"), [("rl2", "bandit"), ("learned_reward", "my_module:MyWorld")])
-def test_a_rule_of_the_page_trains_resumes_and_evaluates(rule, world, folder, capsys):
-    assert main(["train", f"my_module:{rule}", world, "--evaluation-tasks", "4", *TINY]) == 0
+@pytest.mark.parametrize(
+    ("rule", "world", "options"),
+    [
+        ("rl2", "bandit", []),
+        ("learned_reward", "my_module:MyWorld", []),
+        ("learned_discount", "my_module:MyWorld", ["--evolved"]),
+    ],
+)
+def test_a_rule_of_the_page_trains_resumes_and_evaluates(rule, world, options, folder, capsys):
+    assert main(["train", f"my_module:{rule}", world, "--evaluation-tasks", "4", *TINY, *options]) == 0
     run = capsys.readouterr().out.split()[-1]
     assert pathlib.Path(run).name == f"{rule}-{world.split(':')[-1].replace('MyWorld', 'my_world')}-0-1"
     assert main(["resume", run, "--meta-steps", "3", "--quiet"]) == 0

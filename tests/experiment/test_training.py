@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import compiled
+from rule_files import needed
 from shell_toy import SHORT, toy  # noqa: F401
 
 from metarl_jax.algorithms import ALGORITHMS
@@ -94,6 +95,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(whole, tmp_path, monkeypat
 def test_every_algorithm_goes_on_as_if_it_had_not_been_interrupted(algorithm, tmp_path, monkeypatch):
     pair = (algorithm, "bandit")
     options = {"preset": "tiny", "meta_steps": 4, "log_every": 1, "checkpoint_every": 4, "evaluation_tasks": 0}
+    options |= needed(algorithm)
     uninterrupted = api.train(*pair, out=tmp_path / "whole", quiet=True, **options)
     with monkeypatch.context() as patch:
         interrupt_after(patch, 2)

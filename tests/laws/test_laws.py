@@ -10,6 +10,7 @@ import optax
 import pytest
 import trees
 from conftest import compiled
+from rule_files import needed
 from trees import double
 
 from metarl_jax.algorithms import ALGORITHMS, make
@@ -52,6 +53,18 @@ SMALL: dict[str, dict[str, Any]] = {
         "width": 3,
         "momenta": (0.9, 0.5),
     },
+    "algorithm_distillation": {"width": 4, "layers": 1, "hidden": (4,), "stride": 2, "minibatches": 2},
+    "decision_pretrained": {"width": 4, "layers": 1, "hidden": (4,), "minibatches": 2},
+    "learned_rule": {
+        "hidden": (4,),
+        "width": 4,
+        "predictions": 3,
+        "adaptations": 2,
+        "steps": 4,
+        "lifespan": (2, 4),
+    },
+    "drift": {"hidden": (4,), "width": 4, "steps": 4, "adaptations": 2, "inner_epochs": 2, "estimator": "backprop"},
+    "disco": {"hidden": (4,), "width": 4, "steps": 4, "lifespan": 3, **needed("disco")},
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, options) for name, options in SMALL.items()},
@@ -63,10 +76,30 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"hidden": (4,), "estimator": "e_maml", "outer": "trust_region", "damping": 0.01},
     ),
     "maml-head": ("maml", {"hidden": (4,), "adapts": "head"}),
-    "meta_gradient-adam": ("meta_gradient", {**SMALL["meta_gradient"], "inner_optimiser": "adam"}),
+    "meta_gradient-observation": (
+        "meta_gradient",
+        {**SMALL["meta_gradient"], "context": "observation", "outer_critic": True, "inner_optimiser": "rmsprop"},
+    ),
+    "meta_gradient-reward": (
+        "meta_gradient",
+        {**SMALL["meta_gradient"], "context": "reward", "history": 2, "inner_optimiser": "adam"},
+    ),
+    "intrinsic_reward-history": (
+        "intrinsic_reward",
+        {**SMALL["intrinsic_reward"], "reads": "history", "width": 3, "task_reward": 0.0},
+    ),
+    "intrinsic_reward-lifetime": (
+        "intrinsic_reward",
+        {**SMALL["intrinsic_reward"], "reads": "history", "width": 3, "judged_by": "lifetime"},
+    ),
 }
+# φ reads the lives of a source, which are no function of φ: see tests/core/test_imitation.py.
+SUPERVISED = ("algorithm_distillation", "decision_pretrained")
 # Not those that have nothing to learn, nor those that learn φ by two objectives (tests/algorithms/test_varibad.py).
-META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "varibad")]
+META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "varibad", "disco", *SUPERVISED)]
+# Nor those that regress on targets which are data: see tests/algorithms/test_intrinsic_reward.py.
+DIFFERENTIATED = [name for name in META_LEARNED if name != "intrinsic_reward-lifetime"]
+LIVED = [name for name in VARIANTS if name not in SUPERVISED]
 
 
 def test_every_algorithm_is_under_the_laws() -> None:
@@ -141,7 +174,7 @@ def spread(meta_params: Any) -> Any:
 close = functools.partial(trees.close, rtol=2e-4, atol=2e-6)  # in single precision
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", LIVED)
 def test_a_relived_life_is_the_life_that_was_lived(variant: str) -> None:
     one = life(variant)
     (lived, _), lived_slope = one.live(one.meta_params)
@@ -186,14 +219,14 @@ def test_the_meta_gradient_reaches_every_leaf(variant: str) -> None:
     assert dead == []
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*META_LEARNED, "varibad"])
 def test_no_leaf_of_a_newborn_is_dead(variant: str) -> None:
     """In a whole meta-step, before any symmetry is broken: what is within the objective's reach is reached."""
     _, info = compiled_step(variant)(first_state(variant), jax.random.key(5))
     assert info["dead_leaves"] == 0
 
 
-@pytest.mark.parametrize("variant", META_LEARNED)
+@pytest.mark.parametrize("variant", DIFFERENTIATED)
 def test_the_meta_gradient_equals_central_differences(variant: str) -> None:
     """Of a recorded life in float64, along random directions, where nothing but φ moves."""
     one = life(variant)
@@ -228,7 +261,7 @@ def test_without_adaptation_the_meta_gradient_is_a_policy_gradient() -> None:
     close(gradient["params"], jax.grad(surrogate)(meta_params["params"]))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", LIVED)
 def test_lives_compose(variant: str) -> None:
     """Turn by turn, or 2 + 3 turns, or 5 at once: the same life, and the same observed, bit for bit."""
     one = life(variant)
@@ -300,15 +333,21 @@ def tasks_over(devices: int) -> Any:
     return jax.make_mesh((devices,), ("tasks",), axis_types=axis) if devices > 1 else None
 
 
-LEARNERS_OF_OTHERS = ("maml-context", "maml-head", "meta_gradient-adam")  # alike but for what an adaptation moves
+LEARNERS_OF_OTHERS = (
+    "maml-context",
+    "maml-head",
+    "meta_gradient-observation",
+    "meta_gradient-reward",
+)  # alike but for what an adaptation moves
 
 
 @pytest.mark.parametrize(
     ("variant", "devices", "chunk"),
     [
         *(
-            pytest.param(name, 4, 1, marks=[pytest.mark.slow] if name in LEARNERS_OF_OTHERS else [])
+            pytest.param(name, 4, 1, marks=[pytest.mark.slow] if name in (*LEARNERS_OF_OTHERS, *SUPERVISED) else [])
             for name in VARIANTS
+            if name != "decision_pretrained"  # which knows no best actions in mazes
         ),
         *((name, 2, 0) for name in ("maml", "rl2")),
         *((name, 1, 3) for name in ("maml", "rl2")),
@@ -332,7 +371,7 @@ def test_a_step_is_pure_and_compiles_once(variant: str) -> None:
     assert all(np.isfinite(value) for value in info.values())
 
 
-@pytest.mark.parametrize("variant", SMALL)
+@pytest.mark.parametrize("variant", [name for name in SMALL if name in LIVED])
 def test_no_key_is_used_twice(variant: str) -> None:
     """Of one life: the checker does not see through the batches of keys that vmap makes."""
     with jax.debug_key_reuse(True):

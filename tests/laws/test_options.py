@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from trees import close
 
-from laws.test_laws import ENVIRONMENT, SMALL
+from laws.test_laws import ENVIRONMENT, SMALL, SUPERVISED
 from metarl_jax.algorithms import ALGORITHMS, make
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.checks import legal_ranges
@@ -18,7 +18,7 @@ from metarl_jax.envs import make as make_environment
 
 VECTORS = make_environment("navigation", steps=3)
 LEARNED_LOGS = {  # where φ starts at the logarithm of an option, which cannot be 0
-    "meta_gradient": {"gamma", "lambda_", "entropy", "inner_lr"},
+    "meta_gradient": {"gamma", "lambda_", "entropy", "value_weight", "inner_lr"},
     "q_learning": {"inner_lr"},
 }
 
@@ -34,11 +34,12 @@ def small(name: str) -> Algorithm:
 
 
 def after_a_step(name: str, **options: Any) -> Any:
-    """φ after a meta-step and, where it has none, the agents."""
-    environment = ENVIRONMENT if name in ("q_learning", "varibad") else VECTORS
+    """φ after a meta-step and, where it is empty or stays as it is, the agents."""
+    discrete = ("q_learning", "varibad", "learned_rule", "disco", *SUPERVISED)
+    environment = ENVIRONMENT if name in discrete else VECTORS
     learner = dataclasses.replace(small(name), **options).build(environment)
     state = learner.step(learner.init(jax.random.key(0)), jax.random.key(1))[0]
-    return state.meta_params or state.lives.agent.params
+    return state.lives.agent.params if name in ("policy_gradient", "disco") else state.meta_params
 
 
 def extremes(name: str) -> list[tuple[str, float]]:
@@ -98,6 +99,7 @@ def test_every_number_has_a_legal_range() -> None:
         ("meta_gradient", "lambda_", 0.0),
         ("meta_gradient", "entropy", 0.0),
         ("meta_gradient", "inner_lr", 0.0),
+        ("meta_gradient", "value_weight", 0.0),
         ("q_learning", "inner_lr", 0.0),
     ],
 )

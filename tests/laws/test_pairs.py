@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from rule_files import needed
 
 import metarl_jax
 from metarl_jax.algorithms import ALGORITHMS, make
@@ -18,6 +19,7 @@ SHORT = {"preset": "tiny", "meta_steps": 2, "log_every": 1, "evaluation_tasks": 
 
 
 def trains_or_says_why_not(algorithm, environment, path, **options):
+    options |= needed(algorithm)
     reason = make(algorithm, **options).refuses(make_environment(environment))
     if reason is not None:
         with pytest.raises(UsageError, match=reason.split(";")[0]):

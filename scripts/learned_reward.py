@@ -1,0 +1,194 @@
+"""Learned rewards: agents that see only the learned reward, in Random ABC and in Empty Rooms (arXiv:1912.05500, §4).
+
+    python scripts/learned_reward.py [--worlds random_abc empty_rooms] [--meta-steps 300] [--tasks 100]
+
+Trains the reward on training tasks (five seeds as one program; runs/learned_reward/<world>.npz keeps what was learned),
+lets newborn agents live in held-out tasks, and writes benchmarks/results/learned_reward.json. Beside them stand agents
+of the same architecture with as much experience: on the task's own reward alone, with the step size that was best on
+training tasks, and on no reward at all.
+"""
+
+import argparse
+import functools
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from published import TEST_KEY, merge, write
+from trials import RESULTS
+
+from metarl_jax.algorithms import make
+from metarl_jax.core.life import begin, run
+from metarl_jax.core.types import Tree
+from metarl_jax.core.window import returns
+from metarl_jax.envs import make as make_environment
+from metarl_jax.experiment.evaluation import sample_tasks
+from metarl_jax.experiment.results import Table
+from metarl_jax.oracles import chains
+
+SEEDS = 5
+STRETCH = 10  # meta-steps of one program
+RATES = (1.0, 3.0, 10.0, 30.0, 100.0)  # step sizes among which the task's own reward chooses
+CRITIC_RATE = 0.1  # step size of the agent's critic
+COMMON = {"reads": "history", "judged_by": "lifetime", "hidden": (32,), "width": 16, "envs": 4, "chunk": 0}
+COMMON |= {"adaptations": 2, "lifespan": 15, "tasks": 16}
+
+
+class World(NamedTuple):
+    """A setting: the environment, the options that shape its program, and numbers chosen on training tasks."""
+
+    environment: Any
+    options: dict[str, Any]
+    numbers: dict[str, float]
+    unit: str
+
+
+WORLDS = {
+    "random_abc": World(
+        make_environment("random_abc"),
+        COMMON | {"steps": 16},
+        {"inner_lr": 10.0, "gamma": 0.9, "entropy": 1e-3, "meta_lr": 5e-3},
+        "an episode",
+    ),
+    "empty_rooms": World(
+        make_environment("empty_rooms", room=3, steps=50),
+        COMMON | {"steps": 32},
+        {"inner_lr": 10.0, "gamma": 0.9, "entropy": 1e-3, "meta_lr": 5e-3},
+        "100 steps",
+    ),
+}
+LEARNED = {"task_reward": 0.0, "reward_scale": 1.0}
+ALONE = {"task_reward": 1.0, "reward_scale": 0.0}
+NOTHING = {"task_reward": 0.0, "reward_scale": 0.0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--worlds", nargs="*", default=list(WORLDS), choices=list(WORLDS))
+    parser.add_argument("--meta-steps", type=int, default=300)
+    parser.add_argument("--tasks", type=int, default=100)
+    given = parser.parse_args()
+    for name in given.worlds:
+        table = Table("learned_reward", seeds=list(range(SEEDS)), tasks=given.tasks)
+        fill(table, name, given.meta_steps, given.tasks)
+        write(merge(table, RESULTS / "learned_reward.json"), RESULTS / "learned_reward.json")
+
+
+def fill(table: Table, name: str, meta_steps: int, count: int) -> None:
+    """Add the rows of a world."""
+    world = WORLDS[name]
+    tasks = sample_tasks(world.environment, "test", count, jax.random.key(TEST_KEY))
+    practice = sample_tasks(world.environment, "train", count, jax.random.key(1))
+    φ, note = trained(name, lanes(world, **LEARNED), meta_steps)
+    rates = steady(lanes(world, **ALONE) | {"inner_lr": jnp.array(RATES)})
+    best = RATES[int(np.argmax(paid(world, lived(name, rates, φ, practice), 0.0).mean(axis=1)))]
+    rows = {
+        "learned-reward": (LEARNED, note),
+        "task-reward": (ALONE | {"inner_lr": best}, f"inner_lr {best:g}, the best of {RATES} on training tasks"),
+        "no-reward": (NOTHING, None),
+    }
+    for row, (numbers, remark) in rows.items():
+        seen = lived(name, lanes(world, **numbers), φ, tasks)
+        for column, since in (("life", 0.0), ("end", 0.9)):
+            table.add_values(row, f"{name},{column}", paid(world, seen, since), bound=None, note=remark)
+    add_references(table, name, tasks)
+
+
+def add_references(table: Table, name: str, tasks: Tree) -> None:
+    """Add the rows of agents that know the task, and of one that explores as fast as it walks."""
+    environment, options, _, _ = WORLDS[name]
+    if name == "random_abc":
+        known = np.asarray(
+            jax.vmap(lambda task: chains.random_abc_returns(environment, jax.random.key(0), task)[0])(tasks)
+        )
+    else:
+        goals = tuple(np.asarray(tasks.goal).T)
+        away, first = chains.distances(environment)[goals], chains.explorer_steps(environment)[goals]
+        experience = (options["adaptations"] * options["lifespan"] + 1) * options["envs"] * options["steps"]
+        found = 1 + np.floor((experience - first) / away)
+        note = "walks to the nearest unvisited cell until it has found the goal, then straight to it"
+        table.add_values("explorer", f"{name},life", 100 * found / experience, note=note)
+        known = 100 / away
+    table.add_values("reference", f"{name},end", known, note=environment.reference)
+
+
+def lanes(world: World, **numbers: float) -> dict[str, Any]:
+    """The numbers of an agent, the same for every seed, [seeds]."""
+    return steady({name: jnp.full(SEEDS, value) for name, value in (world.numbers | LEARNED | numbers).items()})
+
+
+def steady(numbers: dict[str, Any]) -> dict[str, Any]:
+    """The numbers with the weight of the critic's error at which its own step size stays below that of divergence."""
+    return numbers | {"value_weight": CRITIC_RATE / numbers["inner_lr"]}
+
+
+def trained(name: str, numbers: dict[str, Any], meta_steps: int) -> tuple[Tree, str]:
+    """φ of every seed, from where an earlier call left it, and what its training took."""
+    path = pathlib.Path("runs") / "learned_reward" / f"{name}.npz"
+    start, stretch = programs(name)
+    keys = jax.random.split(jax.random.key(0), SEEDS)
+    if path.exists():
+        shape, saved = jax.tree.structure(jax.eval_shape(start, keys, numbers).meta_params), np.load(path)
+        return jax.tree.unflatten(shape, [saved[f"arr_{i}"] for i in range(shape.num_leaves)]), str(saved["note"])
+    state, began = start(keys, numbers), time.monotonic()
+    for index in range(meta_steps // STRETCH):
+        keys = jax.vmap(lambda seed, i=index: jax.random.fold_in(jax.random.key(seed + 1), i))(jnp.arange(SEEDS))
+        state, info = stretch(state, keys, numbers)
+        report = {key: np.round(np.nanmean(value, axis=1), 4).tolist() for key, value in info.items()}
+        print((index + 1) * STRETCH, f"{time.monotonic() - began:.0f} s", report, flush=True)
+    steps = make("intrinsic_reward", **WORLDS[name].options).build(WORLDS[name].environment).env_steps * meta_steps
+    note = f"trained {steps:.3g} env steps a seed, {time.monotonic() - began:.0f} s for {SEEDS} seeds"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, *jax.tree.leaves(state.meta_params), note=note)
+    return state.meta_params, note
+
+
+@functools.cache
+def programs(name: str) -> tuple[Any, Any]:
+    """The first state of every seed, and some meta-steps; numbers are data, so that all settings share a program."""
+    world = WORLDS[name]
+
+    def learner(numbers: dict[str, Any]) -> Any:
+        return make("intrinsic_reward", **world.options, **numbers).build(world.environment)
+
+    def stretch(state: Any, key: Any, numbers: dict[str, Any]) -> Any:
+        return jax.lax.scan(learner(numbers).step, state, jax.random.split(key, STRETCH))
+
+    return jax.jit(jax.vmap(lambda key, numbers: learner(numbers).init(key))), jax.jit(jax.vmap(stretch))
+
+
+def lived(name: str, numbers: dict[str, Any], φ: Tree, tasks: Tree) -> tuple[np.ndarray, ...]:
+    """Lives of the trained length, [seeds, N, turns]: return and number of the episodes that ended, and mean reward."""
+    return jax.device_get(_lives(name)(numbers, φ, tasks, jax.random.split(jax.random.key(7), len(tasks[0]))))
+
+
+@functools.cache
+def _lives(name: str) -> Any:
+    world = WORLDS[name]
+    turns = world.options["adaptations"] * world.options["lifespan"]
+
+    def life(numbers: dict[str, Any], φ: Tree, task: Tree, key: Any) -> Any:
+        place = make("intrinsic_reward", **world.options, **numbers).recipe(world.environment).window.world
+
+        def observe(φ: Tree, life: Any) -> Any:
+            return (*returns(life.seen), jnp.mean(life.seen.reward))
+
+        return run(place, φ, begin(place, φ, task, key), turns, observe)[1]
+
+    over_tasks = jax.vmap(life, (None, None, 0, 0))
+    return jax.jit(jax.vmap(over_tasks, (0, 0, None, None)))
+
+
+def paid(world: World, seen: tuple[np.ndarray, ...], since: float) -> np.ndarray:
+    """The mean return of episodes, or the reward of 100 steps, from a share of the life on, [seeds, N]."""
+    total, ended, reward = (x[..., round(since * x.shape[-1]) :] for x in seen)
+    if world.unit == "100 steps":
+        return 100 * reward.mean(axis=-1)
+    return total.sum(axis=-1) / np.maximum(ended.sum(axis=-1), 1.0)
+
+
+if __name__ == "__main__":
+    main()
