@@ -55,7 +55,7 @@ def _mean_return(lived: Record, axis: int | tuple[int, ...]) -> Array:
 
 def _unit(loss: Loss, lived: Record) -> Array:
     """The decrease of the last loss when the return of an episode grows by one, [N]."""
-    seen, credit = jax.tree.map(lambda x: x[:, -1], lived)
+    seen, credit = jax.tree.map(lambda x: x[:, -1], (lived.seen, lived.credit))
     counted = jnp.maximum(jnp.sum(seen.weight, axis=(1, 2)), 1e-8)
     unit = jnp.sum(seen.timestep.first * seen.weight, axis=(1, 2)) / counted
     return unit / jax.vmap(moments)(credit, seen.weight)[1] if loss.normalise else unit
