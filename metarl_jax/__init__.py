@@ -68,6 +68,8 @@ _HOMES = {
     "trust_region": "core.trust_region",
     "evolution": "core.evolution",
     "negative_return": "core.evolution",
+    "imitate": "core.imitation",
+    "independent": "core.imitation",
     "MetaLearner": "core.meta",
     "meta_learner": "core.meta",
     "evaluate": "core.evaluation",
