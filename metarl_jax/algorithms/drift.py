@@ -58,6 +58,7 @@ class LearnedDrift(Improved, Adapting):
 
     name: ClassVar[str] = "drift"
     summary: ClassVar[str] = "a drift function that takes the place of PPO's clip, learned across tasks"
+    rule_reads: ClassVar[str] = "ratio to the behaviour policy, and advantage"
 
     estimator: Literal["backprop", "evolution"] = "evolution"
     adaptations: Size = 16

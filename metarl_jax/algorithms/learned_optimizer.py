@@ -53,6 +53,7 @@ class LearnedOptimizer(Improved, Adapting):
 
     name: ClassVar[str] = "learned_optimizer"
     summary: ClassVar[str] = "a recurrent network that turns the gradients of a newborn agent into its updates"
+    rule_reads: ClassVar[str] = "gradient, its running means, parameter, layer, and the passed share of the life"
 
     estimator: Literal["backprop", "evolution"] = "evolution"
     adaptations: Size = 16

@@ -40,7 +40,7 @@ class Walk(Algorithm):
 
     name: ClassVar[str] = "walk"
     summary: ClassVar[str] = "a walk of step sizes"
-    reads: ClassVar[str] = "the action"
+    rule_reads: ClassVar[str] = "the action"
 
     tasks: Count = 4
     lifespan: Count = 50
@@ -291,11 +291,11 @@ def test_the_command_says_what_it_needs(learned, line, code, said, capsys, monke
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_an_algorithm_says_what_its_rule_reads_where_agents_are_born_without_phi(algorithm):
     recipe = make(algorithm, **SMALL[algorithm]).recipe(ENVIRONMENT)
-    assert is_rule(recipe) == bool(ALGORITHMS[algorithm].reads)
+    assert is_rule(recipe) == bool(ALGORITHMS[algorithm].rule_reads)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", [name for name, kind in ALGORITHMS.items() if kind.reads])
+@pytest.mark.parametrize("algorithm", [name for name, kind in ALGORITHMS.items() if kind.rule_reads])
 def test_every_rule_is_learned_and_applied(algorithm, tmp_path):
     options = SHORT | {"preset": "tiny", "meta_steps": 2, "evaluation_tasks": 3}
     metarl_jax.train(algorithm, "catch", out=tmp_path / "run", **options)

@@ -56,6 +56,7 @@ class Disco(Acting):
 
     name: ClassVar[str] = "disco"
     summary: ClassVar[str] = "the public rule Disco103, with weights that you name, teaches every task from scratch"
+    rule_reads: ClassVar[str] = "rewards, ends, and outputs of the agent and its slow copy, of a rollout backwards"
 
     weights: str = ""
     checksum: str = DISCO_103
