@@ -12,7 +12,8 @@ test: install
 	$(BIN)/python -m pytest
 
 slow: install
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m 'slow and not learning'
+	$(BIN)/python -m pytest -m learning
 
 lint: install
 	$(BIN)/ruff check .

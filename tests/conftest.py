@@ -37,14 +37,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Subprocesses inherit the flags, which XLA reads at the first compilation.
     """
-    if "not slow" in config.getoption("markexpr"):
+    if "not " in config.getoption("markexpr"):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {HURRY}"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests that share compiled programs: by file, and by algorithm or environment where these are named."""
+    """Group the tests that share compiled programs: by file, and by algorithm or environment where these are named.
+
+    Learning tests are slow tests.
+    """
     for item in items:
+        if item.get_closest_marker("learning"):
+            item.add_marker("slow")
         params = item.callspec.params if hasattr(item, "callspec") else {}
         shared = next((params[by] for by in ("variant", "name", "algorithm", "environment") if by in params), "")
         item.add_marker(pytest.mark.xdist_group(f"{item.path.relative_to(TESTS).with_suffix('')}-{shared}"))

@@ -122,7 +122,7 @@ def test_contexts_may_begin_anywhere_in_a_life() -> None:
         assert np.isfinite(info["loss"])
 
 
-@pytest.mark.slow
+@pytest.mark.learning
 @pytest.mark.parametrize("name", BOTH)
 def test_a_student_predicts_its_teacher_better_than_any_constant_and_learns_in_context(name: str) -> None:
     common = {"width": 16, "layers": 1, "hidden": (), "tasks": 64, "stride": 1}

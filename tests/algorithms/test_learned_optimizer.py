@@ -117,7 +117,7 @@ def test_an_optimiser_without_momenta_is_refused() -> None:
         make("learned_optimizer", momenta=(1.0,))
 
 
-@pytest.mark.slow
+@pytest.mark.learning
 def test_an_evolved_optimiser_outlearns_its_newborn_self() -> None:
     """In tasks that are held out, after the same eight rollouts."""
     environment = make_environment("tabular", states=5, actions=3, steps=10, episodes=1)

@@ -16,7 +16,7 @@ from metarl_jax.core.types import Array, Timestep, Tree
 from metarl_jax.envs import make as make_environment
 from metarl_jax.oracles import reference
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.learning
 
 TASKS = 500  # held out
 

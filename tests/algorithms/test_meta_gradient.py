@@ -265,7 +265,7 @@ class NoisyChain(Episodic):
         return NoisyTask(jnp.zeros(()))
 
 
-@pytest.mark.slow
+@pytest.mark.learning
 def test_a_discount_that_depends_on_the_state_finds_the_noisy_states() -> None:
     """Xu et al. 2018, §3: returns are cut before the states that pay noise, not before those that pay for a choice."""
     options = {"hidden": (), "steps": 10, "envs": 8, "tasks": 32, "chunk": 32, "adaptations": 1, "lifespan": 3}

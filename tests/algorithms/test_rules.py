@@ -23,7 +23,7 @@ def test_q_learning_needs_finitely_many_actions() -> None:
             make("policy_gradient", rule=rule).build(make_environment("navigation"))
 
 
-@pytest.mark.slow
+@pytest.mark.learning
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_learns_a_chain_whose_end_pays(rule: str) -> None:
     """After 60 rollouts agents choose the better of two actions, several steps before they are paid for it."""

@@ -96,7 +96,7 @@ def test_a_random_subset_of_beliefs_gives_an_unbiased_elbo() -> None:
     np.testing.assert_allclose(some.mean(), whole.mean(), atol=4 * float(some.std()) / 2000**0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.learning
 def test_a_belief_learns_where_the_goal_is() -> None:
     """After a trial in which the goal was met, the decoder says where a step pays; before, it cannot."""
     environment = make_environment("gridnavi", episodes=2)

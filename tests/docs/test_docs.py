@@ -46,7 +46,7 @@ def test_the_environment_of_the_page_conforms(page, monkeypatch):
         test("thermostat")
 
 
-@pytest.mark.slow
+@pytest.mark.learning
 def test_the_environment_of_the_page_trains(page, capsys):
     module, use = page
     exec(use, vars(module))

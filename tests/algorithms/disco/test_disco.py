@@ -115,7 +115,7 @@ def test_no_weights_no_rule() -> None:
         make("disco", weights=needed("disco")["weights"]).build(ENVIRONMENT)
 
 
-@pytest.mark.slow
+@pytest.mark.learning
 @pytest.mark.skipif(PUBLISHED not in os.environ, reason=f"{PUBLISHED} does not name the published weights")
 def test_the_published_rule_learns_to_catch() -> None:
     """By update 400, as with the published code (100 % there); the control's rule has weights drawn at random."""
