@@ -12,7 +12,8 @@ from trees import close, double
 
 from metarl_jax.algorithms import make
 from metarl_jax.algorithms.context import context_of, legal, raw
-from metarl_jax.algorithms.meta_gradient import OPTIONS, TUNED, first
+from metarl_jax.algorithms.meta_gradient import TUNED
+from metarl_jax.algorithms.tuned import OPTIONS, first
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.learner import inner_optimiser
 from metarl_jax.core.life import begin, turn
