@@ -5,8 +5,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-import jax.numpy as jnp
-
 from metarl_jax.algorithms.base import (
     Adapting,
     Amount,
@@ -20,9 +18,9 @@ from metarl_jax.algorithms.base import (
     rollout_steps,
 )
 from metarl_jax.algorithms.bootstrap import bootstrapped
-from metarl_jax.algorithms.context import SHARES, Hyper, context_of, raw
+from metarl_jax.algorithms.context import Hyper, context_of
 from metarl_jax.algorithms.outer_critic import by_prediction, critic_learner
-from metarl_jax.algorithms.tuned import inner_loss, tuned_learner
+from metarl_jax.algorithms.tuned import check_starts, first, inner_loss, tuned_learner
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import InnerOptimiser, Learner
@@ -32,7 +30,6 @@ from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.window import Window, fitting_chunk
 
 Tuned = Literal["gamma", "lambda", "entropy", "value", "rate"]
-OPTIONS = {"gamma": "gamma", "lambda": "lambda_", "entropy": "entropy", "value": "value_weight", "rate": "inner_lr"}
 TUNED: tuple[Tuned, ...] = ("gamma", "lambda", "entropy", "value", "rate")
 
 
@@ -95,13 +92,7 @@ class MetaGradient(Improved, Adapting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for tuned in self.tunes:
-            option, most = OPTIONS[tuned], 1.0 if tuned in SHARES else jnp.inf
-            value = getattr(self, option)
-            if isinstance(value, int | float) and not 0.0 < value < most:
-                bound = "above 0" if most > 1.0 else "above 0 and below 1"
-                remedy = f"leave {tuned} out of tunes, or start {bound}"
-                raise ValueError(f"{option} of meta_gradient is {value}, and cannot be tuned from there; {remedy}")
+        check_starts(self, self.tunes)
         reason = self._contradiction()
         if reason:
             raise ValueError(f"meta_gradient cannot be made: {reason}")
@@ -161,8 +152,3 @@ class MetaGradient(Improved, Adapting):
         fitness = negative_return(world, self.outer_gamma)
         # Meta-gradients of the entropy bonus and the discount can be tiny.
         return improved(self, window, lambda remaining: loss, fitness, shape=shape, eps=1e-9, lifespan=self.lifespan)
-
-
-def first(options: MetaGradient) -> Hyper:
-    """The raw hyper-parameters of a newborn φ."""
-    return {name: raw(name, getattr(options, option)) for name, option in OPTIONS.items()}

@@ -12,7 +12,8 @@ from trees import close, double
 
 from metarl_jax.algorithms import make
 from metarl_jax.algorithms.context import context_of, legal, raw
-from metarl_jax.algorithms.meta_gradient import OPTIONS, TUNED, first
+from metarl_jax.algorithms.meta_gradient import TUNED
+from metarl_jax.algorithms.tuned import OPTIONS, first
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.learner import inner_optimiser
 from metarl_jax.core.life import begin, turn
@@ -283,5 +284,5 @@ def test_a_discount_that_depends_on_the_state_finds_the_noisy_states() -> None:
         timestep=life.seen.timestep._replace(observation=jnp.eye(10)[:, None]), next_observation=jnp.eye(10)[:, None]
     )
     gamma = legal(context.read(learned(jax.random.key(0)), seen, ()))["gamma"][:, 0]
-    print(gamma)
-    assert np.min(gamma[1::2]) > np.max(gamma[2::2]) + 0.2  # odd states pay the signal
+    assert np.min(gamma[1::2]) > 0.9  # odd states pay for the last choice
+    assert np.max(gamma[2::2]) < 0.4  # even ones pay noise; nothing leads to the first
