@@ -85,6 +85,19 @@ def test_meta_trained_q_learning_improves_more_in_two_steps_than_an_untrained_st
     assert tuned[2] > untuned[2] + 2.0
 
 
+def test_a_learned_rule_teaches_and_did_not_before_its_training() -> None:
+    """Fresh agents in chains that pay at the end: by the trained rule they find the better of two first actions."""
+    environment = make_environment("delayed_chain", shortest=2, longest=4, episodes=1)
+    sizes = {"tasks": 16, "envs": 8, "steps": 12, "adaptations": 4, "width": 16, "predictions": 5, "hidden": (8,)}
+    how = {"lifespan": (2, 12), "inner_lr": 1.0, "meta_lr": 1e-2}
+    world, meta_params, _ = learned("learned_rule", environment, 60, **sizes, **how)
+    newborn = world.learner.meta_init(jax.random.key(3))
+    taught, untaught = (returns(world, φ, adaptations=1, stride=20)[:, 0] for φ in (meta_params, newborn))
+    assert abs(taught[0]) < 0.2  # chance
+    assert taught[1] > 0.8 * best(environment)
+    assert untaught[1] < 0.5 * best(environment)
+
+
 LEARNING_MEMORIES = ("gru", "lstm", "linear", "attention")
 
 
