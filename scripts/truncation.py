@@ -9,10 +9,15 @@ expected return of a learned reward with a learned step size for 32 turns,
 
 so that nothing is random but the noise of evolution, and ∇L is known to the last digit. Rows: backpropagation through
 windows of K turns (`backprop`), and evolution on single pairs that live such windows under φ ± σ ε, with fresh noise
-(`es`), persistent noise (`pes`) and reused noise (`nres`). Columns, in units of ‖∇L‖, by K: `bias` with its standard
-error, `variance` of the estimate from one life of one pair, and `p`, how likely an unbiased estimator is as far off
-(Hotelling's T²). The script fails unless the t-tests find `es` and `backprop` biased in every window that is shorter
-than the life, and `pes` and `nres` unbiased in all of them. Writes the table and docs/truncation.png.
+(`es`), persistent noise (`pes`) and reused noise (`nres`). Columns, in units of ‖∇L‖, by K:
+
+- `bias`,
+- `variance` of the estimate from all windows of one life of one pair,
+- `one`, that from one of its windows, averaged over its ages, as in a meta-step on lives of all ages,
+- `p`, how likely an unbiased estimator is as far off (Hotelling's T²).
+
+The script fails unless the t-tests find `es` and `backprop` biased in every window that is shorter than the life, and
+`pes` and `nres` unbiased in all of them. Writes the table and docs/truncation.png.
 """
 
 import argparse
@@ -119,8 +124,8 @@ def objective_of(window: Window) -> Objective:
     return Objective(negative_return(window.world, 1.0), loss, loss, lambda losses: jnp.mean(losses[1:]))
 
 
-def gradient(window: Window, update: Update, key: Key) -> Array:
-    """The mean over the windows of one life of what an update takes for the gradient."""
+def gradients(window: Window, update: Update, key: Key) -> Array:
+    """What an update takes for the gradient in each window of one life, [W, D]; their mean is that of the life."""
     φ = first()
     birth_key, key = jax.random.split(key)
     life = unborn(process(), birth_key)
@@ -133,14 +138,14 @@ def gradient(window: Window, update: Update, key: Key) -> Array:
         return lives if window.newborn else lived.end, flat(found)
 
     lives = jax.tree.map(lambda x: x[None], life)
-    return jnp.mean(jax.lax.scan(step, lives, jax.random.split(key, TURNS // window.turns))[1], axis=0)
+    return jax.lax.scan(step, lives, jax.random.split(key, TURNS // window.turns))[1]
 
 
 def estimates(turns: int, noise: Noise, replicas: int) -> np.ndarray:
-    """Estimates from single lives of single pairs, [R, D]."""
+    """Estimates from the windows of single lives of single pairs, [R, W, D]."""
     window = window_of(turns)
     update = persistent(window, objective_of(window), held, noise=noise, pairs=1, sigma=SIGMA)
-    run = jax.jit(jax.vmap(functools.partial(gradient, window, update)))
+    run = jax.jit(jax.vmap(functools.partial(gradients, window, update)))
     keys = jax.random.split(jax.random.fold_in(jax.random.key(KEY), 100 * turns + NOISES.index(noise)), replicas)
     return np.asarray(run(keys), np.float64)
 
@@ -155,14 +160,16 @@ def chance(found: np.ndarray, expected: np.ndarray) -> float:
 
 def add(table: Table, noise: str, turns: int, found: np.ndarray, aim: np.ndarray) -> None:
     """One row's cells of a window length; the bias is that of the mean, less what noise adds to it."""
-    scaled = found / np.linalg.norm(aim)
-    error, variance = scaled.mean(axis=0) - aim / np.linalg.norm(aim), np.var(scaled, axis=0, ddof=1).sum()
-    squared, noisy = np.sum(error**2), variance / len(found)
-    bias = np.sqrt(max(squared - noisy, 0.0))
-    ends = (np.sqrt(max(squared - 3 * noisy, 0.0)), np.sqrt(squared + noisy))
-    table.add(noise, f"bias,window={turns}", bias, ends)
-    table.add(noise, f"variance,window={turns}", variance)
-    p = chance(found, aim)
+    by_window = found / np.linalg.norm(aim)
+    scaled = by_window.mean(axis=1)
+    error, spread = scaled.mean(axis=0) - aim / np.linalg.norm(aim), np.cov(scaled.T) / len(found)  # of the mean
+    squared = np.sum(error**2) - np.trace(spread)
+    wide = 1.96 * np.sqrt(4 * error @ spread @ error + 2 * np.sum(spread**2))
+    bias, *ends = np.sqrt(np.maximum([squared, squared - wide, squared + wide], 0.0))
+    table.add(noise, f"bias,window={turns}", bias, (ends[0], ends[1]))
+    table.add(noise, f"variance,window={turns}", len(found) * np.trace(spread))
+    table.add(noise, f"one,window={turns}", np.var(by_window, axis=0, ddof=1).sum(axis=1).mean())
+    p = chance(found.mean(axis=1), aim)
     table.add(noise, f"p,window={turns}", p)
     if noise == "es" and turns < TURNS:
         assert p < UNLIKELY, f"{noise} with windows of {turns} looks unbiased: p = {p}"
@@ -170,21 +177,25 @@ def add(table: Table, noise: str, turns: int, found: np.ndarray, aim: np.ndarray
         assert p > LIKELY, f"{noise} with windows of {turns} is biased: p = {p}"
 
 
+PANELS = {"bias": "bias", "variance": "variance, all windows of a life", "one": "variance, one window"}
+
+
 def draw(table: Table) -> Figure:
     """Bias and variance by window length."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for row in ("backprop", *NOISES):
-        for panel, column in zip(panels, ("bias", "variance"), strict=True):
-            if (row, column) != ("backprop", "variance"):
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    for panel, (column, label) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+        for color, row in enumerate(("backprop", *NOISES)):
+            if row != "backprop" or column == "bias":
                 cells = [table.cell(row, f"{column},window={turns}").value for turns in WINDOWS]
-                panel.plot(WINDOWS, cells, marker="o", markersize=3.5, label=row)
-            panel.set(xscale="log", xlabel="turns of a window", ylabel=f"{column} / ‖∇L‖" + "²" * (column != "bias"))
-            panel.set_xticks(WINDOWS, [str(turns) for turns in WINDOWS])
-            panel.minorticks_off()
-    panels[1].set(yscale="log")
-    panels[0].legend()
-    figure.suptitle(f"The meta-gradient of a life of {TURNS} turns, in windows")
+                panel.plot(WINDOWS, cells, marker="o", markersize=3.5, label=row, color=f"C{color}")
+        panel.set(xscale="log", xlabel="turns of a window", ylabel=label)
+        panel.set_xticks(WINDOWS, [str(turns) for turns in WINDOWS])
+        panel.minorticks_off()
+        if column == "bias":
+            panel.legend()
+        else:
+            panel.set_yscale("log")
+    figure.suptitle(f"The meta-gradient of a life of {TURNS} turns, in units of its length")
     return figure
 
 
@@ -199,8 +210,8 @@ def main() -> None:
     for turns in WINDOWS:
         window = window_of(turns)
         update = backprop(window, objective_of(window), held)
-        found = np.asarray(jax.jit(functools.partial(gradient, window, update))(jax.random.key(0)), np.float64)
-        bias = np.linalg.norm(found - aim) / np.linalg.norm(aim)
+        found = np.asarray(jax.jit(functools.partial(gradients, window, update))(jax.random.key(0)), np.float64)
+        bias = np.linalg.norm(found.mean(axis=0) - aim) / np.linalg.norm(aim)
         table.add("backprop", f"bias,window={turns}", bias)
         assert (bias > 0.01) == (turns < TURNS), f"backprop with windows of {turns} has bias {bias}"
     for turns in WINDOWS:
