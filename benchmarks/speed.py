@@ -96,6 +96,36 @@ def rl2_work(inputs: int, width: int, outputs: int) -> Callable[[Algorithm, Meta
     return work
 
 
+def rule_work(inputs: int, actions: int) -> Callable[[Algorithm, MetaLearner, int], list[Work]]:
+    """A learned rule over K adaptations of agents with one hidden layer in policy, critic and prediction.
+
+    An adaptation acts, evaluates the agent on what it saw and on what followed, and descends. Its derivative takes each
+    evaluation back, and is twice the descent: besides acting 5 forward passes, as many of slopes and of weights. The
+    outer gradient and the regularisers of the last agent are 3 of each. No slope goes back to the observations. The
+    rule is read in every adaptation and by the regularisers; its recurrent products come step by step.
+    """
+
+    def work(algorithm: Algorithm, learner: MetaLearner, tasks: int) -> list[Work]:
+        options: Any = algorithm
+        world, turns, width, classes = learner.window.world, learner.window.turns, options.width, options.predictions
+        (hidden,), rows, each = options.hidden, world.envs * world.steps, 2.0 * world.envs * world.steps * tasks
+        slopes = each * hidden * (actions + 1 + classes)
+        forward = each * 3 * inputs * hidden + slopes
+        recurrent, around = each * 4 * width**2, each * (width * (6 * 4 + 1 + classes) + 2 * 16 * classes)
+        passes, reads = 5 * turns + 3, turns + 1
+        return [
+            Work("forward", forward * turns, world.envs, inputs, hidden),
+            *(Work(kind, forward * passes, rows, inputs, hidden) for kind in ("forward", "weights")),
+            Work("slope", slopes * passes, rows, hidden, classes),
+            Work("forward", recurrent * reads, world.envs, width, 4 * width),
+            Work("slope", recurrent * reads, world.envs, 4 * width, width),
+            Work("weights", recurrent * reads, rows, width, 4 * width),
+            *(Work(kind, around * reads, rows, width, classes) for kind in ("forward", "slope", "weights")),
+        ]
+
+    return work
+
+
 def navigation(adaptations: int, tasks: tuple[int, ...]) -> Workload:
     """MAML in the plane at the published shapes."""
     options = {"envs": 20, "hidden": (100, 100), "adaptations": adaptations}
@@ -116,6 +146,9 @@ WORKLOADS = {
     ),
     "rl2-bandit": Workload(
         "rl2", {"width": 64}, "bandit", {"arms": 5, "pulls": 100}, (1024,), rl2_work(1 + 5 + 2, 64, 6)
+    ),
+    "rule-grid": Workload(
+        "learned_rule", {"envs": 64, "steps": 20, "adaptations": 5}, "random_abc", {}, (64,), rule_work(10, 5)
     ),
     "rl2-maze": Workload("rl2", {"width": 128, "steps": 200}, "maze", {"size": 7}, (256,), rl2_work(28, 128, 5)),
 }

@@ -76,6 +76,7 @@ _HOMES = {
     "persistent": "core.persistent",
     "strategy": "core.strategies",
     "imitate": "core.imitation",
+    "independent": "core.imitation",
     "MetaLearner": "core.meta",
     "meta_learner": "core.meta",
     "evaluate": "core.evaluation",

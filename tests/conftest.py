@@ -51,10 +51,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Clear compiled programs between groups once there are many: a process that kept all of them crashed XLA."""
+    """Clear compiled programs once there are many: a process that kept all of them crashed XLA.
+
+    They are cleared between groups, or after any slow test, since those share few programs.
+    """
     group = item.get_closest_marker("xdist_group")
     over = nextitem is None or nextitem.get_closest_marker("xdist_group") != group
-    if over and events[COMPILED] > PROGRAMS:
+    if (over or item.get_closest_marker("slow")) and events[COMPILED] > PROGRAMS:
         events.clear()
         jax.clear_caches()
         gc.collect()

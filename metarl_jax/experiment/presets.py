@@ -1,8 +1,8 @@
 """Presets: overrides of the defaults, as plain data.
 
 `tiny` takes seconds on a laptop and is one set for all algorithms; overrides of fields that an algorithm or an
-environment does not have are ignored. `default` holds the changes that each (algorithm, environment) pair needs from
-the defaults of its fields.
+environment does not have are ignored. `default` holds the changes that an algorithm, or a pair of one with
+an environment, needs from the defaults of its fields.
 """
 
 import dataclasses
@@ -34,6 +34,10 @@ TINY = Preset(
 
 DEFAULT = Preset(run={"meta_steps": 500, "log_every": 10, "checkpoint_every": 100, "evaluation_tasks": 200})
 
+OF_ALGORITHM: dict[str, Preset] = {
+    # An evaluation lives whole lives of large agents.
+    "disco": Preset(run={"evaluation_tasks": 8}),
+}
 WHOLE_RUN = -1
 MEMORY = {"anneal": WHOLE_RUN, "gamma": 0.98, "lifespan": 16, "steps": 64}
 # Many trials in a single pass, with a linear memory, which can count. The horizon is shorter than a trial.
@@ -118,4 +122,5 @@ PAIRS: dict[tuple[str, str], Preset] = {
 
 def preset(name: str, algorithm: str, environment: str) -> Preset:
     """The overrides of the preset `name`, one of `PRESETS`, for this pair."""
-    return TINY if name == "tiny" else DEFAULT | PAIRS.get((algorithm, environment), Preset())
+    chosen = OF_ALGORITHM.get(algorithm, Preset()) | PAIRS.get((algorithm, environment), Preset())
+    return TINY if name == "tiny" else DEFAULT | chosen

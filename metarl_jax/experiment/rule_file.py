@@ -63,8 +63,9 @@ def _read_card(path: Path) -> dict[str, Any]:
         card = dict(json.loads(content))
         known = card["format"] == FORMAT
         whole = card["digest"] == digest({name: card[name] for name in card if name != "digest"})
-        sound = known and isinstance(card["sha256"], str) and all(map(_is_form, card["leaves"].values()))
-        sound = sound and all(isinstance(card[part]["name"], str) for part in ("algorithm", "environment"))
+        words = [card["sha256"], card["reads"], card["algorithm"]["name"], card["environment"]["name"], *card["leaves"]]
+        sound = all(isinstance(word, str) and word.isprintable() for word in words)  # they are printed in errors
+        sound = sound and all(map(_is_form, card["leaves"].values()))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{path} is not the card of a learned rule; `metarl train` writes one") from None
     require(known, f"the format of {path}", card["format"], f"{FORMAT}, that of this version")

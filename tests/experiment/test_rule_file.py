@@ -126,6 +126,8 @@ def test_another_file_in_place_of_the_card_is_refused(folder, text, words):
         ({"leaves": {"rate": []}}, "is not the card"),
         ({"leaves": {"rate": {"shape": [2**28] * 8, "dtype": "float64"}}}, "bytes"),
         ({"algorithm": {"name": 7}}, "edited or damaged"),
+        ({"reads": "\x1b[2J"}, "edited or damaged"),
+        ({"reads": None}, "edited or damaged"),
     ],
 )
 def test_a_card_of_a_forger_is_refused(folder, changes, words):

@@ -1,4 +1,4 @@
-"""The agent that Disco103 teaches: a policy with two predictions in no meaning of ours, and action values.
+"""The agent that Disco103 teaches: a policy, two predictions whose meaning the rule gives, and action values.
 
 Own code after github.com/google-deepmind/disco_rl, disco_rl/networks/nets.py and action_models.py.
 """

@@ -1,0 +1,96 @@
+"""Evolution beside backpropagation on one learner: reward by environment step, and by second.
+
+    python scripts/estimators_speed.py [--seeds 5] [--out benchmarks/results/estimators_speed.json]
+
+An actor-critic that tunes its own step size, discount, traces and exploration (`meta_gradient`), from a step size that
+is far too small, in random finite processes. Lives last for ten windows of two adaptations, after which an agent is
+reborn in a new process. All estimators have the same environment steps (`STEPS`, of each seed) and the same Adam; a row
+`fixed` keeps φ. Columns: the mean reward of a step, averaged over an eighth of the training, at quarters of the
+environment steps (`reward,steps=...`) and at quarters of the time of the fastest row (`reward,time=...`), and
+environment steps a second of all seeds together, side by side, without compilation.
+"""
+
+import argparse
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from metarl_jax.algorithms import make
+from metarl_jax.envs import make as make_environment
+from metarl_jax.experiment.results import Table
+
+ROOT = pathlib.Path(__file__).parents[1]
+STEPS = 400_000
+QUARTERS = (0.25, 0.5, 0.75, 1.0)
+SHARED: dict[str, Any] = {
+    "tasks": 16,
+    "envs": 4,
+    "steps": 16,
+    "hidden": (),
+    "lifespan": 10,
+    "inner_lr": 0.05,
+    "meta_lr": 0.1,
+    "pairs": 2,
+    "sigma": 0.3,
+}
+ROWS: dict[str, dict[str, Any]] = {
+    "fixed": {"meta_lr": 0.0},
+    "backprop": {},
+    "evolution": {"estimator": "evolution"},
+    "pes": {"estimator": "pes"},
+    "nres": {"estimator": "nres"},
+}
+
+
+def trained(row: str, seeds: int) -> tuple[np.ndarray, float, float]:
+    """Mean reward of a step by meta-step [seeds, meta-steps], environment steps of a meta-step, and seconds."""
+    environment = make_environment("tabular", states=5, actions=3)
+    learner = make("meta_gradient", **SHARED | ROWS[row]).build(environment)
+    count = max(8, STEPS // learner.env_steps)
+
+    def train(key: Any) -> Any:
+        birth, root = jax.random.split(key)
+        return jax.lax.scan(learner.step, learner.init(birth), jax.random.split(root, count))[1]["reward"]
+
+    keys = jax.random.split(jax.random.key(0), seeds)
+    run = jax.jit(jax.vmap(train)).lower(keys).compile()
+    start = time.perf_counter()
+    rewards = np.asarray(run(keys), np.float64)
+    return rewards, learner.env_steps, time.perf_counter() - start
+
+
+def at(rewards: np.ndarray, share: float) -> np.ndarray:
+    """The mean reward of each seed over the eighth of the training that ends at a share of it."""
+    stop = max(1, round(share * rewards.shape[1]))
+    return rewards[:, max(0, stop - max(1, rewards.shape[1] // 8)) : stop].mean(axis=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benchmarks" / "results" / "estimators_speed.json")
+    arguments = parser.parse_args()
+    table = Table("estimators_speed", seeds=list(range(arguments.seeds)), tasks=SHARED["tasks"], env_steps=STEPS)
+    found = {}
+    for row in ROWS:
+        rewards, env_steps, seconds = found[row] = trained(row, arguments.seeds)
+        for share in QUARTERS:
+            values = at(rewards, share)
+            table.add(row, f"reward,steps={round(share * STEPS)}", values.mean(), by_seed=values)
+        table.add(row, "env_steps_per_second", rewards.size * env_steps / seconds, made={"wall_seconds": seconds})
+        table.write(arguments.out)
+    whole = min(seconds for _, _, seconds in found.values())
+    for row, (rewards, _, seconds) in found.items():
+        for share in QUARTERS:
+            values = at(rewards, share * whole / seconds)
+            table.add(row, f"reward,time={share:g}", values.mean(), by_seed=values)
+    table.wall_seconds = round(sum(seconds for _, _, seconds in found.values()), 1)
+    table.write(arguments.out)
+    print(table.to_markdown())
+
+
+if __name__ == "__main__":
+    main()
