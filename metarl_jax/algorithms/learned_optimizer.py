@@ -11,6 +11,7 @@ from metarl_jax.algorithms.base import (
     Recipe,
     Share,
     Size,
+    Strategy,
     Widths,
     improved,
     rollout_steps,
@@ -35,10 +36,10 @@ class LearnedOptimizer(Improved, Adapting):
     φ = a recurrent network that maps the gradient of each parameter, its momenta and where it stands to its update; see
     algorithms/update_network.py. It is in the spirit of OPEN, and of Optim4RL (Lan et al. 2023, arXiv:2302.01470): the
     network modifies an adaptive step rather than replacing it, so that evolution starts from an optimiser that learns.
-    Unlike OPEN it adds no noise to the updates, and it does not read which units are dormant.
+    Unlike OPEN it adds no noise to the updates, and it does not read which units are dormant. Evolution improves it
+    unless `estimator` says otherwise.
 
     Args:
-        estimator: the gradient of φ, by evolution strategies or by backpropagation through the updates.
         sweeps: updates on each rollout.
         inner_lr: step size of the newborn optimiser, which is nearly Adam.
         momenta: decays of the running means of the gradient that the network reads; the first is that of the step.
@@ -53,9 +54,9 @@ class LearnedOptimizer(Improved, Adapting):
 
     name: ClassVar[str] = "learned_optimizer"
     summary: ClassVar[str] = "a recurrent network that turns the gradients of a newborn agent into its updates"
-    rule_reads: ClassVar[str] = "gradient, its running means, parameter, layer, and the passed share of the life"
+    rule_reads: ClassVar[str] = "every parameter, its gradients and its layer, and the share of life that has passed"
 
-    estimator: Literal["backprop", "evolution"] = "evolution"
+    estimator: Literal["backprop", "evolution", "pes", "nres"] | Strategy = "evolution"
     adaptations: Size = 16
     steps: Size = 32
     tasks: Count = 16

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from metarl_jax.core.backprop import scheduled
 from metarl_jax.core.batching import map_tasks
-from metarl_jax.core.diagnostics import followed, unmoved
+from metarl_jax.core.diagnostics import followed, unmoved, variance
 from metarl_jax.core.evolution import around
 from metarl_jax.core.life import Life
 from metarl_jax.core.objective import Objective, Schedule
@@ -82,10 +82,13 @@ def persistent(
         flat, unravel = ravel_pytree(meta_params)
         chunk = None if window.chunk is None else max(1, window.chunk // (2 * pairs))
         end, losses, gradients, info = map_tasks(together, chunk, lives.start)
-        value, gradient = now.devices.mean((jnp.mean(losses), jnp.mean(gradients, axis=0)))
+        means = (jnp.mean(losses), jnp.mean(gradients, axis=0), jnp.mean(jnp.sum(gradients**2, axis=1)))
+        value, gradient, moment = now.devices.mean(means)
+        count = len(losses) * now.devices.count
+        over_lives = variance(gradient, moment, count, count)
         meta_params, memory, found = followed(optimiser, unravel(gradient), meta_params, memory, aim.reach)
         lives = lives._replace(end=None if window.newborn else end)
-        return meta_params, memory, averaged(info) | {"loss": value} | found, lives
+        return meta_params, memory, averaged(info) | {"loss": value} | found | over_lives, lives
 
     def birth(begun: Callable[[Tree], Life], meta_params: Tree, unborn: Life) -> Life:
         flat, _ = ravel_pytree(meta_params)
