@@ -105,7 +105,8 @@ def borrowed(environment: str) -> Table:
     """The rows of RL² in the same tasks, from the table that has them."""
     row, home = RL2[environment]
     ways = {row + way: f"rl2-{environment}{way}" for way in ("", "-greedy", "-forgetting", "-seen")}
-    table, found = Table(NAME, seeds=[0], tasks=0), read(RESULTS / f"{home}.json")
+    found = read(RESULTS / f"{home}.json")
+    table = Table(NAME, seeds=found.seeds, tasks=found.tasks)
     for cell in found.rows:
         column = "regret" if cell.column == "dependent-uniform" else cell.column
         if cell.row in ways and (environment == "dark_room" or column == "regret"):
@@ -118,5 +119,5 @@ if __name__ == "__main__":
     fill(__doc__, NAME, "dark_room", RECIPES, tasks=2_000)
     given, path = arguments(__doc__, RECIPES, seeds=1, tasks=2_000), RESULTS / f"{NAME}.json"
     for environment in dict.fromkeys(RECIPES[key].environment for key in given.recipes):
-        for table in (sources(environment, given.tasks), borrowed(environment)):
+        for table in (borrowed(environment), sources(environment, given.tasks)):
             write(merge(table, path), path)
