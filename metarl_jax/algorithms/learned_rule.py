@@ -73,7 +73,9 @@ class LearnedRule(Improved, Adapting):
 
     name: ClassVar[str] = "learned_rule"
     summary: ClassVar[str] = "an update rule that a network reads off the record, learned across tasks"
-    rule_reads: ClassVar[str] = "reward, end, discount, probability of the action, and predictions, of a rollout backwards"
+    rule_reads: ClassVar[str] = (
+        "reward, end, discount, probability of the action, and predictions, of a rollout backwards"
+    )
 
     adaptations: Size = 5
     steps: Size = 20

@@ -118,23 +118,18 @@ def test_no_weights_no_rule() -> None:
 @pytest.mark.learning
 @pytest.mark.skipif(PUBLISHED not in os.environ, reason=f"{PUBLISHED} does not name the published weights")
 def test_the_published_rule_learns_to_catch() -> None:
-    """By update 400, as with the published code (100 % there); the control's rule has weights drawn at random."""
+    """An agent of the published size on as many steps an update; the published code catches all balls by update 400."""
+    environment = make_environment("catch", rows=8, columns=8)
+    world = make("disco", weights=os.environ[PUBLISHED]).recipe(environment).window.world
+    meta_params = world.learner.meta_init(jax.random.key(0))
 
-    def caught(**options: Any) -> float:
-        environment = make_environment("catch", rows=8, columns=8)
-        world = (
-            make("disco", **{"envs": 16, "hidden": (64, 64), "width": 32, **options}).recipe(environment).window.world
-        )
-        meta_params = world.learner.meta_init(jax.random.key(0))
+    def caught(meta_params: Any, life: Life) -> Any:
+        return jnp.sum(life.seen.reward > 0) / jnp.sum(life.seen.reward != 0)
 
-        def share(meta_params: Any, life: Life) -> Any:
-            return jnp.sum(life.seen.reward > 0) / jnp.sum(life.seen.reward != 0)
+    @jax.jit
+    def lived(key: Any) -> Any:
+        return run(world, meta_params, begin(world, meta_params, PLAIN_GAME, key), 450, caught)[1]
 
-        @jax.jit
-        def lived(key: Any) -> Any:
-            return run(world, meta_params, begin(world, meta_params, PLAIN_GAME, key), 400, share)[1]
-
-        return float(lived(jax.random.key(0))[-20:].mean())
-
-    assert caught(weights=os.environ[PUBLISHED]) > 0.95
-    assert caught(**needed("disco")) < 0.5
+    shares = lived(jax.random.key(0))
+    assert shares[:20].mean() < 0.3
+    assert shares[-20:].mean() > 0.95
