@@ -135,7 +135,7 @@ def gradients(window: Window, update: Update, key: Key) -> Array:
     def step(lives: Life, key: Key) -> tuple[Life, Tree]:
         now = Now(jnp.int32(0), key, Devices())
         _, found, _, lived = update.improve(φ, update.init(φ), Lives(lives), now)
-        return lives if window.newborn else lived.end, flat(found)
+        return lives if window.newborn else lived.end, flat(found.gradient)
 
     lives = jax.tree.map(lambda x: x[None], life)
     return jax.lax.scan(step, lives, jax.random.split(key, TURNS // window.turns))[1]

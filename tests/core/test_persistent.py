@@ -36,7 +36,7 @@ def gradients(life: Linear, noise: Any, replicas: int) -> Any:
     def one(key: Any) -> Any:
         def step(state: MetaState, key: Any) -> Any:
             state = learner.step(state, key)[0]
-            return state, state.memory
+            return state, state.memory.gradient
 
         birth, key = jax.random.split(key)
         return jnp.mean(jax.lax.scan(step, learner.init(birth), jax.random.split(key, life.windows))[1], axis=0)
