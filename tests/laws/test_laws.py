@@ -1,6 +1,7 @@
 """The laws that hold for every algorithm, on an environment small enough to see through."""
 
 import functools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -101,6 +102,24 @@ META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "va
 # Nor those that regress on targets which are data: see tests/algorithms/test_intrinsic_reward.py.
 DIFFERENTIATED = [name for name in META_LEARNED if name != "intrinsic_reward-lifetime"]
 LIVED = [name for name in VARIANTS if name not in SUPERVISED]
+# Under the laws only with the slow tests: those that share most of what they do with another, or compile for long.
+OCCASIONAL = (
+    "maml-context",
+    "maml-dice-ppo",
+    "maml-head",
+    "meta_gradient-observation",
+    "meta_gradient-reward",
+    "intrinsic_reward-history",
+    "learned_optimizer",
+    "drift",
+    "disco",
+    "decision_pretrained",
+)
+
+
+def each(names: Iterable[str]) -> list[Any]:
+    """The variants as parameters, the occasional ones slow."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in OCCASIONAL)) for name in names]
 
 
 def test_every_algorithm_is_under_the_laws() -> None:
@@ -175,7 +194,7 @@ def spread(meta_params: Any) -> Any:
 close = functools.partial(trees.close, rtol=2e-4, atol=2e-6)  # in single precision
 
 
-@pytest.mark.parametrize("variant", LIVED)
+@pytest.mark.parametrize("variant", each(LIVED))
 def test_a_relived_life_is_the_life_that_was_lived(variant: str) -> None:
     one = life(variant)
     (lived, _), lived_slope = one.live(one.meta_params)
@@ -208,7 +227,7 @@ def test_replayed_actions_have_a_log_ratio_of_zero(kind: str, steps: int) -> Non
         np.testing.assert_allclose(output.value, seen.value, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", META_LEARNED)
+@pytest.mark.parametrize("variant", each(META_LEARNED))
 def test_the_meta_gradient_reaches_every_leaf(variant: str) -> None:
     one = life(variant)
     slope = one.live(one.meta_params)[1]
@@ -220,14 +239,14 @@ def test_the_meta_gradient_reaches_every_leaf(variant: str) -> None:
     assert dead == []
 
 
-@pytest.mark.parametrize("variant", [*META_LEARNED, "varibad"])
+@pytest.mark.parametrize("variant", each([*META_LEARNED, "varibad"]))
 def test_no_leaf_of_a_newborn_is_dead(variant: str) -> None:
     """In a whole meta-step, before any symmetry is broken: what is within the objective's reach is reached."""
     _, info = compiled_step(variant)(first_state(variant), jax.random.key(5))
     assert info["dead_leaves"] == 0
 
 
-@pytest.mark.parametrize("variant", DIFFERENTIATED)
+@pytest.mark.parametrize("variant", each(DIFFERENTIATED))
 def test_the_meta_gradient_equals_central_differences(variant: str) -> None:
     """Of a recorded life in float64, along random directions, where nothing but φ moves."""
     one = life(variant)
@@ -262,7 +281,7 @@ def test_without_adaptation_the_meta_gradient_is_a_policy_gradient() -> None:
     close(gradient["params"], jax.grad(surrogate)(meta_params["params"]))
 
 
-@pytest.mark.parametrize("variant", LIVED)
+@pytest.mark.parametrize("variant", each(LIVED))
 def test_lives_compose(variant: str) -> None:
     """Turn by turn, or 2 + 3 turns, or 5 at once: the same life, and the same observed, bit for bit."""
     one = life(variant)
@@ -339,19 +358,11 @@ def tasks_over(devices: int) -> Any:
     return jax.make_mesh((devices,), ("tasks",), axis_types=axis) if devices > 1 else None
 
 
-LEARNERS_OF_OTHERS = (
-    "maml-context",
-    "maml-head",
-    "meta_gradient-observation",
-    "meta_gradient-reward",
-)  # alike but for what an adaptation moves
-
-
 @pytest.mark.parametrize(
     ("variant", "devices", "chunk"),
     [
         *(
-            pytest.param(name, 4, 1, marks=[pytest.mark.slow] if name in (*LEARNERS_OF_OTHERS, *SUPERVISED) else [])
+            pytest.param(name, 4, 1, marks=[pytest.mark.slow] if name in (*OCCASIONAL, *SUPERVISED) else [])
             for name in VARIANTS
             if name != "decision_pretrained"  # which knows no best actions in mazes
         ),
@@ -367,7 +378,7 @@ def test_a_step_is_the_same_however_its_tasks_are_divided(variant: str, devices:
     close(others, params, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", each(VARIANTS))
 def test_a_step_is_pure_and_compiles_once(variant: str) -> None:
     step, state = compiled_step(variant), first_state(variant)
     first, info = step(state, jax.random.key(5))
@@ -377,7 +388,7 @@ def test_a_step_is_pure_and_compiles_once(variant: str) -> None:
     assert all(np.isfinite(value) for value in info.values())
 
 
-@pytest.mark.parametrize("variant", [name for name in SMALL if name in LIVED])
+@pytest.mark.parametrize("variant", each(name for name in SMALL if name in LIVED))
 def test_no_key_is_used_twice(variant: str) -> None:
     """Of one life: the checker does not see through the batches of keys that vmap makes."""
     with jax.debug_key_reuse(True):
@@ -392,7 +403,7 @@ def test_jit_changes_nothing(variant: str) -> None:
     close(learner(variant).step(state, key)[0].meta_params, compiled_step(variant)(state, key)[0].meta_params)
 
 
-@pytest.mark.parametrize("variant", META_LEARNED)
+@pytest.mark.parametrize("variant", each(META_LEARNED))
 def test_the_meta_gradient_is_finite_where_the_inner_gradient_is_zero(variant: str) -> None:
     one = life(variant)
     silent = one.past._replace(
