@@ -1,6 +1,6 @@
 """The bias of meta-gradients that judge by the inner critic: five chains that pay late (Bonnet et al. 2022, §4).
 
-    python scripts/discounting_chain.py [--rows meta-gradient ...] [--seeds 10] [--updates 600]
+    python scripts/discounting_chain.py [--rows meta-gradient ...] [--seeds 10] [--updates 2000]
 
 The setting of arXiv:2211.10550: one chain of five pays 1.1, after 30 steps, and the others 1; an actor linear in the
 observation, the true values in place of a learned critic, 128 episodes an update, SGD .5 with entropy .005 inside, an
@@ -137,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--updates", type=int, default=600)
+    parser.add_argument("--updates", type=int, default=2000)
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS / "discounting_chain.json")
     given = parser.parse_args()
     for row in given.rows:
