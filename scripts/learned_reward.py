@@ -47,16 +47,16 @@ class World(NamedTuple):
 
 
 WORLDS = {
-    "random_abc": World(
-        make_environment("random_abc"),
+    "random_abc": World(  # in a room of 5 x 5, hardly a walk at random reaches an object
+        make_environment("random_abc", side=3, steps=8),
         COMMON | {"steps": 16},
-        {"inner_lr": 10.0, "gamma": 0.9, "entropy": 1e-3, "meta_lr": 5e-3},
+        {"inner_lr": 10.0, "gamma": 0.9, "entropy": 0.01, "meta_lr": 3e-3},
         "an episode",
     ),
     "empty_rooms": World(
         make_environment("empty_rooms", room=3, steps=50),
         COMMON | {"steps": 32},
-        {"inner_lr": 10.0, "gamma": 0.9, "entropy": 1e-3, "meta_lr": 5e-3},
+        {"inner_lr": 10.0, "gamma": 0.9, "entropy": 0.01, "meta_lr": 3e-3},
         "100 steps",
     ),
 }
