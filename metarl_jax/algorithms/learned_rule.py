@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
-import jax
 import jax.numpy as jnp
 
 from metarl_jax.algorithms.base import (
@@ -20,6 +19,7 @@ from metarl_jax.algorithms.base import (
     needs_discrete,
     rollout_steps,
 )
+from metarl_jax.algorithms.rule_network import Taught, rule_network
 from metarl_jax.core.checks import Between
 from metarl_jax.core.distributions import categorical
 from metarl_jax.core.environment import Environment
@@ -27,18 +27,12 @@ from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import gradient_learner, inner_optimiser
 from metarl_jax.core.life import World
 from metarl_jax.core.losses import Loss, actor_critic, per_step, policy_term, value_error, weighted_mean
-from metarl_jax.core.memories import make as make_memory
-from metarl_jax.core.networks import Network, dense, mlp
+from metarl_jax.core.networks import Network
 from metarl_jax.core.objective import AgentLoss, Objective
 from metarl_jax.core.policy import Policy, mlp_policy
-from metarl_jax.core.returns import boundaries
 from metarl_jax.core.rollout import replay, revalue
-from metarl_jax.core.types import Agent, Array, Credit, Experience, Key, Record, Tree
+from metarl_jax.core.types import Agent, Array, Credit, Experience, Record, Tree
 from metarl_jax.core.window import Window, fitting_chunk
-
-Taught = tuple[Array, Array]  # π̂ [T, E], and the logits of ŷ [T, E, M]
-EMBEDDED = 16  # width of the layer through which the rule reads a prediction
-INPUTS = 6  # numbers that the rule reads of a step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,7 +101,8 @@ class LearnedRule(Improved, Adapting):
     def recipe(self, environment: Environment) -> Recipe:
         steps, _ = rollout_steps(self, environment)
         policy = mlp_policy(environment, self.hidden, critic=True, prediction=self.predictions)
-        rule, reward = rule_network(self, policy), per_step(self.gamma, steps)
+        rule = rule_network(policy, self.width, self.predictions, self.gamma)
+        reward = per_step(self.gamma, steps)
         critic = value_error(policy, gamma=self.gamma, lambda_=self.lambda_, reward=reward)
 
         def inner_loss(meta_params: Tree) -> Loss:
@@ -142,36 +137,6 @@ class LearnedRule(Improved, Adapting):
             eps=1e-9,
             lifespan=self.lifespan,
         )
-
-
-def rule_network(options: LearnedRule, policy: Policy) -> Network:
-    """U_φ of a revalued record: the backward LSTM, an embedding of predictions, a linear head for each of π̂ and ŷ."""
-    memory = make_memory("lstm", INPUTS, options.width)
-    embedding = mlp(options.predictions, (EMBEDDED,), 1, activation=jax.nn.relu)
-    heads = {"policy": dense(options.width, 1), "target": dense(options.width, options.predictions)}
-
-    def init(key: Key) -> Tree:
-        memory_key, embedding_key, *keys = jax.random.split(key, 2 + len(heads))
-        each = {name: head.init(own) for (name, head), own in zip(heads.items(), keys, strict=True)}
-        return {"memory": memory.init(memory_key), "embedding": embedding.init(embedding_key), **each}
-
-    def apply(params: Tree, seen: Experience) -> Taught:
-        inputs = _inputs(lambda y: embedding.apply(params["embedding"], y)[..., 0], policy, options.gamma, seen)
-        keep = boundaries(seen).trace[..., None]
-        blank = memory.newborn(seen.reward.shape[1:])
-        read = memory.unroll(params["memory"], blank, inputs[::-1], keep[::-1])[::-1]
-        return heads["policy"].apply(params["policy"], read)[..., 0], heads["target"].apply(params["target"], read)
-
-    return Network(init, apply)
-
-
-def _inputs(embed: Callable[[Array], Array], policy: Policy, gamma: Array | float, seen: Experience) -> Array:
-    """What the rule reads of each step, [T, E, 6]: r, d, γ, π(a|s), e(y(s)), e(y(s'))."""
-    chosen = jnp.exp(policy.distribution.log_prob(seen.distribution, seen.action))
-    now, following = (embed(jax.nn.softmax(logits)) for logits in (seen.prediction, seen.next_prediction))
-    discount = jnp.broadcast_to(jnp.asarray(gamma, chosen.dtype), chosen.shape)
-    ended = seen.terminated.astype(chosen.dtype)
-    return jnp.stack([seen.reward, ended, discount, chosen, now, following], axis=-1)
 
 
 def taught_loss(policy: Policy, teach: Callable[[Experience], Taught], weight: Array | float) -> Loss:

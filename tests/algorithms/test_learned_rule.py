@@ -52,7 +52,7 @@ def test_a_rule_that_teaches_returns_is_reinforce(monkeypatch: pytest.MonkeyPatc
 
     _, _, agent, seen = lived()
     by_hand = Network(lambda key: {}, returns)
-    monkeypatch.setattr(learned_rule, "rule_network", lambda options, policy: by_hand)
+    monkeypatch.setattr(learned_rule, "rule_network", lambda *sizes: by_hand)
     taught = small().recipe(ENVIRONMENT).window.world
     loss = reinforce(taught.policy, gamma=GAMMA, baseline=False, normalise=False)
     plain = gradient_learner(
@@ -73,7 +73,7 @@ def test_nothing_after_the_end_of_an_episode_changes_what_is_taught_before_it(en
     world, meta_params, agent, seen = lived()
     never = jnp.zeros_like(seen.terminated)
     seen = seen._replace(terminated=never, truncated=never)._replace(**{end: never.at[4].set(True)})
-    teach = jax.jit(learned_rule.rule_network(small(), world.policy).apply)
+    teach = jax.jit(learned_rule.rule_network(world.policy, 4, 3, GAMMA).apply)
     seen = revalue(world.policy, agent.params, seen)
     taught, others = (teach(meta_params, s) for s in (seen, seen._replace(reward=seen.reward.at[5:].add(9.0))))
     for before, after in zip(taught, others, strict=True):
@@ -86,7 +86,7 @@ def test_nothing_after_the_end_of_an_episode_changes_what_is_taught_before_it(en
 def test_the_outputs_of_the_rule_and_the_entropies_of_the_agents_are_regularised() -> None:
     world, meta_params, agent, seen = lived()
     now = revalue(world.policy, agent.params, seen)
-    step, target = learned_rule.rule_network(small(), world.policy).apply(meta_params, now)
+    step, target = learned_rule.rule_network(world.policy, 4, 3, GAMMA).apply(meta_params, now)
     expected = {
         "entropy": -world.policy.distribution.entropy(now.distribution),
         "prediction_entropy": jnp.sum(jax.nn.softmax(now.prediction) * jax.nn.log_softmax(now.prediction), axis=-1),
