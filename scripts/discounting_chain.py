@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from published import merge, write
 
-from metarl_jax.algorithms.meta_gradient import MetaGradient
+from metarl_jax.algorithms.meta_gradient.meta_gradient import MetaGradient
 from metarl_jax.core.backprop import backprop
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import Learner

@@ -19,7 +19,7 @@ import numpy as np
 from published import TEST_KEY, arguments, merge, write
 from trials import RESULTS, Cells, Recipe, episodes_and_total, fill, oracle
 
-from metarl_jax.algorithms.student import Student
+from metarl_jax.algorithms.in_context.student import Student
 from metarl_jax.core.evaluation import Curve, reported
 from metarl_jax.core.life import Life, World, begin
 from metarl_jax.core.types import Array, Tree

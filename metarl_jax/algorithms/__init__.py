@@ -3,11 +3,10 @@
 import dataclasses
 from typing import Any
 
-from metarl_jax.algorithms.algorithm_distillation import AlgorithmDistillation
 from metarl_jax.algorithms.base import Algorithm
-from metarl_jax.algorithms.decision_pretrained import DecisionPretrained
 from metarl_jax.algorithms.disco import Disco
 from metarl_jax.algorithms.drift import LearnedDrift
+from metarl_jax.algorithms.in_context import AlgorithmDistillation, DecisionPretrained
 from metarl_jax.algorithms.intrinsic_reward import IntrinsicReward
 from metarl_jax.algorithms.learned_optimizer import LearnedOptimizer
 from metarl_jax.algorithms.learned_rule import LearnedRule
@@ -29,12 +28,12 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
         VariBAD,
         MetaGradient,
         IntrinsicReward,
+        LearnedRule,
+        LearnedDrift,
         LearnedOptimizer,
         Disco,
         AlgorithmDistillation,
         DecisionPretrained,
-        LearnedRule,
-        LearnedDrift,
     )
 }
 

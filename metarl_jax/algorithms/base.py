@@ -38,6 +38,7 @@ Widths = Annotated[tuple[int, ...], Between(1)]
 Annealing = Annotated[int, Between(-1, 2**31 - 1)]
 EVOSAX = "evosax:"
 Strategy = Annotated[str, Prefixed(EVOSAX)]
+Gradient = Literal["backprop", "evolution", "pes", "nres"] | Strategy  # how that of φ is estimated
 
 
 class Recipe(NamedTuple):
@@ -186,7 +187,7 @@ class Improved(MetaLearned, Population):
             (nres); or a strategy of the package evosax by its name there, such as evosax:Open_ES.
     """
 
-    estimator: Literal["backprop", "evolution", "pes", "nres"] | Strategy = "backprop"
+    estimator: Gradient = "backprop"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from metarl_jax.algorithms.base import (
     Adapting,
     Amount,
     Count,
+    Gradient,
     Improved,
     Recipe,
     Share,
@@ -22,7 +23,7 @@ from metarl_jax.algorithms.base import (
 from metarl_jax.core.drifts import Drift
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
-from metarl_jax.core.learner import gradient_learner, inner_optimiser
+from metarl_jax.core.learner import InnerOptimiser, gradient_learner, inner_optimiser
 from metarl_jax.core.life import World
 from metarl_jax.core.losses import Loss, actor_critic, per_step
 from metarl_jax.core.networks import Network, mlp
@@ -60,7 +61,7 @@ class LearnedDrift(Improved, Adapting):
     summary: ClassVar[str] = "a drift function that takes the place of PPO's clip, learned across tasks"
     rule_reads: ClassVar[str] = "ratio to the behaviour policy, and advantage"
 
-    estimator: Literal["backprop", "evolution"] = "evolution"
+    estimator: Gradient = "evolution"
     adaptations: Size = 16
     steps: Size = 32
     tasks: Count = 8
@@ -68,7 +69,7 @@ class LearnedDrift(Improved, Adapting):
     meta_lr: Amount = 1e-2
     width: Count = 32
     inner_lr: Amount = 1e-2
-    inner_optimiser: Literal["sgd", "adam"] = "adam"
+    inner_optimiser: InnerOptimiser = "adam"
     inner_epochs: Count = 4
     lambda_: Share = 0.95
     entropy: Amount = 0.01

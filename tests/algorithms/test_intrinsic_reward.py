@@ -12,9 +12,9 @@ from records import record
 from trees import close, double
 
 from metarl_jax.algorithms import make
-from metarl_jax.algorithms.history import Reader, clock, count_bonus, history_reward
-from metarl_jax.algorithms.intrinsic_reward import taught_learner
-from metarl_jax.algorithms.lifetime import Chronicle, lifetime_credit, lifetime_loss
+from metarl_jax.algorithms.intrinsic_reward.history import Reader, clock, count_bonus, history_reward
+from metarl_jax.algorithms.intrinsic_reward.intrinsic_reward import taught_learner
+from metarl_jax.algorithms.intrinsic_reward.lifetime import Chronicle, lifetime_credit, lifetime_loss
 from metarl_jax.core.learner import Learned, gradient_learner, inner_optimiser
 from metarl_jax.core.life import Life, World, begin, run
 from metarl_jax.core.losses import actor_critic, per_step

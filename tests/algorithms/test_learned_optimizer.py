@@ -11,7 +11,7 @@ from trees import close
 
 from algorithms.test_learning import learned, returns
 from metarl_jax.algorithms import make
-from metarl_jax.algorithms.update_network import places, update_network
+from metarl_jax.algorithms.learned_optimizer.update_network import places, update_network
 from metarl_jax.core.policy import mlp_policy
 from metarl_jax.envs import make as make_environment
 

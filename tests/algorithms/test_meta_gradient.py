@@ -11,9 +11,9 @@ import pytest
 from trees import close, double
 
 from metarl_jax.algorithms import make
-from metarl_jax.algorithms.context import context_of, legal, raw
-from metarl_jax.algorithms.meta_gradient import TUNED
-from metarl_jax.algorithms.tuned import OPTIONS, first
+from metarl_jax.algorithms.meta_gradient.context import context_of, legal, raw
+from metarl_jax.algorithms.meta_gradient.meta_gradient import TUNED
+from metarl_jax.algorithms.meta_gradient.tuned import OPTIONS, first
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.learner import inner_optimiser
 from metarl_jax.core.life import begin, turn

@@ -17,10 +17,10 @@ from metarl_jax.algorithms.base import (
     improved,
     rollout_steps,
 )
-from metarl_jax.algorithms.bootstrap import bootstrapped
-from metarl_jax.algorithms.context import Hyper, context_of
-from metarl_jax.algorithms.outer_critic import by_prediction, critic_learner
-from metarl_jax.algorithms.tuned import check_starts, first, inner_loss, tuned_learner
+from metarl_jax.algorithms.meta_gradient.bootstrap import bootstrapped
+from metarl_jax.algorithms.meta_gradient.context import Hyper, context_of
+from metarl_jax.algorithms.meta_gradient.outer_critic import by_prediction, critic_learner
+from metarl_jax.algorithms.meta_gradient.tuned import check_starts, first, inner_loss, tuned_learner
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import InnerOptimiser, Learner

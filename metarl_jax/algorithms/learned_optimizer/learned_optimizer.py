@@ -1,22 +1,22 @@
 """A learned optimiser: a recurrent network for each parameter of an agent (Goldie et al. 2024, arXiv:2407.07082)."""
 
 import dataclasses
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from metarl_jax.algorithms.base import (
     Adapting,
     Amount,
     Count,
+    Gradient,
     Improved,
     Recipe,
     Share,
     Size,
-    Strategy,
     Widths,
     improved,
     rollout_steps,
 )
-from metarl_jax.algorithms.update_network import UpdateNetwork, update_network
+from metarl_jax.algorithms.learned_optimizer.update_network import UpdateNetwork, update_network
 from metarl_jax.core.checks import Between
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
@@ -34,8 +34,8 @@ class LearnedOptimizer(Improved, Adapting):
     """Learn the optimiser with which newborn actor-critics follow the gradient of PPO.
 
     φ = a recurrent network that maps the gradient of each parameter, its momenta and where it stands to its update; see
-    algorithms/update_network.py. It is in the spirit of OPEN, and of Optim4RL (Lan et al. 2023, arXiv:2302.01470): the
-    network modifies an adaptive step rather than replacing it, so that evolution starts from an optimiser that learns.
+    update_network.py. It is in the spirit of OPEN, and of Optim4RL (Lan et al. 2023, arXiv:2302.01470): the network
+    modifies an adaptive step rather than replacing it, so that evolution starts from an optimiser that learns.
     Unlike OPEN it adds no noise to the updates, and it does not read which units are dormant. Evolution improves it
     unless `estimator` says otherwise.
 
@@ -56,7 +56,7 @@ class LearnedOptimizer(Improved, Adapting):
     summary: ClassVar[str] = "a recurrent network that turns the gradients of a newborn agent into its updates"
     rule_reads: ClassVar[str] = "every parameter, its gradients and its layer, and the share of life that has passed"
 
-    estimator: Literal["backprop", "evolution", "pes", "nres"] | Strategy = "evolution"
+    estimator: Gradient = "evolution"
     adaptations: Size = 16
     steps: Size = 32
     tasks: Count = 16

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from metarl_jax.algorithms.context import SHARES, Context, Hyper, contextual, raw
-from metarl_jax.algorithms.outer_critic import beside, is_critic
+from metarl_jax.algorithms.meta_gradient.context import SHARES, Context, Hyper, contextual, raw
+from metarl_jax.algorithms.meta_gradient.outer_critic import beside, is_critic
 from metarl_jax.core.learner import InnerOptimiser, Learner, gradient_learner, inner_optimiser
 from metarl_jax.core.losses import Loss, actor_critic
 from metarl_jax.core.policy import Policy

@@ -18,11 +18,11 @@ from metarl_jax.algorithms.base import (
     improved,
     rollout_steps,
 )
-from metarl_jax.algorithms.history import Reader, clock, history_reward, transition_reward
-from metarl_jax.algorithms.lifetime import Chronicle, lifetime_critic, lifetime_loss
+from metarl_jax.algorithms.intrinsic_reward.history import Reader, clock, history_reward, transition_reward
+from metarl_jax.algorithms.intrinsic_reward.lifetime import Chronicle, lifetime_critic, lifetime_loss
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
-from metarl_jax.core.learner import History, Learner, gradient_learner, inner_optimiser
+from metarl_jax.core.learner import History, InnerOptimiser, Learner, gradient_learner, inner_optimiser
 from metarl_jax.core.life import World
 from metarl_jax.core.losses import Baseline, Loss, actor_critic, per_step, reinforce
 from metarl_jax.core.objective import Objective
@@ -78,7 +78,7 @@ class IntrinsicReward(Improved, Adapting):
     task_reward: Amount = 1.0
     reward_scale: Amount = 1.0
     inner_lr: Amount = 0.3
-    inner_optimiser: Literal["sgd", "adam"] = "sgd"
+    inner_optimiser: InnerOptimiser = "sgd"
     lambda_: Share = 0.95
     entropy: Amount = 0.01
     value_weight: Amount = 0.5

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import jax.numpy as jnp
 
@@ -19,12 +19,12 @@ from metarl_jax.algorithms.base import (
     needs_discrete,
     rollout_steps,
 )
-from metarl_jax.algorithms.rule_network import Taught, rule_network
+from metarl_jax.algorithms.learned_rule.rule_network import Taught, rule_network
 from metarl_jax.core.checks import Between
 from metarl_jax.core.distributions import categorical
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
-from metarl_jax.core.learner import gradient_learner, inner_optimiser
+from metarl_jax.core.learner import InnerOptimiser, gradient_learner, inner_optimiser
 from metarl_jax.core.life import World
 from metarl_jax.core.losses import Loss, actor_critic, per_step, policy_term, value_error, weighted_mean
 from metarl_jax.core.networks import Network
@@ -79,7 +79,7 @@ class LearnedRule(Improved, Adapting):
     predictions: Count = 30
     prediction_weight: Amount = 0.5
     inner_lr: Amount = 0.5
-    inner_optimiser: Literal["sgd", "adam"] = "sgd"
+    inner_optimiser: InnerOptimiser = "sgd"
     lambda_: Share = 0.95
     value_weight: Amount = 0.5
     entropy: Amount = 0.01

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.algorithms.history import Reader, both, clock, over, recurrence, shared
+from metarl_jax.algorithms.intrinsic_reward.history import Reader, both, clock, over, recurrence, shared
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.losses import Loss, weighted_mean
 from metarl_jax.core.networks import mlp

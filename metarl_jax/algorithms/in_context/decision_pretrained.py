@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar, Literal
 
-from metarl_jax.algorithms.student import Student
+from metarl_jax.algorithms.in_context.student import Student
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.imitation import Teacher
 from metarl_jax.core.learner import frozen
