@@ -16,7 +16,7 @@ from metarl_jax.envs import make as make_environment
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("rl2", {"estimator": "evolution", "width": 4}),
+        ("rl2", {"estimator": "evolution", "width": 4, "sigma": 1.0}),
         ("rl2", {"width": 4, "epochs": 2, "minibatches": 2}),
         ("maml", {"hidden": (4,), "outer": "ppo", "epochs": 3}),
     ],
