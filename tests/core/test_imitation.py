@@ -158,8 +158,8 @@ def test_a_source_owes_nothing_to_the_student() -> None:
     assert any(np.any(x != y) for x, y in leaves)
     task = ENVIRONMENT.sample_task(jax.random.key(3), "train")
     life = begin(world._replace(learner=other), {}, task, jax.random.key(4))
-    own = life.agent.state[0]
-    expected = alone.adapt(own, Agent(life.agent.params), life.seen, jax.random.key(5))
+    own, state = life.agent.state
+    expected = alone.adapt(own, Agent(life.agent.params, state), life.seen, jax.random.key(5))
     adapted = other.adapt({}, life.agent, life.seen, jax.random.key(5))
     close(adapted.params, expected.params)
     close(adapted.state[0], own)
