@@ -98,7 +98,7 @@ def learned(config: RunConfig, meta_params: Tree, training: Mapping[str, Any]) -
 
 def is_rule(recipe: Recipe) -> bool:
     """Whether φ is a rule: not empty, and newborn agents do not depend on it."""
-    return bool(jax.tree.leaves(meta_shapes(recipe))) and not _inherits(recipe.window.world.learner)
+    return bool(jax.tree.leaves(meta_shapes(recipe))) and not _inherits(recipe.world.learner)
 
 
 def meta_shapes(recipe: Recipe) -> Tree:
