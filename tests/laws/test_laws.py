@@ -358,11 +358,14 @@ def tasks_over(devices: int) -> Any:
     return jax.make_mesh((devices,), ("tasks",), axis_types=axis) if devices > 1 else None
 
 
+USUAL = ("maml", "rl2", "meta_gradient", "learned_rule", "varibad")  # to be divided: the others take the same paths
+
+
 @pytest.mark.parametrize(
     ("variant", "devices", "chunk"),
     [
         *(
-            pytest.param(name, 4, 1, marks=[pytest.mark.slow] if name in (*OCCASIONAL, *SUPERVISED) else [])
+            pytest.param(name, 4, 1, marks=[pytest.mark.slow] * (name not in USUAL))
             for name in VARIANTS
             if name != "decision_pretrained"  # which knows no best actions in mazes
         ),
@@ -416,7 +419,7 @@ def test_the_meta_gradient_is_finite_where_the_inner_gradient_is_zero(variant: s
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(slope))
 
 
-@pytest.mark.parametrize("variant", ["maml-head", "rl2"])
+@pytest.mark.parametrize("variant", each(["maml-head", "rl2"]))
 def test_evolution_climbs_where_backprop_does(variant: str) -> None:
     """Where the return is smooth in φ and φ is far from its best, both estimators look the same way."""
     environment = make_environment("navigation", steps=3)

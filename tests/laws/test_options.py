@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from trees import close
 
-from laws.test_laws import ENVIRONMENT, SMALL, SUPERVISED
+from laws.test_laws import ENVIRONMENT, SMALL, SUPERVISED, each
 from metarl_jax.algorithms import ALGORITHMS, make
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.checks import legal_ranges
@@ -66,7 +66,7 @@ def plain(name: str, option: str, value: float) -> Any:
     return jax.device_get(jax.jit(lambda: after_a_step(name, **{option: value}))())
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", each(ALGORITHMS))
 def test_every_float_option_traces(algorithm: str) -> None:
     for case, params in traced(algorithm).items():
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params)), case
