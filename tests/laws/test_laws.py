@@ -96,7 +96,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # φ reads the lives of a source, which are no function of φ: see tests/core/test_imitation.py.
 SUPERVISED = ("algorithm_distillation", "decision_pretrained")
-ROUNDED = ("disco",)  # XLA rounds the last bit of its updates differently in a program of one turn and in a loop
+ROUNDED = (
+    "disco",
+    "intrinsic_reward-history",
+)  # XLA rounds the last bit of its updates differently in a program of one turn and in a loop
 # Not those that have nothing to learn, nor those that learn φ by two objectives (tests/algorithms/test_varibad.py).
 META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "varibad", "disco", *SUPERVISED)]
 # Nor those that regress on targets which are data: see tests/algorithms/test_intrinsic_reward.py.
@@ -240,9 +243,10 @@ def test_the_meta_gradient_reaches_every_leaf(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", each([*META_LEARNED, "varibad"]))
-def test_no_leaf_of_a_newborn_is_dead(variant: str) -> None:
-    """In a whole meta-step, before any symmetry is broken: what is within the objective's reach is reached."""
-    _, info = compiled_step(variant)(first_state(variant), jax.random.key(5))
+def test_no_leaf_is_dead(variant: str) -> None:
+    """What is within the objective's reach is reached, once a first step has moved heads that start at zero."""
+    state, _ = compiled_step(variant)(first_state(variant), jax.random.key(5))
+    _, info = compiled_step(variant)(state, jax.random.key(6))
     assert info["dead_leaves"] == 0
 
 
