@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from trees import close
 
-from metarl_jax.algorithms import learned_rule, make
+from metarl_jax.algorithms import make
+from metarl_jax.algorithms.learned_rule import learned_rule
 from metarl_jax.core.learner import gradient_learner, inner_optimiser
 from metarl_jax.core.life import World, begin
 from metarl_jax.core.losses import reinforce
