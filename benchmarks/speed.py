@@ -193,11 +193,13 @@ def compile_step(learner: MetaLearner, mesh: Any) -> tuple[Any, Any, Any, float]
     """The compiled meta-step, a first state, four keys, and the seconds that compilation took."""
     state = jax.jit(learner.init)(jax.random.key(0))
     keys = jax.random.split(jax.random.key(1), 4)
+    whole = None
     if mesh is not None:
         whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
         state, keys = jax.device_put((state, keys), whole)
     start = time.perf_counter()
-    step = jax.jit(learner.step).lower(state, keys[0]).compile()
+    # Lives that go on would leave the step divided over devices, and not fit its inputs.
+    step = jax.jit(learner.step, out_shardings=whole).lower(state, keys[0]).compile()
     return step, state, keys, time.perf_counter() - start
 
 
