@@ -34,6 +34,26 @@ class Policy(NamedTuple):
     at: Callable[[Tree, Tree, Array], Tree] = lambda start, trail, time: ()  # start, trail [T, E, ...], [E] -> memory
 
 
+def memoryless(
+    init: Callable[[Key], Tree],
+    output: Callable[[Tree, Timestep], Output],
+    distribution: Distribution,
+    *,
+    critic: bool = False,
+    predicts: bool = False,
+) -> Policy:
+    """The policy whose `output` is a function of its parameters and the timestep alone, with any leading axes."""
+    return Policy(
+        init=init,
+        initial_memory=lambda shape: (),
+        apply=lambda params, memory, timestep: (memory, output(params, timestep)),
+        unroll=lambda params, memory, timesteps: output(params, timesteps),
+        distribution=distribution,
+        critic=critic,
+        predicts=predicts,
+    )
+
+
 def mlp_policy(
     environment: Environment,
     hidden: Sequence[int] = (64, 64),
@@ -85,15 +105,7 @@ def mlp_policy(
         acting = head if discrete else (head, jnp.broadcast_to(params["log_std"], head.shape))
         return Output(acting, estimate, predicted)
 
-    return Policy(
-        init=init,
-        initial_memory=lambda shape: (),
-        apply=lambda params, memory, timestep: (memory, output(params, timestep)),
-        unroll=lambda params, memory, timesteps: output(params, timesteps),
-        distribution=distribution,
-        critic=critic,
-        predicts=prediction > 0,
-    )
+    return memoryless(init, output, distribution, critic=critic, predicts=prediction > 0)
 
 
 class Perception(NamedTuple):
@@ -203,18 +215,11 @@ def random_policy(environment: Environment) -> Policy:
     discrete = isinstance(environment.action_space, Discrete)
     blind = zeros if discrete else (zeros, _initial_log_std(environment))
 
-    def output(timestep: Timestep) -> Output:
+    def output(params: Tree, timestep: Timestep) -> Output:
         shape = timestep.first.shape
         return Output(jax.tree.map(lambda x: jnp.broadcast_to(x, (*shape, x.size)), blind), jnp.zeros(shape))
 
-    return Policy(
-        init=lambda key: {},
-        initial_memory=lambda shape: (),
-        apply=lambda params, memory, timestep: (memory, output(timestep)),
-        unroll=lambda params, memory, timesteps: output(timesteps),
-        distribution=distribution,
-        critic=False,
-    )
+    return memoryless(lambda key: {}, output, distribution)
 
 
 def _initial_log_std(environment: Environment) -> Array:

@@ -10,7 +10,7 @@ from metarl_jax.core.distributions import distribution_of
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.losses import Loss, weighted_mean
 from metarl_jax.core.networks import mlp
-from metarl_jax.core.policy import Policy
+from metarl_jax.core.policy import Policy, memoryless
 from metarl_jax.core.returns import boundaries, discounted_returns
 from metarl_jax.core.rollout import replay
 from metarl_jax.core.types import Array, Credit, Experience, Key, Output, Timestep, Tree
@@ -28,15 +28,7 @@ def boltzmann_policy(environment: Environment, hidden: Sequence[int], temperatur
         q = network.apply(params["q"], timestep.observation)
         return Output(q * jnp.exp(-params["log_temperature"]), jnp.zeros(q.shape[:-1]), q)
 
-    return Policy(
-        init=init,
-        initial_memory=lambda shape: (),
-        apply=lambda params, memory, timestep: (memory, output(params, timestep)),
-        unroll=lambda params, memory, timesteps: output(params, timesteps),
-        distribution=distribution,
-        critic=False,
-        predicts=True,
-    )
+    return memoryless(init, output, distribution, predicts=True)
 
 
 def q_learning(policy: Policy, *, gamma: Array | float = 0.99, lambda_: Array | float = 0.0, cut: bool = True) -> Loss:

@@ -15,7 +15,7 @@ from metarl_jax.algorithms.disco.values import BINS
 from metarl_jax.algorithms.disco.weights import PREDICTION
 from metarl_jax.core.distributions import distribution_of
 from metarl_jax.core.environment import Environment
-from metarl_jax.core.policy import Policy
+from metarl_jax.core.policy import Policy, memoryless
 from metarl_jax.core.types import Array, Key, Output, Timestep, Tree
 
 HEAD_SCALE = 0.01  # of the initial weights of policy and y
@@ -66,15 +66,7 @@ def disco_policy(environment: Environment, hidden: Sequence[int], width: int) ->
         heads = Heads(linear(params["actor"], torso), linear(params["y"], torso), *given)
         return Output(heads.policy, jnp.zeros(torso.shape[:-1]), heads)
 
-    return Policy(
-        init=init,
-        initial_memory=lambda shape: (),
-        apply=lambda params, memory, timestep: (memory, output(params, timestep)),
-        unroll=lambda params, memory, timesteps: output(params, timesteps),
-        distribution=distribution,
-        critic=False,
-        predicts=True,
-    )
+    return memoryless(init, output, distribution, predicts=True)
 
 
 def _after_each_action(params: Tree, torso: Array, actions: int) -> Array:
