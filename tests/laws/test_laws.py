@@ -316,7 +316,7 @@ def test_lives_compose(variant: str) -> None:
 
 def alike(a: Any, b: Any) -> None:
     exact = not jnp.issubdtype(a.dtype, jnp.floating)
-    same(a, b) if exact else close(a, b, rtol=1e-3, atol=1e-4)
+    same(a, b) if exact else close(a, b, rtol=1e-5, atol=1e-6)
 
 
 def same(a: Any, b: Any) -> None:
