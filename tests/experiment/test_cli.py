@@ -11,7 +11,7 @@ from shell_toy import toy  # noqa: F401
 from metarl_jax.algorithms import ALGORITHMS, VARIANTS
 from metarl_jax.core.types import SPLITS
 from metarl_jax.envs import ADAPTED, ENVIRONMENTS
-from metarl_jax.experiment import api, checkpoint, cli, doctor
+from metarl_jax.experiment import api, checkpoint, commands, doctor
 from metarl_jax.experiment.cli import main
 from metarl_jax.experiment.config import resolve
 
@@ -140,7 +140,7 @@ def test_flags_reach_the_configuration(tmp_path, capsys):
 def test_the_flag_is_lambda_without_an_underscore(flag, monkeypatch):
     chosen = []
     monkeypatch.setattr(api, "run", lambda config, **how: chosen.append(config))
-    monkeypatch.setattr(cli, "_announce", lambda result, quiet: 0)
+    monkeypatch.setattr(commands.train, "announce", lambda result, quiet: 0)
     assert main(["train", "rl2", "maze", "--preset", "tiny", *flag.split()]) == 0
     assert chosen == [resolve("rl2", "maze", preset="tiny", lambda_=0.5)]
 

@@ -1,0 +1,42 @@
+"""metarl list, doctor: what is here."""
+
+from json import dumps
+from typing import Any
+
+
+def list_names(*, json: bool = False) -> int:
+    """List the algorithms and environments.
+
+    Args:
+        json: Print JSON.
+    """
+    from metarl_jax.experiment.catalogue import catalogue
+
+    print(dumps(catalogue(), indent=1) if json else _names(catalogue()))
+    return 0
+
+
+def doctor() -> int:
+    """Print versions, devices, cores, memory and cache, and check that this machine computes."""
+    from metarl_jax.experiment import devices
+    from metarl_jax.experiment.doctor import examine
+
+    devices.prepare()
+    findings = examine()
+    for finding in findings:
+        print(f"{finding.name:20}{finding.value}" + (f"  PROBLEM: {finding.problem}" if finding.problem else ""))
+    return 1 if any(finding.problem for finding in findings) else 0
+
+
+def _names(catalogue: dict[str, Any]) -> str:
+    lines = []
+    for kind, entries in catalogue.items():
+        width = max(len(entry["name"]) for entry in entries) + 2
+        splits = entries[0].get("splits")
+        lines.append(f"{kind}, splits {', '.join(splits)}; in brackets the reference:" if splits else f"{kind}:")
+        lines += [f"  {entry['name']:{width}}{entry['summary']}{_reference(entry)}" for entry in entries]
+    return "\n".join(lines)
+
+
+def _reference(entry: dict[str, Any]) -> str:
+    return f" [{entry['reference']}]" if entry.get("reference") else ""

@@ -1,0 +1,63 @@
+"""metarl evaluate, compare: what reads runs."""
+
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from metarl_jax.experiment.commands.output import print_table
+
+
+def evaluate(
+    run: Positional[Path],
+    *,
+    json: bool = False,
+    split: str = "test",
+    tasks: int | None = None,
+    adaptations: int | None = None,
+    seed: int = 0,
+) -> int:
+    """Evaluate a run on held-out tasks, in comparison with random, from-scratch and reference agents.
+
+    Args:
+        run: The run folder.
+        json: Print the table as JSON.
+        split: test: held-out tasks of the training distribution; extrapolation: tasks outside it.
+        tasks: Number of tasks; by default as in the evaluation at the end of training.
+        adaptations: Number of adaptations; by default as in training.
+        seed: Seed of the tasks and episodes.
+    """
+    from metarl_jax.experiment import api
+    from metarl_jax.experiment.evaluation import check_request
+
+    check_request(split, 1 if tasks is None else tasks, seed)
+    how: dict[str, Any] = {"split": split, "tasks": tasks, "seed": seed, "adaptations": adaptations}
+    table = api.load(run).evaluate(**how).table
+    if json:
+        print(table.to_json())
+    else:
+        print_table(table)
+    return 0
+
+
+def compare(
+    runs: Positional[tuple[Path, ...]], *, json: bool = False, split: str = "test", tasks: int = 200, seed: int = 0
+) -> int:
+    """Compare runs in one environment on the same held-out tasks, with their differences to the first.
+
+    Args:
+        runs: The run folders.
+        json: Print the table as JSON.
+        split: test: held-out tasks of the training distribution; extrapolation: tasks outside it.
+        tasks: Number of tasks.
+        seed: Seed of the tasks and episodes.
+    """
+    from metarl_jax.experiment import api
+
+    how: dict[str, Any] = {"split": split, "tasks": tasks, "seed": seed}
+    table = api.compare(*runs, **how)
+    if json:
+        print(table.to_json())
+    else:
+        print_table(table)
+    return 0

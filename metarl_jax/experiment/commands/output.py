@@ -1,0 +1,22 @@
+"""What commands print."""
+
+from typing import Any
+
+
+def announce(result: Any, quiet: bool) -> int:
+    """Print the path and the evaluation of the run."""
+    from metarl_jax.experiment import results
+    from metarl_jax.experiment.run_folder import RunFolder
+
+    evaluation = RunFolder(result.path).evaluation
+    if evaluation.exists() and not quiet:
+        print_table(results.read(evaluation))
+    print(result.path)
+    return 0
+
+
+def print_table(table: Any) -> None:
+    """Print the table for a terminal, transposed: one line for each column and one column for each method."""
+    from rich.console import Console
+
+    Console().print(table.to_rich())

@@ -1,0 +1,76 @@
+"""metarl train, resume: what makes a run."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from metarl_jax.experiment.commands.output import announce
+from metarl_jax.experiment.commands.style import STYLE
+
+
+def train(algorithm: Positional[str], environment: Positional[str], *, rule: Path | None = None) -> int:
+    """Meta-train and evaluate; --help after both names lists every option.
+
+    Args:
+        algorithm: Name of the algorithm, which a rule makes superfluous; `metarl list` prints all.
+        environment: Name of the environment; `metarl list` prints all.
+        rule: Folder of a run that has learned a rule, by which fresh agents learn: metarl train --rule RUN ENVIRONMENT.
+    """
+    return with_flags(algorithm, environment, [])
+
+
+def with_flags(algorithm: str | None, environment: str, flags: Sequence[str]) -> int:
+    from metarl_jax.experiment import api, config
+
+    program = " ".join(["metarl train", *([] if algorithm is None else [algorithm]), environment])
+    flags = [re.sub(r"^--lambda(?=$|=)", "--lambda_", word) for word in flags]  # only Python needs the underscore
+    preset, given = _preset_and_rule(flags, program)
+    start = config.defaults(algorithm, environment, preset, None if given is None else api.load_rule(given))
+
+    def flagged(
+        run: Annotated[config.RunOptions, OmitArgPrefixes] = start.run,
+        algorithm: Annotated[config.Algorithm, OmitArgPrefixes] = start.algorithm,
+        environment: Annotated[config.Environment, tyro.conf.arg(name="env")] = start.environment,
+        preset: str = start.preset,
+        rule: Path | None = given,
+        out: Path | None = None,
+        quiet: bool = False,
+    ) -> int:
+        """Meta-train and evaluate in a new run folder.
+
+        Args:
+            preset: Selects all other defaults; a tiny run takes seconds.
+            rule: Folder of a run that has learned a rule, by which fresh agents learn; it sets the algorithm's options.
+            out: New run folder; by default runs/<algorithm>-<environment>-<seed>-<n>.
+            quiet: Print no progress.
+        """
+        chosen = config.RunConfig(algorithm, environment, preset, run, start.rule)
+        return announce(api.run(chosen, out=out, quiet=quiet), quiet)
+
+    return tyro.cli(flagged, prog=program, args=flags, config=STYLE)
+
+
+def _preset_and_rule(flags: Sequence[str], program: str) -> tuple[str, Path | None]:
+    """The preset and the rule, which are parsed first because the defaults of all other flags depend on them."""
+
+    def named(preset: str = "default", rule: Path | None = None) -> tuple[str, Path | None]:
+        return preset, rule
+
+    return tyro.cli(named, prog=program, args=flags, return_unknown_args=True, add_help=False)[0]
+
+
+def resume(run: Positional[Path], *, meta_steps: int | None = None, quiet: bool = False) -> int:
+    """Continue a run from its newest usable checkpoint, bit for bit.
+
+    Args:
+        run: The run folder.
+        meta_steps: New total number of meta-steps, to extend the run.
+        quiet: Print no progress.
+    """
+    from metarl_jax.experiment import api
+
+    return announce(api.resume(run, meta_steps=meta_steps, quiet=quiet), quiet)
