@@ -19,15 +19,17 @@ from metarl_jax.core.checks import Between, Prefixed, check_options
 from metarl_jax.core.diagnostics import Clipped
 from metarl_jax.core.environment import Discrete, Environment, check_split_has_tasks
 from metarl_jax.core.evolution import evolution
+from metarl_jax.core.learner import Learner
 from metarl_jax.core.life import World
-from metarl_jax.core.losses import Loss
+from metarl_jax.core.losses import Loss, Scalar, actor_critic, per_step
 from metarl_jax.core.meta import MetaLearner, Span, meta_learner
 from metarl_jax.core.objective import OBJECTIVES, Objective, Schedule
 from metarl_jax.core.persistent import persistent
+from metarl_jax.core.policy import Policy
 from metarl_jax.core.strategies import strategy
 from metarl_jax.core.types import Array, Tree
 from metarl_jax.core.update import Update, check_parts, watch
-from metarl_jax.core.window import Window
+from metarl_jax.core.window import Window, fitting_chunk
 
 Count = Annotated[int, Between(1)]
 Size = Annotated[int, Between(0)]
@@ -272,6 +274,21 @@ def evolving(
 def rollout_steps(options: Acting, environment: Environment, episodes: int = 1) -> tuple[int, int | None]:
     """T and the quota of episodes: whole episodes if `steps` is 0, otherwise a window of that length."""
     return (options.steps, None) if options.steps else (environment.horizon * episodes, episodes)
+
+
+def long_lived(
+    options: Acting, environment: Environment, policy: Policy, learner: Learner, turns: int, lifespan: Span
+) -> Window:
+    """The window of K = `turns` adaptations of agents that live for `lifespan` windows, in scenes that go on."""
+    steps, _ = rollout_steps(options, environment)
+    world = World(environment, policy, learner, options.envs, steps, fresh=False)
+    return Window(world, turns, lifespan in (1, (1, 1)), chunk=options.chunk or fitting_chunk(world))
+
+
+def actor_loss(policy: Policy, gamma: Scalar, lambda_: Scalar, steps: int, **options: Any) -> Loss:
+    """The outer loss of agents whose critic and entropy belong to their inner loss: an actor-critic's first term."""
+    alone: dict[str, Any] = {"value_weight": 0.0, "entropy": 0.0, "reward": per_step(gamma, steps)}
+    return actor_critic(policy, gamma=gamma, lambda_=lambda_, **alone | options)
 
 
 def clipped(longest: Array | float) -> optax.GradientTransformation:

@@ -17,19 +17,19 @@ from metarl_jax.algorithms.base import (
     Share,
     Size,
     Widths,
+    actor_loss,
     improved,
+    long_lived,
     rollout_steps,
 )
 from metarl_jax.core.drifts import Drift
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import InnerOptimiser, gradient_learner, inner_optimiser
-from metarl_jax.core.life import World
-from metarl_jax.core.losses import Loss, actor_critic, per_step
+from metarl_jax.core.losses import Loss
 from metarl_jax.core.networks import Network, mlp
 from metarl_jax.core.policy import mlp_policy
 from metarl_jax.core.types import Array, Tree
-from metarl_jax.core.window import Window, fitting_chunk
 
 FEATURES = 8
 MARGIN = 1e-6  # ξ: so much must the network exceed 0 for a drift
@@ -87,10 +87,7 @@ class LearnedDrift(Improved, Adapting):
         steps, _ = rollout_steps(self, environment)
         policy = mlp_policy(environment, self.hidden, critic=True)
         network = drift_network(self.width)
-        scaled = per_step(self.gamma, steps)
-        loss = functools.partial(
-            actor_critic, policy, gamma=self.gamma, lambda_=self.lambda_, reward=scaled, normalise=True
-        )
+        loss = functools.partial(actor_loss, policy, self.gamma, self.lambda_, steps, normalise=True)
 
         def inner_loss(meta_params: Tree) -> Loss:
             drift = learned_drift(network, meta_params)
@@ -105,10 +102,9 @@ class LearnedDrift(Improved, Adapting):
             optimiser=inner_optimiser(self.inner_optimiser, self.inner_lr),
             sweeps=self.inner_epochs,
         )
-        world = World(environment, policy, learner, self.envs, steps, fresh=False)
-        window = Window(world, self.adaptations, self.lifespan == 1, chunk=self.chunk or fitting_chunk(world))
-        outer_loss = loss(value_weight=0.0, entropy=0.0)
-        fitness = negative_return(world, self.gamma)
+        window = long_lived(self, environment, policy, learner, self.adaptations, self.lifespan)
+        outer_loss = loss()
+        fitness = negative_return(window.world, self.gamma)
         return improved(self, window, lambda remaining: outer_loss, fitness, eps=1e-9, lifespan=self.lifespan)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.algorithms.base import Acting, Amount, Count, Recipe, Share, Size, Widths, needs_discrete, rollout_steps
+from metarl_jax.algorithms.base import Acting, Amount, Count, Recipe, Share, Size, Widths, long_lived, needs_discrete
 from metarl_jax.algorithms.disco.agent import disco_policy
 from metarl_jax.algorithms.disco.layers import State
 from metarl_jax.algorithms.disco.loss import Goal, disco_loss
@@ -19,14 +19,12 @@ from metarl_jax.algorithms.disco.weights import read as read_weights
 from metarl_jax.core.backprop import scheduled
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import Learner, inner_gradient
-from metarl_jax.core.life import World
 from metarl_jax.core.losses import reinforce
 from metarl_jax.core.objective import final
 from metarl_jax.core.policy import Policy
 from metarl_jax.core.rollout import revalue
 from metarl_jax.core.types import Agent, Array, Experience, Key, Tree
 from metarl_jax.core.update import watch
-from metarl_jax.core.window import Window, fitting_chunk
 
 SLOWNESS = 0.9  # share of the slow parameters that an update keeps
 
@@ -80,10 +78,8 @@ class Disco(Acting):
             raise ValueError(f"weights of disco is empty, and the rule has no weights of its own; {remedy}")
         rule = read_weights(self.weights, self.checksum)
         policy = disco_policy(environment, self.hidden, self.width)
-        steps, _ = rollout_steps(self, environment)
         learner = disco_learner(policy, rule, self.gamma, self.lambda_, self.inner_lr)
-        world = World(environment, policy, learner, self.envs, steps, fresh=False)
-        window = Window(world, self.adaptations, self.lifespan == 1, chunk=self.chunk or fitting_chunk(world))
+        window = long_lived(self, environment, policy, learner, self.adaptations, self.lifespan)
         objective = scheduled(final(reinforce(policy, gamma=self.gamma)))
         return Recipe(window, watch(window), self.lifespan, objective)
 

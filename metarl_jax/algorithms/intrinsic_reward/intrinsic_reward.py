@@ -16,6 +16,7 @@ from metarl_jax.algorithms.base import (
     Size,
     Widths,
     improved,
+    long_lived,
     rollout_steps,
 )
 from metarl_jax.algorithms.intrinsic_reward.history import Reader, clock, history_reward, transition_reward
@@ -23,12 +24,10 @@ from metarl_jax.algorithms.intrinsic_reward.lifetime import Chronicle, lifetime_
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import History, InnerOptimiser, Learner, gradient_learner, inner_optimiser
-from metarl_jax.core.life import World
 from metarl_jax.core.losses import Baseline, Loss, actor_critic, per_step, reinforce
 from metarl_jax.core.objective import Objective
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.types import Array, Experience, Key, Tree
-from metarl_jax.core.window import Window, fitting_chunk
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,15 +114,14 @@ class IntrinsicReward(Improved, Adapting):
         lifetime = self.judged_by == "lifetime"
         critic = lifetime_critic(environment, self.envs, self.width, self.hidden) if lifetime else None
         learner = taught_learner(self, policy, reward_reader(self, environment), critic, steps)
-        world = World(environment, policy, learner, self.envs, steps, fresh=False)
-        window = Window(world, self.adaptations, self.lifespan == 1, chunk=self.chunk or fitting_chunk(world))
+        window = long_lived(self, environment, policy, learner, self.adaptations, self.lifespan)
         reinforced = reinforce(policy, gamma=self.outer_gamma, baseline=self.baseline)
         outer_loss = actor_critic(policy, value_weight=0.0, entropy=0.0) if lifetime else reinforced
 
         def shape(objective: Objective, remaining: Array) -> Objective:
             return objective if critic is None else judged_by_lifetime(self, objective, critic, steps)
 
-        fitness, eps = negative_return(world, self.outer_gamma), 1e-9 if lifetime else 1e-5
+        fitness, eps = negative_return(window.world, self.outer_gamma), 1e-9 if lifetime else 1e-5
         loss = lambda remaining: outer_loss  # noqa: E731
         return improved(self, window, loss, fitness, shape=shape, eps=eps, lifespan=self.lifespan)
 

@@ -13,7 +13,9 @@ from metarl_jax.algorithms.base import (
     Share,
     Size,
     Widths,
+    actor_loss,
     improved,
+    long_lived,
     rollout_steps,
 )
 from metarl_jax.algorithms.learned_optimizer.update_network import UpdateNetwork, update_network
@@ -21,10 +23,8 @@ from metarl_jax.core.checks import Between
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import Learner, gradient_learner
-from metarl_jax.core.life import World
-from metarl_jax.core.losses import actor_critic, per_step, ppo
+from metarl_jax.core.losses import per_step, ppo
 from metarl_jax.core.policy import Policy, mlp_policy
-from metarl_jax.core.window import Window, fitting_chunk
 
 Decays = Annotated[tuple[float, ...], Between(0, 0.9999)]
 
@@ -84,18 +84,10 @@ class LearnedOptimizer(Improved, Adapting):
         policy = mlp_policy(environment, self.hidden, critic=True)
         updates = self.sweeps * max(1, self.adaptations) * self.lifespan
         network = update_network(self.width, self.momenta, self.inner_lr, self.sweeps, updates)
-        world = World(environment, policy, optimised(self, policy, network, steps), self.envs, steps, fresh=False)
-        window = Window(world, self.adaptations, self.lifespan == 1, chunk=self.chunk or fitting_chunk(world))
-        outer_loss = actor_critic(
-            policy,
-            gamma=self.gamma,
-            lambda_=self.lambda_,
-            value_weight=0.0,  # the critic and the entropy belong to the inner loss
-            entropy=0.0,
-            normalise=True,
-            reward=per_step(self.gamma, steps),
-        )
-        fitness = negative_return(world, self.gamma)
+        learner = optimised(self, policy, network, steps)
+        window = long_lived(self, environment, policy, learner, self.adaptations, self.lifespan)
+        outer_loss = actor_loss(policy, self.gamma, self.lambda_, steps, normalise=True)
+        fitness = negative_return(window.world, self.gamma)
         return improved(self, window, lambda remaining: outer_loss, fitness, lifespan=self.lifespan)
 
 

@@ -64,18 +64,18 @@ def update_network(
         zeros = jnp.zeros_like(ravel_pytree(params)[0])
         return UpdateState(jnp.int32(0), jnp.stack([zeros] * len(momenta)), zeros, memory.blank(zeros.shape))
 
-    def update(gradient: Tree, state: UpdateState, params: Any = None, **read: Any) -> tuple[Tree, UpdateState]:
+    def update(gradients: Tree, state: UpdateState, params: Any = None, **read: Any) -> tuple[Tree, UpdateState]:
         network = read["meta_params"]["optimiser"]
-        (slope, unravel), parameter = ravel_pytree(gradient), ravel_pytree(params)[0]
+        (gradient, unravel), parameter = ravel_pytree(gradients), ravel_pytree(params)[0]
         decays = jnp.asarray(momenta)[:, None]
-        running = decays * state.momenta + (1 - decays) * slope
-        squares = SQUARES * state.squares + (1 - SQUARES) * slope**2
+        running = decays * state.momenta + (1 - decays) * gradient
+        squares = SQUARES * state.squares + (1 - SQUARES) * gradient**2
         taken = state.taken + 1
         scaled = running / (1 - decays**taken) / jnp.sqrt(squares / (1 - SQUARES**taken) + ROOT)  # [M, P]
         passed = jnp.array([jnp.minimum(state.taken / updates, 1.0), state.taken % sweeps / sweeps])
-        here = jnp.concatenate([places(params), jnp.broadcast_to(passed, (slope.size, 2))], axis=1)
-        features = jnp.concatenate([logarithmic(jnp.stack([parameter, slope])).T, scaled.T, here], axis=1)
-        hidden, readout = memory.step(network["memory"], state.hidden, features, jnp.ones((slope.size, 1)))
+        here = jnp.concatenate([places(params), jnp.broadcast_to(passed, (gradient.size, 2))], axis=1)
+        features = jnp.concatenate([logarithmic(jnp.stack([parameter, gradient])).T, scaled.T, here], axis=1)
+        hidden, readout = memory.step(network["memory"], state.hidden, features, jnp.ones((gradient.size, 1)))
         gain, more = head.apply(network["head"], jnp.concatenate([readout, features], axis=1)).T
         step = -rate * jnp.exp(RANGE * jnp.tanh(gain)) * (scaled[0] + more)
         return unravel(step), UpdateState(taken, running, squares, hidden)

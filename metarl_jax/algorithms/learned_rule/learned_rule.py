@@ -15,7 +15,10 @@ from metarl_jax.algorithms.base import (
     Share,
     Size,
     Widths,
+    actor_loss,
+    evolves,
     improved,
+    long_lived,
     needs_discrete,
     rollout_steps,
 )
@@ -25,14 +28,12 @@ from metarl_jax.core.distributions import categorical
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import InnerOptimiser, gradient_learner, inner_optimiser
-from metarl_jax.core.life import World
-from metarl_jax.core.losses import Loss, actor_critic, per_step, policy_term, value_error, weighted_mean
+from metarl_jax.core.losses import Loss, per_step, policy_term, value_error, weighted_mean
 from metarl_jax.core.networks import Network
 from metarl_jax.core.objective import AgentLoss, Objective
 from metarl_jax.core.policy import Policy, mlp_policy
 from metarl_jax.core.rollout import replay, revalue
 from metarl_jax.core.types import Agent, Array, Credit, Experience, Record, Tree
-from metarl_jax.core.window import Window, fitting_chunk
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class LearnedRule(Improved, Adapting):
         inner_lr: step size of an adaptation.
         inner_optimiser: optimiser of the inner loop.
         lambda_: trace decay of the outer advantages.
-        value_weight: weight of the error of the agent's critic, which only the outer loss reads.
+        value_weight: weight of the error of the agent's critic, which only the outer loss of backpropagation reads.
         entropy: β₀, outer weight of the entropy of the agents' policies.
         prediction_entropy: β₁, outer weight of the entropy of their predictions.
         policy_penalty: β₂, outer weight of E[π̂²].
@@ -107,7 +108,7 @@ class LearnedRule(Improved, Adapting):
 
         def inner_loss(meta_params: Tree) -> Loss:
             taught = taught_loss(policy, lambda seen: rule.apply(meta_params, seen), self.prediction_weight)
-            return with_critic(taught, critic, self.value_weight)
+            return taught if evolves(self.estimator) else with_critic(taught, critic, self.value_weight)
 
         learner = gradient_learner(
             policy,
@@ -117,22 +118,13 @@ class LearnedRule(Improved, Adapting):
             reads=lambda meta_params: meta_params,
             optimiser=inner_optimiser(self.inner_optimiser, self.inner_lr),
         )
-        world = World(environment, policy, learner, self.envs, steps, fresh=False)
-        window = Window(world, self.adaptations, self.lifespan == (1, 1), chunk=self.chunk or fitting_chunk(world))
-        outer_loss = actor_critic(
-            policy,
-            gamma=self.gamma,
-            lambda_=self.lambda_,
-            value_weight=0.0,
-            entropy=0.0,
-            normalise=True,
-            reward=reward,
-        )
+        window = long_lived(self, environment, policy, learner, self.adaptations, self.lifespan)
+        outer_loss = actor_loss(policy, self.gamma, self.lambda_, steps, normalise=True)
         return improved(
             self,
             window,
             lambda remaining: outer_loss,
-            negative_return(world, self.gamma),
+            negative_return(window.world, self.gamma),
             shape=lambda objective, remaining: with_regularisers(self, policy, rule, objective, remaining),
             eps=1e-9,
             lifespan=self.lifespan,

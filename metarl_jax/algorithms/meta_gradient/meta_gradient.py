@@ -14,7 +14,9 @@ from metarl_jax.algorithms.base import (
     Share,
     Size,
     Widths,
+    actor_loss,
     improved,
+    long_lived,
     rollout_steps,
 )
 from metarl_jax.algorithms.meta_gradient.bootstrap import bootstrapped
@@ -24,10 +26,8 @@ from metarl_jax.algorithms.meta_gradient.tuned import check_starts, first, inner
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import InnerOptimiser, Learner
-from metarl_jax.core.life import World
-from metarl_jax.core.losses import Loss, actor_critic, per_step
+from metarl_jax.core.losses import Loss, per_step
 from metarl_jax.core.policy import Policy, mlp_policy
-from metarl_jax.core.window import Window, fitting_chunk
 
 Tuned = Literal["gamma", "lambda", "entropy", "value", "rate"]
 TUNED: tuple[Tuned, ...] = ("gamma", "lambda", "entropy", "value", "rate")
@@ -124,16 +124,7 @@ class MetaGradient(Improved, Adapting):
         steps, _ = rollout_steps(self, environment)
         context = context_of(self.context, environment, first(self), self.tunes, self.history)
         view = by_prediction(policy) if self.outer_critic else policy  # its value is what the inner loss reads
-        reward = per_step(self.outer_gamma, steps)
-        outer = functools.partial(
-            actor_critic,
-            policy,
-            gamma=self.outer_gamma,
-            lambda_=self.outer_lambda,
-            value_weight=0.0,  # the critic and the entropy belong to the inner loss
-            entropy=0.0,
-            reward=reward,
-        )
+        outer = functools.partial(actor_loss, policy, self.outer_gamma, self.outer_lambda, steps)
         critic = None
         if self.outer_critic:
             critic = critic_learner(policy, self.inner_optimiser, self.inner_lr, outer(value_weight=1.0))
@@ -141,14 +132,13 @@ class MetaGradient(Improved, Adapting):
         def following(acting: Policy, loss: Callable[[Hyper], Loss]) -> Learner:
             return tuned_learner(acting, self.inner_optimiser, loss, context, critic)
 
-        learner = following(view, inner_loss(view, reward))
-        world = World(environment, policy, learner, self.envs, steps, fresh=False)
-        window = Window(world, self.adaptations, self.lifespan == 1, chunk=self.chunk or fitting_chunk(world))
+        learner = following(view, inner_loss(view, per_step(self.outer_gamma, steps)))
+        window = long_lived(self, environment, policy, learner, self.adaptations, self.lifespan)
         loss = outer(normalise=True)
         shape: Any = lambda objective, remaining: objective  # noqa: E731
         if self.target == "bootstrapped":
             last = following(policy, lambda hyper: outer())
             shape = lambda objective, remaining: bootstrapped(policy, loss, last, self.bootstrap_steps)  # noqa: E731
-        fitness = negative_return(world, self.outer_gamma)
+        fitness = negative_return(window.world, self.outer_gamma)
         # Meta-gradients of the entropy bonus and the discount can be tiny.
         return improved(self, window, lambda remaining: loss, fitness, shape=shape, eps=1e-9, lifespan=self.lifespan)
