@@ -15,7 +15,8 @@ if jax.__version_info__ < (0, 11):  # an XLA that does not know a flag ends the 
 TESTS = pathlib.Path(__file__).parent
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "metarl_jax" / "tests"
 COMPILED = "/jax/core/compile/backend_compile_duration"  # or loaded from the cache
-PROGRAMS = 2000  # that a process may hold before they are cleared after a group
+PROGRAMS = 2000  # that a process may hold after a group of tests, before they are cleared
+SLOW_PROGRAMS = 500  # that it may hold after a slow test, whose programs are larger
 events: collections.Counter[str] = collections.Counter()  # since the last clearing
 
 os.environ.setdefault("NPROC", "8")  # threads to spare while a device waits for another
@@ -62,7 +63,8 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """
     group = item.get_closest_marker("xdist_group")
     over = nextitem is None or nextitem.get_closest_marker("xdist_group") != group
-    if (over or item.get_closest_marker("slow")) and events[COMPILED] > PROGRAMS:
+    slow = item.get_closest_marker("slow") is not None
+    if (over or slow) and events[COMPILED] > (SLOW_PROGRAMS if slow else PROGRAMS):
         events.clear()
         jax.clear_caches()
         gc.collect()
