@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint bench install
+.PHONY: demo test slow lint bench docs install
 
 demo: install
 	$(BIN)/python scripts/demo.py
@@ -22,6 +22,10 @@ lint: install
 
 bench: install
 	$(BIN)/python benchmarks/speed.py --out benchmarks/results/speed.json
+
+docs: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/zensical build --strict
 
 install: $(VENV)/installed
 
