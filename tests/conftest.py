@@ -15,8 +15,10 @@ if jax.__version_info__ < (0, 11):  # an XLA that does not know a flag ends the 
 TESTS = pathlib.Path(__file__).parent
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "metarl_jax" / "tests"
 COMPILED = "/jax/core/compile/backend_compile_duration"  # or loaded from the cache
-PROGRAMS = 2000  # that a process may hold after a group of tests, before they are cleared
-SLOW_PROGRAMS = 500  # that it may hold after a slow test, whose programs are larger
+# A compiled program takes up to a hundred memory maps, of which Linux by default allows a process 65,530. XLA crashes
+# when there are none left.
+MAPS = pathlib.Path("/proc/self/maps")
+MANY_MAPS, MANY_PROGRAMS = 20_000, 2000  # before compiled programs are cleared
 events: collections.Counter[str] = collections.Counter()  # since the last clearing
 
 os.environ.setdefault("NPROC", "8")  # threads to spare while a device waits for another
@@ -56,15 +58,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(f"{item.path.relative_to(TESTS).with_suffix('')}-{shared}"))
 
 
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Clear compiled programs once there are many: a process that kept all of them crashed XLA.
+def crowded() -> bool:
+    """Whether the process holds so many programs that they should be cleared."""
+    return events[COMPILED] > MANY_PROGRAMS or (MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY_MAPS)
 
-    They are cleared between groups, or after any slow test, since those share few programs.
-    """
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Clear compiled programs once there are many, between groups or after a slow test, which shares few of them."""
     group = item.get_closest_marker("xdist_group")
     over = nextitem is None or nextitem.get_closest_marker("xdist_group") != group
-    slow = item.get_closest_marker("slow") is not None
-    if (over or slow) and events[COMPILED] > (SLOW_PROGRAMS if slow else PROGRAMS):
+    if (over or item.get_closest_marker("slow")) and crowded():
         events.clear()
         jax.clear_caches()
         gc.collect()
