@@ -16,14 +16,13 @@ from metarl_jax.core.update import check_parts
 from metarl_jax.experiment.config import RunConfig, require
 from metarl_jax.experiment.curves import SCRATCH, adaptation_curve, blind_curve, sampler, scratch_curve
 from metarl_jax.experiment.errors import UsageError
-from metarl_jax.experiment.results import Table
+from metarl_jax.experiment.results import RANDOM, REFERENCE, Table
 from metarl_jax.experiment.statistics import iqm, mean, share
 from metarl_jax.oracles import reference
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CALLED_REFERENCE = "reference"
 RETURNS = (mean, iqm)  # the statistics of returns
 
 
@@ -71,14 +70,14 @@ def evaluate_learner(
     }
     if name != SCRATCH:
         curves[SCRATCH] = scratch_curve(environment, world, sampled, keys[1], schedule)
-    curves["random"] = blind_curve(environment, sampled, keys[2])
+    curves[RANDOM] = blind_curve(environment, sampled, keys[2])
     known = reference(environment)
     bound = None if known is None else np.asarray(known(keys[3], sampled))  # [N, episodes]
     table = Table(f"{name}-{environment.name}-{split}", seeds=[config.run.seed], tasks=tasks)
     for method, curve in curves.items():
         add_curve(table, method, curve, schedule[1], bound)
     if bound is not None:
-        table.add_columns(CALLED_REFERENCE, "episode", bound, statistics=RETURNS, note=environment.reference)
+        table.add_columns(REFERENCE, "episode", bound, statistics=RETURNS, note=environment.reference)
     return Evaluation(table, curves)
 
 
@@ -100,13 +99,17 @@ def add_curve(table: Table, method: str, curve: Curve, stride: int = 1, bound: n
     """Add the cells of one method: by gradient step over all episodes, and by episode after the last step.
 
     `step=k` and `episode=e` are mean returns; with `,iqm` interquartile means, with `,steps` environment steps, with
-    `,terminated` the share of episodes that terminated rather than were truncated.
+    `,terminated` the share of episodes that terminated rather than were truncated. `gain` is the last mean return less
+    the first: over gradient steps where there are any, otherwise over episodes.
     """
-    if curve.returns.shape[1] > 1:
-        steps = np.asarray(curve.returns).mean(axis=2)
+    steps, episodes = np.asarray(curve.returns).mean(axis=2), np.asarray(curve.returns)[:, -1]
+    path = steps if steps.shape[1] > 1 else episodes
+    if steps.shape[1] > 1:
         table.add_columns(method, "step", steps, first=0, stride=stride, statistics=RETURNS)
     bounds = None if bound is None else bound.mean(axis=0)
-    table.add_columns(method, "episode", np.asarray(curve.returns)[:, -1], statistics=RETURNS, bounds=bounds)
+    table.add_columns(method, "episode", episodes, statistics=RETURNS, bounds=bounds)
+    if path.shape[1] > 1:
+        table.add_values(method, "gain", path[:, -1] - path[:, 0])
     others = (("steps", curve.lengths[:, -1], mean), ("terminated", curve.terminated[:, -1], share))
     for kind, values, statistic in others:
         for number, column in enumerate(values.T, start=1):

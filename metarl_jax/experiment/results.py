@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 Interval = tuple[float, float]
+RANDOM, REFERENCE = "random", "reference"  # the methods that an evaluation is read against
 PROVENANCE = ("seeds", "tasks", "env_steps", "wall_seconds", "versions", "device", "date")
 
 
@@ -150,6 +151,21 @@ class Table:
                 return candidate
         raise KeyError(f"{self.table} has no cell {row!r}, {column!r}")
 
+    def methods(self) -> list[str]:
+        """The methods in their order of appearance."""
+        return list(dict.fromkeys(row.row for row in self.rows))
+
+    def curve(self, method: str, kind: str) -> list[tuple[int, Row]]:
+        """The cells `kind=<number>` of a method that have a value, in order of their numbers."""
+        placed = [(_position(row.column, kind), row) for row in self.rows if row.row == method]
+        return sorted(
+            ((x, row) for x, row in placed if x is not None and row.value is not None), key=lambda point: point[0]
+        )
+
+    def axis(self, method: str) -> Literal["step", "episode"]:
+        """What a method adapts by: gradient steps if it takes any, otherwise episodes."""
+        return "step" if len(self.curve(method, "step")) > 1 else "episode"
+
     def provenance(self, row: Row) -> dict[str, Any]:
         """The provenance of a cell: the fields of PROVENANCE."""
         return {name: getattr(self, name) for name in PROVENANCE} | (row.made or {})
@@ -224,6 +240,12 @@ def _row(data: dict[str, Any]) -> Row:
     return Row(**data | {"interval": None if interval is None else (interval[0], interval[1])})
 
 
+def _position(column: str, kind: str) -> int | None:
+    """The number of a column `kind=<number>`; None for other columns."""
+    name, _, digits = column.partition("=")
+    return int(digits) if name == kind and digits.isdigit() else None
+
+
 def _finite(value: Any) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
@@ -231,15 +253,15 @@ def _finite(value: Any) -> float | None:
 def _cell(row: Row) -> str:
     if row.value is None:
         return row.note or ""
-    words = [_number(row.value)]
+    words = [number(row.value)]
     if row.interval is not None:
         words.append(_ends(row.interval))
     if row.seed_interval is not None:
         words.append(f"(seeds {_ends(row.seed_interval)})")
     if row.published is not None:
-        words.append(f"(published {_number(row.published)})")
+        words.append(f"(published {number(row.published)})")
     if row.bound is not None:
-        words.append(f"(bound {_number(row.bound)})")
+        words.append(f"(bound {number(row.bound)})")
     return " ".join(words)
 
 
@@ -247,8 +269,8 @@ def _short_cell(row: Row) -> str:
     if row.value is None:
         return ""
     half, between = _half(row.interval), _half(row.seed_interval)
-    over_tasks, over_seeds = (f" ±{_number(x, 2)}" if x else "" for x in (half, between))
-    return _number(row.value) + over_tasks + (f" (seeds{over_seeds})" if over_seeds else "")
+    over_tasks, over_seeds = (f" ±{number(x, 2)}" if x else "" for x in (half, between))
+    return number(row.value) + over_tasks + (f" (seeds{over_seeds})" if over_seeds else "")
 
 
 def _half(interval: Interval | None) -> float:
@@ -256,8 +278,9 @@ def _half(interval: Interval | None) -> float:
 
 
 def _ends(interval: Interval) -> str:
-    return f"[{_number(interval[0])}, {_number(interval[1])}]"
+    return f"[{number(interval[0])}, {number(interval[1])}]"
 
 
-def _number(value: float, digits: int = 4) -> str:
+def number(value: float, digits: int = 4) -> str:
+    """A number with `digits` significant digits, and all digits before the point."""
     return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
