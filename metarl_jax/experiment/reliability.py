@@ -48,7 +48,8 @@ def interval(
 
     Every resample draws the tasks once, for all methods, so that methods are compared in the same tasks. It draws the
     seeds of each method, the strata, separately. Seeds are drawn as a whole: the scores of one run in different tasks
-    depend on each other. With one run a method, the interval is over tasks alone. A single task has none (NaN).
+    depend on each other. With one run a method, the interval is over tasks alone; with three whose seeds differ much,
+    a nominal 95 % is about 89 %. A single task has none (NaN).
 
     Args:
         statistic: A function of one array for each method, [..., seeds, N] -> [..., any further axes].

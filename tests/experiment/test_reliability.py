@@ -39,7 +39,7 @@ def test_the_profile_is_the_share_above_each_threshold() -> None:
 def test_the_interquartile_mean_is_over_all_seeds_and_tasks() -> None:
     values = scores(3, 8)
     assert iqm_score(values) == pytest.approx(iqm(values.ravel()))
-    np.testing.assert_allclose(iqm_score(np.stack([values, 2 * values])), [1, 2] * iqm(values.ravel()))
+    np.testing.assert_allclose(iqm_score(np.stack([values, 2 * values])), np.array([1, 2]) * iqm(values.ravel()))
 
 
 def test_the_interval_of_few_tasks_is_that_over_all_possible_resamples() -> None:
@@ -63,21 +63,19 @@ def test_differences_are_paired_by_task() -> None:
     assert difference_interval(*one) == confidence_interval((one[0] - one[1])[0])
 
 
-@pytest.mark.parametrize("spread", [0.0, 0.1])
-@pytest.mark.parametrize("seeds", [3, 6])
-def test_intervals_cover_what_other_seeds_would_give_in_other_tasks(seeds: int, spread: float) -> None:
-    """Tasks alone, or seeds drawn separately in every task, cover far less often where seeds differ."""
+@pytest.mark.parametrize(("seeds", "least"), [(3, 0.85), (6, 0.9)])
+def test_intervals_cover_what_other_seeds_would_give_in_other_tasks(seeds: int, least: float) -> None:
+    """Intervals over tasks alone cover far less often where seeds differ."""
     generator = np.random.default_rng(3)
-    tasks_alone, both = [], []
-    for _ in range(300):
-        noise = [0.3 * generator.normal(size=(seeds, 40)) + spread * generator.normal(size=(seeds, 1)) for _ in "ab"]
-        tasks = generator.normal(size=(1, 40)) * 0.3
-        low, high = interval(difference, tasks + noise[0], tasks + noise[1], resamples=200)
-        both.append(low <= 0 <= high)
-        low, high = confidence_interval((noise[0] - noise[1]).mean(axis=0))
-        tasks_alone.append(low <= 0 <= high)
-    assert np.mean(both) > 0.9
-    assert spread == 0 or np.mean(tasks_alone) < 0.75
+    alone, both = [], []
+    for _ in range(200):
+        tasks = 0.3 * generator.normal(size=(1, 40))
+        drawn = [0.3 * generator.normal(size=(seeds, 40)) + 0.1 * generator.normal(size=(seeds, 1)) for _ in "ab"]
+        both.append(interval(difference, tasks + drawn[0], tasks + drawn[1], resamples=200))
+        alone.append(confidence_interval((drawn[0] - drawn[1]).mean(axis=0)))
+    covered = [np.mean([low <= 0 <= high for low, high in intervals]) for intervals in (both, alone)]
+    assert covered[0] > least
+    assert covered[1] < 0.8
 
 
 def test_one_task_has_no_interval_and_methods_share_their_tasks() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from metarl_jax.experiment.commands.output import print_table
+from metarl_jax.experiment.commands.output import print_comparison, print_table
 
 
 def evaluate(
@@ -45,6 +45,8 @@ def compare(
 ) -> int:
     """Compare runs in one environment on the same held-out tasks, with their differences to the first.
 
+    Runs of one configuration that differ in their seed count as one method if there are others.
+
     Args:
         runs: The run folders.
         json: Print the table as JSON.
@@ -59,5 +61,34 @@ def compare(
     if json:
         print(table.to_json())
     else:
-        print_table(table)
+        print_comparison(table)
+    return 0
+
+
+def report(
+    runs: Positional[tuple[Path, ...]],
+    *,
+    out: Path | None = None,
+    split: str = "test",
+    tasks: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> int:
+    """Write one HTML file on a run, or on several side by side: what was learned, charts, and films of the agent.
+
+    Examples: `metarl report runs/rl2-maze-0-1` writes report.html into the run folder;
+    `metarl report runs/* --out all.html` compares all runs.
+
+    Args:
+        runs: The run folders, all in one environment.
+        out: The file; by default report.html in the folder of the run, or in the current folder for several.
+        split: test: held-out tasks of the training distribution; extrapolation: tasks outside it.
+        tasks: Number of tasks; by default as in the evaluation at the end of training.
+        seed: Seed of the tasks and episodes.
+        overwrite: Replace the file if it exists.
+    """
+    from metarl_jax.experiment.report.report import report
+
+    how: dict[str, Any] = {"split": split, "tasks": tasks, "seed": seed, "overwrite": overwrite}
+    print(report(*runs, out=out, **how))
     return 0

@@ -20,3 +20,15 @@ def print_table(table: Any) -> None:
     from rich.console import Console
 
     Console().print(table.to_rich())
+
+
+def print_comparison(table: Any) -> None:
+    """Print a comparison, one line for each method, and what it shows."""
+    from rich.console import Console
+
+    from metarl_jax.experiment.comparison import to_rich, verdicts
+
+    console = Console()
+    console.print(to_rich(table))
+    for sentence in verdicts(table):
+        console.print(sentence, highlight=False, markup=False)
