@@ -1,0 +1,81 @@
+"""How boards of cells are drawn: the cell in row r and column c has its centre at (c, -r)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from metarl_jax.core.drawing import Bounds, Colour, Disc, Drawing, Line, Polygon, Shape, Text, box
+
+MARGIN = 0.25  # around the board, in cells
+LINE = 0.03  # width of the lines between cells
+BODY = 0.3  # radius of the walker
+
+
+def walk_drawing(
+    places: np.ndarray,
+    first: tuple[int, int],
+    last: tuple[int, int],
+    scenery: Sequence[Shape],
+    things: Sequence[Sequence[Shape]] | None = None,
+) -> Drawing:
+    """A walk through `places` [T+1, 2] (row, column) over the board from cell `first` to cell `last`.
+
+    `scenery` stands in the background, and `things` [T+1] are what each frame shows besides the visited cells and the
+    walker.
+    """
+    things = [()] * len(places) if things is None else things
+    frames = [
+        [*tiles(places[: time + 1], "visited", opacity=0.6), *things[time], walker(place)]
+        for time, place in enumerate(places)
+    ]
+    return Drawing(bounds(first, last), list(scenery), frames)
+
+
+def bounds(first: tuple[int, int], last: tuple[int, int]) -> Bounds:
+    """The bounds of a board with its margin."""
+    rim = 0.5 + MARGIN
+    return first[1] - rim, -last[0] - rim, last[1] + rim, -first[0] + rim
+
+
+def grid(first: tuple[int, int], last: tuple[int, int]) -> list[Shape]:
+    """The faint lines between the cells of a board, and its wall."""
+    top, left, bottom, right = 0.5 - first[0], first[1] - 0.5, -last[0] - 0.5, last[1] + 0.5
+    rows = [Line([(left, y), (right, y)], "faint", LINE) for y in np.arange(bottom + 1, top)]
+    columns = [Line([(x, bottom), (x, top)], "faint", LINE) for x in np.arange(left + 1, right)]
+    return [*rows, *columns, Line(np.vstack([box(left, bottom, right, top), [(left, bottom)]]), "wall", 2 * LINE)]
+
+
+def centre(place: Sequence[int] | np.ndarray) -> tuple[float, float]:
+    """The centre of the cell in a row and column."""
+    return float(place[1]), -float(place[0])
+
+
+def tile(place: Sequence[int] | np.ndarray, colour: Colour, opacity: float = 1.0, columns: int = 1) -> Polygon:
+    """A cell, or that and the following ones of its row."""
+    x, y = centre(place)
+    return Polygon(box(x - 0.5, y - 0.5, x + columns - 0.5, y + 0.5), colour, opacity=opacity)
+
+
+def tiles(places: np.ndarray, colour: Colour, opacity: float = 1.0) -> list[Shape]:
+    """Each of the cells [n, 2] once; those side by side in a row are one shape, which keeps films small."""
+    cells = sorted({(int(row), int(column)) for row, column in places})
+    starts = [cell for cell in cells if (cell[0], cell[1] - 1) not in cells]
+    return [tile((row, column), colour, opacity, _run(cells, row, column)) for row, column in starts]
+
+
+def label(place: Sequence[int] | np.ndarray, text: str, colour: Colour = "ink", size: float = 0.4) -> Text:
+    """A text in the middle of a cell."""
+    return Text(centre(place), text, size, colour)
+
+
+def walker(place: Sequence[int] | np.ndarray) -> Disc:
+    """The agent in a cell."""
+    return Disc(centre(place), BODY, "agent")
+
+
+def _run(cells: Sequence[tuple[int, int]], row: int, column: int) -> int:
+    """How many of the cells follow one another in a row, from this one on."""
+    count = 1
+    while (row, column + count) in cells:
+        count += 1
+    return count
