@@ -77,7 +77,7 @@ def tabulated(configs: Mapping[str, RunConfig], returns: Returns, split: Split) 
         table.add_columns(name, "episode", values if len(values) > 1 else values[0])
         for episode, scores in enumerate(np.moveaxis(values, 2, 0), start=1):
             low, high = reliability.interval(reliability.iqm_score, scores)
-            table.add(name, f"episode={episode},iqm", reliability.iqm_score(scores), (low, high))
+            table.add(name, f"episode={episode},iqm", float(reliability.iqm_score(scores)), (low, high))
         if values is not first:
             _add_differences(table, name, values, first)
         table.add(name, "steps", _experience(configs[runs[0]]))
@@ -154,10 +154,10 @@ def _add_differences(table: Table, name: str, values: np.ndarray, others: np.nda
     """The differences of a method [seeds, N, episodes] to another, and how often it is better in the last episode."""
     for episode in range(values.shape[2]):
         scores = values[..., episode], others[..., episode]
-        found = reliability.difference(*scores), reliability.difference_interval(*scores)
-        table.add(name, f"episode={episode + 1},difference", *found)
+        found, ends = float(reliability.difference(*scores)), reliability.difference_interval(*scores)
+        table.add(name, f"episode={episode + 1},difference", found, ends)
     low, high = reliability.interval(reliability.improvement, *scores)
-    table.add(name, "improvement", reliability.improvement(*scores), (low, high))
+    table.add(name, "improvement", float(reliability.improvement(*scores)), (low, high))
 
 
 def _called(names: Sequence[str], firsts: Mapping[str, RunConfig]) -> str:

@@ -1,7 +1,7 @@
 """How sure a comparison of methods in the same held-out tasks is (Agarwal et al. 2021, arXiv:2108.13264).
 
-The scores of a method are an array [seeds, N] of one return for each of its runs and tasks. All functions of scores also
-take arrays with further axes in front. They run in NumPy on the host.
+The scores of a method are an array [seeds, N] of one return for each of its runs and tasks. All functions of scores
+also take arrays with further axes in front. They run in NumPy on the host.
 """
 
 from collections.abc import Callable

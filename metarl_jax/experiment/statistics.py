@@ -139,7 +139,12 @@ def _bootstrap_interval(
 
 
 def percentiles(
-    draw: Callable[[np.random.Generator, int], np.ndarray], count: int, size: int, seed: int, level: float, resamples: int
+    draw: Callable[[np.random.Generator, int], np.ndarray],
+    count: int,
+    size: int,
+    seed: int,
+    level: float,
+    resamples: int,
 ) -> np.ndarray:
     """Percentiles [2, ...] of a bootstrap, with levels widened from the normal deviate to Student's t.
 

@@ -1,4 +1,4 @@
-"""metarl evaluate, compare: what reads runs."""
+"""metarl evaluate, compare, report: what reads runs."""
 
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,8 @@ def report(
         seed: Seed of the tasks and episodes.
         overwrite: Replace the file if it exists.
     """
-    from metarl_jax.experiment.report.report import report
+    from metarl_jax.experiment.report.report import report as write
 
     how: dict[str, Any] = {"split": split, "tasks": tasks, "seed": seed, "overwrite": overwrite}
-    print(report(*runs, out=out, **how))
+    print(write(*runs, out=out, **how))
     return 0

@@ -18,6 +18,7 @@ LONGEST = 15  # letters of a label beside a line
 COLOURS = 7  # of runs, after which they are repeated
 
 Interval = tuple[float, float]
+Numbers = Sequence[float] | np.ndarray
 Format = Callable[[float], str]
 
 
@@ -25,10 +26,10 @@ class Line(NamedTuple):
     """A curve with a direct label and, where `low` and `high` are known, a band."""
 
     label: str
-    xs: Sequence[float]
-    ys: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
+    xs: Numbers
+    ys: Numbers
+    low: Numbers = ()
+    high: Numbers = ()
     role: str = "agent"
     dashed: bool = False
 
@@ -250,7 +251,12 @@ def _joined(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _dot(x: float, y: float, role: str, said: str = "", radius: float = 3.0) -> Path:
-    return Path(f"M{x - radius:.1f} {y}a{radius} {radius} 0 1 0 {2 * radius} 0a{radius} {radius} 0 1 0 {-2 * radius} 0Z", role, "dot", said=said)
+    return Path(
+        f"M{x - radius:.1f} {y}a{radius} {radius} 0 1 0 {2 * radius} 0a{radius} {radius} 0 1 0 {-2 * radius} 0Z",
+        role,
+        "dot",
+        said=said,
+    )
 
 
 def _short(label: str) -> str:

@@ -67,8 +67,8 @@ def profile_chart(scores: Mapping[str, np.ndarray]) -> Chart:
     for index, each in enumerate(scores.values()):
         low, high = reliability.interval(lambda drawn: reliability.profile(drawn, thresholds), each, resamples=500)
         ys = reliability.profile(each, thresholds)
-        bands = (100 * low, 100 * high) if np.isfinite(low).all() else ((), ())
-        lines.append(Line(_letter(index), thresholds, 100 * ys, *bands, role=run_role(index)))
+        line = Line(_letter(index), thresholds, 100 * ys, role=run_role(index))
+        lines.append(line._replace(low=100 * low, high=100 * high) if np.isfinite(low).all() else line)
     return line_chart("Performance profiles", "return x of the last episode", "% of tasks with more than x", lines)
 
 

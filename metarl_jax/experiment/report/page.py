@@ -1,14 +1,13 @@
 """The page: contents become one HTML file, in which all text is escaped and nothing is loaded from elsewhere."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from metarl_jax.experiment.report.comparison_section import ComparisonSection
     from metarl_jax.experiment.report.run_section import RunSection
 
 PACKAGE = "metarl_jax.experiment.report"
-DIGITS = 4  # after the point, of the numbers of films
 
 
 def page(title: str, runs: Sequence["RunSection"], comparison: "ComparisonSection | None" = None) -> str:
@@ -20,14 +19,5 @@ def page(title: str, runs: Sequence["RunSection"], comparison: "ComparisonSectio
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     templates.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "sort_keys": False}
-    contents = {"title": title, "runs": runs, "comparison": comparison, "rounded": rounded}
+    contents = {"title": title, "runs": runs, "comparison": comparison}
     return templates.get_template("page.html.j2").render(contents)
-
-
-def rounded(data: Any) -> Any:
-    """Plain data with fewer digits, which halves the size of a film."""
-    if isinstance(data, float):
-        return round(data, DIGITS)
-    if isinstance(data, dict):
-        return {name: rounded(value) for name, value in data.items()}
-    return [rounded(value) for value in data] if isinstance(data, list | tuple) else data

@@ -1,5 +1,6 @@
 """`metarl_jax.report`: runs are judged in held-out tasks, filmed, and described in one HTML file."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ def report(
     check_request(split, 1 if tasks is None else tasks, seed)
     if not runs:
         raise UsageError("a report needs a run; name one or more run folders")
-    path = _free(Path(out) if out is not None else _home(runs) / NAME, overwrite)
+    path = None if out is None else _free(Path(out), overwrite)
     results = {str(result.path): result for result in (_loaded(run) for run in runs)}
+    path = path or _free(_home(results) / NAME, overwrite)
     if len(results) > 1:
         shared_environment({name: result.config for name, result in results.items()})
     count = tasks or next(iter(results.values())).config.run.evaluation_tasks or 200
@@ -64,11 +66,10 @@ def _loaded(run: Result | str | Path) -> Result:
     return run if isinstance(run, Result) else load(run)
 
 
-def _home(runs: tuple[Result | str | Path, ...]) -> Path:
+def _home(paths: Iterable[str]) -> Path:
     """The folder of the only run, or the current one."""
-    if len(runs) > 1:
-        return Path()
-    return runs[0].path if isinstance(runs[0], Result) else Path(runs[0])
+    first, *others = paths
+    return Path() if others else Path(first)
 
 
 def _free(path: Path, overwrite: bool) -> Path:
@@ -79,4 +80,6 @@ def _free(path: Path, overwrite: bool) -> Path:
     """
     if path.exists() and not (overwrite and path.is_file()):
         raise UsageError(f"{path} exists, and is not overwritten; name another with --out, or pass --overwrite")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent} is not a folder; make it, or name another with --out")
     return path

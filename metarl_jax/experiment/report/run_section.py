@@ -15,6 +15,7 @@ from metarl_jax.experiment.report.charts import (
     Dot,
     Estimate,
     Line,
+    Numbers,
     engineering,
     interval_chart,
     line_chart,
@@ -111,7 +112,7 @@ def scatter(judged: Judged) -> Chart:
 def learning_charts(metrics: dict[str, np.ndarray]) -> list[Chart]:
     """The returns of the tasks in training, before and after adaptation; none for a single line of metrics."""
     names = [name for name in ("return", "return_before") if name in metrics]
-    if len(names) == 2 and np.allclose(*(metrics[name] for name in names), equal_nan=True):
+    if len(names) == 2 and np.allclose(metrics["return"], metrics["return_before"], equal_nan=True):
         names = names[:1]
     said = {"return": "after" if len(names) > 1 else "", "return_before": "before"}
     roles = {"return": "agent", "return_before": "random"}
@@ -186,8 +187,8 @@ def _share_chart(table: Table, lines: Sequence[Line], kind: str, places: Sequenc
     if np.any(way <= 1e-6 * np.abs(best)):
         return []
 
-    def share(values: Sequence[float]) -> list[float]:
-        return list(100 * (np.asarray(values) - random) / way) if len(values) else []
+    def share(values: Numbers) -> Numbers:
+        return 100 * (np.asarray(values) - random) / way if len(values) else ()
 
     scaled = [line._replace(ys=share(line.ys), low=share(line.low), high=share(line.high)) for line in lines]
     own = [line for line in scaled if line.label != RANDOM]
