@@ -148,19 +148,19 @@ def interval_chart(title: str, x_label: str, rows: Sequence[Estimate], *, guide:
     """A row for each estimate: its name, its interval as a bar, and its number."""
     left = 14 + LETTER * max(len(_short(row.label)) for row in rows)
     right = WIDTH - 44.0
-    bottom = TOP + ROW * len(rows)
+    top, bottom = 6.0, 6.0 + ROW * len(rows)
     extent = [value for row in rows for value in (row.value, *(row.interval or ()))]
     x = _scale(extent if guide is None else [*extent, guide], left, right)
-    paths = [] if guide is None else [Path(f"M{x(guide)} {TOP}V{bottom}", "faint", "guide")]
+    paths = [] if guide is None else [Path(f"M{x(guide)} {top}V{bottom}", "faint", "guide")]
     labels = []
     for index, row in enumerate(rows):
-        y = TOP + ROW * (index + 0.5)
+        y = top + ROW * (index + 0.5)
         if row.interval is not None:
             paths.append(Path(f"M{x(row.interval[0])} {y}H{x(row.interval[1])}", row.role, "bar", said=said_of(row)))
         paths.append(_dot(x(row.value), y, row.role, said_of(row), radius=4.0))
         labels.append(Label(left - 8, y + 3.5, _short(row.label), row.role, "end"))
         labels.append(Label(WIDTH - 2, y + 3.5, plain(row.value), "ink", "end"))
-    frame = (left, TOP, right, bottom)
+    frame = (left, top, right, bottom)
     return Chart(title, x_label, "", bottom + BOTTOM, frame, x.ticks(plain, most=4), [], paths, labels)
 
 

@@ -49,7 +49,7 @@ def comparison_section(judged: Sequence[Judged]) -> ComparisonSection:
     """What is said of two or more runs in one environment."""
     configs = {run.name: run.result.config for run in judged}
     returns = {run.name: np.asarray(run.evaluation.curves[run.agent].returns)[:, -1] for run in judged}
-    table = tabulated(configs, returns, "test")
+    table = tabulated(configs, returns, judged[0].split)
     methods = gathered(configs, returns)
     firsts = [configs[runs[0]] for runs in members(configs).values()]
     options = {name: [str(value) for value in values] for name, values in differing(firsts).items()}

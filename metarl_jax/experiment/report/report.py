@@ -2,14 +2,12 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from metarl_jax.core.types import Split
 from metarl_jax.experiment.api import Result, load
 from metarl_jax.experiment.comparison import briefly, shared_environment
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.evaluation import check_request
-from metarl_jax.experiment.films import films
 from metarl_jax.experiment.report.comparison_section import comparison_section
 from metarl_jax.experiment.report.page import page
 from metarl_jax.experiment.report.run_section import Judged, run_section
@@ -44,9 +42,8 @@ def report(
     if len(results) > 1:
         shared_environment({name: result.config for name, result in results.items()})
     count = tasks or next(iter(results.values())).config.run.evaluation_tasks or 200
-    how: dict[str, Any] = {"split": split, "seed": seed}
     short = briefly(results)
-    judged = [_judged(short[name], result, count, how) for name, result in results.items()]
+    judged = [_judged(short[name], result, split, count, seed) for name, result in results.items()]
     write_whole(path, report_page(judged))
     return path
 
@@ -57,9 +54,12 @@ def report_page(judged: list[Judged]) -> str:
     return page(title, [run_section(each) for each in judged], comparison_section(judged) if len(judged) > 1 else None)
 
 
-def _judged(name: str, result: Result, count: int, how: dict[str, Any]) -> Judged:
-    evaluation = result.evaluate(tasks=count, **how)
-    return Judged(name, result, evaluation, [film.to_json() for film in films(result, tasks=min(count, FILMED), **how)])
+def _judged(name: str, result: Result, split: Split, count: int, seed: int) -> Judged:
+    evaluation = result.evaluate(split=split, tasks=count, seed=seed)
+    from metarl_jax.experiment.films import films
+
+    shown = films(result, split=split, tasks=min(count, FILMED), seed=seed)
+    return Judged(name, result, split, evaluation, [film.to_json() for film in shown])
 
 
 def _loaded(run: Result | str | Path) -> Result:

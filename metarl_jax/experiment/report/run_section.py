@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metarl_jax.core.types import Split
 from metarl_jax.experiment import run_folder
 from metarl_jax.experiment.api import Result
 from metarl_jax.experiment.curves import SCRATCH
@@ -32,10 +33,11 @@ UNITS = {"step": "gradient steps in a task", "episode": "episode in a task"}
 
 
 class Judged(NamedTuple):
-    """A run, its evaluation and films of it."""
+    """A run, its evaluation in tasks of a split, and films of it."""
 
     name: str
     result: Result
+    split: Split
     evaluation: Evaluation
     films: list[dict[str, Any]]
 
@@ -49,6 +51,7 @@ class RunSection(NamedTuple):
     """The contents of a section."""
 
     name: str
+    setting: str
     sentence: str
     adaptation: list[Chart]
     learning: list[Chart]
@@ -66,6 +69,7 @@ def run_section(judged: Judged) -> RunSection:
     options = {part: plain_config[part] for part in ("algorithm", "environment", "run")}
     return RunSection(
         name=judged.name,
+        setting=f"{judged.agent} on {config.environment.name}, judged in {table.tasks} {judged.split} tasks",
         sentence=verdict(table),
         adaptation=[*adaptation_charts(table, judged.agent), scatter(judged)],
         learning=learning_charts(metrics),

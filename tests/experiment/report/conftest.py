@@ -73,7 +73,7 @@ def judge(tmp_path):
             table.add_columns("reference", "episode", best, note="the shortest path, known map")
         result = Result(folder.path, config, 5, {}, metrics)
         return Judged(
-            name, result, Evaluation(table, curves), [film(f"task 0 of {name} </script>{EVIL}"), film("task 1")]
+            name, result, "test", Evaluation(table, curves), [film(f"task 0 of {name} </script>{EVIL}"), film("task 1")]
         )
 
     return judged
