@@ -166,17 +166,17 @@ def interval_chart(title: str, x_label: str, rows: Sequence[Estimate], *, guide:
 
 def scatter_chart(title: str, x_label: str, y_label: str, dots: Sequence[Dot], said: tuple[str, str]) -> Chart:
     """A dot for each task on two axes with one scale, and the diagonal; `said` is written above and below that."""
-    right, height = WIDTH - 12, 322.0
+    right, bottom = WIDTH - 12, HEIGHT - BOTTOM
     extent = [value for dot in dots for value in (dot.x, dot.y)]
-    x, y = _scale(extent, LEFT, right), _scale(extent, height - BOTTOM, TOP)
-    diagonal = Path(f"M{LEFT} {height - BOTTOM}L{right} {TOP}", "faint", "guide")
+    x, y = _scale(extent, LEFT, right), _scale(extent, bottom, TOP)
+    diagonal = Path(f"M{LEFT} {bottom}L{right} {TOP}", "faint", "guide")
     paths = [diagonal, *(_dot(x(dot.x), y(dot.y), "agent", dot.said, radius=4.0) for dot in dots)]
     labels = [
         Label(LEFT + 8, TOP + 14, said[0], "faint"),
-        Label(right - 8, height - BOTTOM - 8, said[1], "faint", "end"),
+        Label(right - 8, bottom - 8, said[1], "faint", "end"),
     ]
-    frame = (LEFT, TOP, right, height - BOTTOM)
-    return Chart(title, x_label, y_label, height, frame, x.ticks(plain), y.ticks(plain), paths, labels)
+    frame = (LEFT, TOP, right, bottom)
+    return Chart(title, x_label, y_label, HEIGHT, frame, x.ticks(plain), y.ticks(plain), paths, labels)
 
 
 def spread(places: Sequence[float], bottom: float, gap: float = GAP) -> list[float]:
