@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from metarl_jax.core.types import Tree
@@ -66,6 +67,10 @@ class Episode(NamedTuple):
     observation: np.ndarray  # [T+1, O]
     action: np.ndarray  # [T, ...]
     reward: np.ndarray  # [T]
+
+    def state_at(self, time: int) -> Tree:
+        """The state after `time` steps."""
+        return jax.tree.map(lambda leaf: leaf[time], self.state)
 
 
 class Drawing(NamedTuple):
