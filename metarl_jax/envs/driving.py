@@ -137,7 +137,7 @@ class Driving(Episodic):
         """Draw the car on its piece of road, seen from above; the road ahead points up."""
         states = [episode.state_at(time) for time in range(len(episode.reward) + 1)]
         frames = [[*road_ahead(state.road, state.distance), *car(state, float(task.wheelbase))] for state in states]
-        return Drawing((-VIEW[1] / 3, VIEW[0], VIEW[1] / 3, VIEW[1]), [], frames)
+        return Drawing((-VIEW[1] / 3, VIEW[0] - 0.5, VIEW[1] / 3, VIEW[1] + 0.5), [], frames)
 
     def draw_task(self, key: Key, split: Split) -> DrivingTask:
         outside = split == "extrapolation"

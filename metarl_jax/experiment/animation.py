@@ -197,11 +197,27 @@ def panel_height(film: Film) -> float:
     return float(np.clip(PANEL * (high - low) / (right - left), FLATTEST, TALLEST))
 
 
+def one_file(gif: Path | None, mp4: Path | None) -> Path:
+    """The one file that is given of the two.
+
+    Raises:
+        UsageError: it is none or both, or it cannot be written.
+    """
+    if (gif is None) == (mp4 is None):
+        raise UsageError("name one file for the film: --gif FILE.gif or --mp4 FILE.mp4")
+    name, file = ("gif", gif) if gif is not None else ("mp4", mp4)
+    assert file is not None
+    require(file.suffix == f".{name}", name, str(file), f"named *.{name}")
+    check_new(file)
+    return file
+
+
 def check_new(path: Path) -> None:
     """Raise a UsageError unless an animation can be written to the path; called before it is made."""
-    require(path.suffix in SUFFIXES, "file", str(path), "named *.gif or *.mp4")
-    require(not path.exists(), "file", str(path), "new: it exists, and nothing is overwritten; name another")
-    require(path.absolute().parent.is_dir(), "file", str(path), "in an existing folder")
+    require(path.suffix in SUFFIXES, "file", path, "named *.gif or *.mp4")
+    require(path.absolute().parent.is_dir(), "file", path, "in an existing folder")
+    if path.exists():
+        raise UsageError(f"{path} exists, and nothing is overwritten: name another file")
     if path.suffix == ".mp4":
         check_ffmpeg()
 
