@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from metarl_jax.core.types import Tree
@@ -67,6 +68,10 @@ class Episode(NamedTuple):
     action: np.ndarray  # [T, ...]
     reward: np.ndarray  # [T]
 
+    def state_at(self, time: int) -> Tree:
+        """The state after `time` steps."""
+        return jax.tree.map(lambda leaf: leaf[time], self.state)
+
 
 class Drawing(NamedTuple):
     """An episode as shapes."""
@@ -123,18 +128,19 @@ def bars(episode: Episode, actions: int | None) -> Drawing:
     width = max(values.reshape(len(values), -1).shape[1] for values in rows.values())
     background: list[Shape] = []
     frames: list[list[Shape]] = [[] for _ in episode.observation]
-    for number, (name, values) in enumerate(rows.items()):
-        level = -ROW * number
-        scaled = values.reshape(len(values), -1) / max(1e-6, float(np.max(np.abs(values))))
+    for level, (name, values) in zip((0.0, -ROW, -2.0 * ROW), rows.items(), strict=True):
         background += [Line([(0, level), (width, level)], "faint"), Text((width / 2, level + 1.3), name, 0.35)]
         colour: Colour = "agent" if name == "action" else "ink" if name == "observation" else "goal"
-        for frame, heights in zip(frames, scaled, strict=True):
-            left = (width - len(heights)) / 2
-            frame += [
-                Polygon(box(left + i + 0.15, level, left + i + 0.85, level + height), colour)
-                for i, height in enumerate(heights)
-            ]
+        flat = values.reshape(len(values), -1)
+        heights = flat / np.maximum(1e-6, np.max(np.abs(flat), axis=0))  # each number in its own scale
+        left = (width - flat.shape[1]) / 2
+        for frame, row in zip(frames, heights, strict=True):
+            frame += [Polygon(_bar(left + i, level, row[i]), colour) for i in np.flatnonzero(row)]
     return Drawing((-0.5, -2 * ROW - 1.1, width + 0.5, 1.6), background, frames)
+
+
+def _bar(left: float, level: float, height: float) -> np.ndarray:
+    return box(left + 0.15, level, left + 0.85, level + height)
 
 
 def _delayed(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """How boards of cells are drawn: the cell in row r and column c has its centre at (c, -r)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from metarl_jax.core.drawing import Bounds, Colour, Disc, Drawing, Line, Polygon
 
 MARGIN = 0.25  # around the board, in cells
 LINE = 0.03  # width of the lines between cells
+INSIDE = 0.47  # from the centre of a cell to the edge of its colour
 BODY = 0.3  # radius of the walker
 
 
@@ -16,19 +17,16 @@ def walk_drawing(
     first: tuple[int, int],
     last: tuple[int, int],
     scenery: Sequence[Shape],
-    things: Sequence[Sequence[Shape]] | None = None,
+    things: Callable[[int], Sequence[Shape]],
 ) -> Drawing:
     """A walk through `places` [T+1, 2] (row, column) over the board from cell `first` to cell `last`.
 
-    `scenery` stands in the background, and `things` [T+1] are what each frame shows besides the visited cells and the
-    walker.
+    `scenery` stands in the background. The things of a time lie on the visited cells, and the walker on all.
     """
-    things = [()] * len(places) if things is None else things
     frames = [
-        [*tiles(places[: time + 1], "visited", opacity=0.6), *things[time], walker(place)]
-        for time, place in enumerate(places)
+        [*tiles(places[: time + 1], "visited"), *things(time), walker(place)] for time, place in enumerate(places)
     ]
-    return Drawing(bounds(first, last), list(scenery), frames)
+    return Drawing(bounds(first, last), [*grid(first, last), *scenery], frames)
 
 
 def bounds(first: tuple[int, int], last: tuple[int, int]) -> Bounds:
@@ -50,22 +48,32 @@ def centre(place: Sequence[int] | np.ndarray) -> tuple[float, float]:
     return float(place[1]), -float(place[0])
 
 
-def tile(place: Sequence[int] | np.ndarray, colour: Colour, opacity: float = 1.0, columns: int = 1) -> Polygon:
+def tile(place: Sequence[int] | np.ndarray, colour: Colour, columns: int = 1) -> Polygon:
     """A cell, or that and the following ones of its row."""
     x, y = centre(place)
-    return Polygon(box(x - 0.5, y - 0.5, x + columns - 0.5, y + 0.5), colour, opacity=opacity)
+    return Polygon(box(x - INSIDE, y - INSIDE, x + columns - 1 + INSIDE, y + INSIDE), colour)
 
 
-def tiles(places: np.ndarray, colour: Colour, opacity: float = 1.0) -> list[Shape]:
+def tiles(places: np.ndarray, colour: Colour) -> list[Shape]:
     """Each of the cells [n, 2] once; those side by side in a row are one shape, which keeps films small."""
-    cells = sorted({(int(row), int(column)) for row, column in places})
-    starts = [cell for cell in cells if (cell[0], cell[1] - 1) not in cells]
-    return [tile((row, column), colour, opacity, _run(cells, row, column)) for row, column in starts]
+    cells = {(int(row), int(column)) for row, column in places}
+    starts = [cell for cell in sorted(cells) if (cell[0], cell[1] - 1) not in cells]
+    return [tile((row, column), colour, _run(cells, row, column)) for row, column in starts]
 
 
-def label(place: Sequence[int] | np.ndarray, text: str, colour: Colour = "ink", size: float = 0.4) -> Text:
+def label(place: Sequence[int] | np.ndarray, text: str, colour: Colour = "ink", size: float = 0.3) -> Text:
     """A text in the middle of a cell."""
     return Text(centre(place), text, size, colour)
+
+
+def payer(place: Sequence[int] | np.ndarray, pay: float) -> list[Shape]:
+    """A cell that pays a reward, or costs one."""
+    return [tile(place, "goal" if pay > 0 else "danger"), label(place, f"{pay:+.2g}", size=0.25)]
+
+
+def marked(place: Sequence[int] | np.ndarray, name: str, colour: Colour = "goal") -> list[Shape]:
+    """A coloured cell with its name."""
+    return [tile(place, colour), label(place, name)]
 
 
 def walker(place: Sequence[int] | np.ndarray) -> Disc:
@@ -73,7 +81,7 @@ def walker(place: Sequence[int] | np.ndarray) -> Disc:
     return Disc(centre(place), BODY, "agent")
 
 
-def _run(cells: Sequence[tuple[int, int]], row: int, column: int) -> int:
+def _run(cells: set[tuple[int, int]], row: int, column: int) -> int:
     """How many of the cells follow one another in a row, from this one on."""
     count = 1
     while (row, column + count) in cells:

@@ -15,7 +15,7 @@ from metarl_jax.core.checks import check_least
 from metarl_jax.core.drawing import Drawing, Episode, Line
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
-from metarl_jax.envs.board import LINE, centre, grid, label, tile, walk_drawing
+from metarl_jax.envs.board import LINE, centre, marked, walk_drawing
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left as (row, column)
 EXTRA = 2  # additional size of the mazes in the extrapolation split
@@ -134,8 +134,8 @@ class Maze(Episodic):
         walls = [Line([centre(end) for end in ends], "wall", 3 * LINE) for ends in inside]
         path = Line([centre(place) for place in shortest_path(task)], "reference", 4 * LINE)
         places = np.stack([episode.state.row, episode.state.column], axis=-1)
-        scenery = [tile(last, "goal"), label(last, "exit"), path, *walls, *grid(first, last)[-1:]]
-        return walk_drawing(places, first, last, scenery)
+        exit_cell, name = marked(last, "exit")
+        return walk_drawing(places, first, last, walls, lambda time: [exit_cell, path, name])
 
     def checked(self, task: Any) -> MazeTask:
         checked: MazeTask = super().checked(task)

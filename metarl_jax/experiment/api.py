@@ -1,6 +1,7 @@
 """The Python interface: train, resume, load, load_rule, build, adapt, compare."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from metarl_jax.core.meta import MetaLearner
+    from metarl_jax.experiment.animation import Animation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,13 @@ class Result:
             return learning_figure(self.metrics, self.path.name)
         saved = RunFolder(self.path).evaluation
         return adaptation_figure(results.read(saved) if saved.exists() else self.evaluate().table)
+
+    def play(self, *, split: Split = "test", tasks: int | Sequence[Any] = 1, seed: int = 0) -> "Animation":
+        """Film the agent before and after adaptation, side by side, in held-out tasks or in given ones; see `films`."""
+        from metarl_jax.experiment.animation import Animation
+        from metarl_jax.experiment.films import films
+
+        return Animation(films(self, split, tasks, seed))
 
 
 class Adapted(NamedTuple):

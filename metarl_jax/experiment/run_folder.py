@@ -213,10 +213,10 @@ def locked(folder: RunFolder) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file atomically: a reader, or a crash, finds the old or the new content, never a part."""
     draft = path.with_name(path.name + ".draft")
-    draft.write_text(text)
+    draft.write_bytes(content.encode() if isinstance(content, str) else content)
     sync(draft)
     draft.rename(path)
     sync(path.parent)
