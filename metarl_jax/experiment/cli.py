@@ -17,6 +17,15 @@ from metarl_jax.experiment.commands.style import STYLE
 from metarl_jax.experiment.commands.train import resume, train, with_flags
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
 
+SHELLS = ("bash", "zsh", "fish")
+DESCRIPTION = """Meta-reinforcement learning as one fused JAX program.
+
+    metarl train maml navigation --preset tiny     a first run, in less than a minute
+    metarl train rl2 maze --help                   every option of this pair
+    metarl list                                    all algorithms and environments
+
+Complete words with the tab key: eval "$(metarl --print-completion bash)", or zsh, or fish with | source."""
+
 app = SubcommandApp()
 for command in (train, evaluate, compare, report, play, resume, list_names, doctor):
     app.command(name=command.__name__.removesuffix("_names"))(command)
@@ -50,8 +59,15 @@ def _dispatch(words: list[str]) -> int:
             return with_flags(algorithm, environment, flags)
         case ["train", environment, *flags] if environment[:1] != "-" and _has_rule(flags):
             return with_flags(None, environment, flags)
-    description = "Meta-reinforcement learning as one fused JAX program."
-    return int(app.cli(prog="metarl", description=description, args=words, config=STYLE))
+        case ["--print-completion", *shell]:
+            words = ["--tyro-write-completion", _known_shell(shell), "-"]
+    return int(app.cli(prog="metarl", description=DESCRIPTION, args=words, config=STYLE))
+
+
+def _known_shell(words: list[str]) -> str:
+    if words[:1] not in ([shell] for shell in SHELLS) or len(words) > 1:
+        raise UsageError(f"--print-completion is {' '.join(words) or 'empty'}; name one shell of {', '.join(SHELLS)}")
+    return words[0]
 
 
 def _with_rule_last(words: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A run on disk: `run.json` (configuration, versions, devices), `metrics.jsonl`, `checkpoints/`, `rule/`, figures."""
+"""A run on disk: `run.json` (configuration, versions, devices), metrics, `checkpoints/`, `rule/`, figures."""
 
 import contextlib
 import datetime
@@ -35,6 +35,11 @@ class RunFolder(NamedTuple):
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def spreadsheet(self) -> Path:
+        """The same as `metrics`."""
+        return self.path / "metrics.csv"
 
     @property
     def description(self) -> Path:

@@ -46,12 +46,10 @@ def _gain(table: Table, method: str, first: Row, last: Row) -> Interval:
 
 def _level(table: Table, method: str, kind: str) -> str:
     """The name of a method without gradient steps and its return: in the last episode, or the mean over episodes."""
-    rows = [row for _, row in table.curve(method, "episode")]
-    values = [row.value for row in rows if row.value is not None]
-    if not values:
+    value = table.level(method, kind)
+    if value is None:
         return ""
-    value = values[-1] if kind == "episode" else sum(values) / len(values)
-    words = rows[-1].note if method == REFERENCE else None
+    words = table.curve(method, "episode")[-1][1].note if method == REFERENCE else None
     return f"{words or method}: {number(value, 3)}"
 
 

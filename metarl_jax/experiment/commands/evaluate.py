@@ -5,7 +5,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from metarl_jax.experiment.commands.output import print_comparison, print_table
+from metarl_jax.experiment.commands.output import print_comparison, print_evaluation
 
 
 def evaluate(
@@ -16,8 +16,16 @@ def evaluate(
     tasks: int | None = None,
     adaptations: int | None = None,
     seed: int = 0,
+    from_scratch: bool | None = None,
+    all: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Evaluate a run on held-out tasks, in comparison with random, from-scratch and reference agents.
+
+    metarl evaluate runs/maml-navigation-0-1 --no-from-scratch
+    metarl evaluate runs/maml-navigation-0-1 --split extrapolation --tasks 500 --adaptations 5
+    metarl evaluate runs/maml-navigation-0-1 --all
+    metarl evaluate runs/maml-navigation-0-1 --json > table.json
 
     Args:
         run: The run folder.
@@ -26,17 +34,22 @@ def evaluate(
         tasks: Number of tasks; by default as in the evaluation at the end of training.
         adaptations: Number of adaptations; by default as in training.
         seed: Seed of the tasks and episodes.
+        from_scratch: Whether an agent also learns each task from scratch, in almost half of the time; by default as in
+            the evaluation at the end of training.
+        all: Print every column rather than a handful.
+        quiet: Print no progress.
     """
     from metarl_jax.experiment import api
     from metarl_jax.experiment.evaluation import check_request
 
     check_request(split, 1 if tasks is None else tasks, seed)
     how: dict[str, Any] = {"split": split, "tasks": tasks, "seed": seed, "adaptations": adaptations}
+    how |= {"from_scratch": from_scratch, "quiet": quiet}
     table = api.load(run).evaluate(**how).table
     if json:
         print(table.to_json())
     else:
-        print_table(table)
+        print_evaluation(table, all)
     return 0
 
 
@@ -46,6 +59,8 @@ def compare(
     """Compare runs in one environment on the same held-out tasks, with their differences to the first.
 
     Runs of one configuration that differ in their seed count as one method if there are others.
+
+    metarl compare runs/maml-navigation-0-1 runs/rl2-navigation-0-1
 
     Args:
         runs: The run folders.

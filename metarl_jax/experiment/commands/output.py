@@ -10,16 +10,25 @@ def announce(result: Any, quiet: bool) -> int:
 
     evaluation = RunFolder(result.path).evaluation
     if evaluation.exists() and not quiet:
-        print_table(results.read(evaluation))
+        print_evaluation(results.read(evaluation))
     print(result.path)
     return 0
 
 
-def print_table(table: Any) -> None:
-    """Print the table for a terminal, transposed: one line for each column and one column for each method."""
+def print_evaluation(table: Any, every: bool = False) -> None:
+    """Print the table of an evaluation, and what it says in one sentence."""
+    from metarl_jax.experiment.verdict import verdict
+
+    print_table(table, every)
+    print(verdict(table))
+
+
+def print_table(table: Any, every: bool = False) -> None:
+    """Print the table for a terminal: its methods as rows, a handful of columns or every column."""
     from rich.console import Console
 
-    Console().print(table.to_rich())
+    console = Console()
+    console.print(table.to_rich(console.width, every))
 
 
 def print_comparison(table: Any) -> None:
