@@ -88,11 +88,12 @@ def report(
     tasks: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Write one HTML file on a run, or on several side by side: what was learned, charts, and films of the agent.
 
-    Examples: `metarl report runs/rl2-maze-0-1` writes report.html into the run folder;
-    `metarl report runs/* --out all.html` compares all runs.
+    metarl report runs/rl2-maze-0-1
+    metarl report runs/rl2-maze-0-1 runs/maml-maze-0-1 --out compared.html
 
     Args:
         runs: The run folders, all in one environment.
@@ -101,9 +102,10 @@ def report(
         tasks: Number of tasks; by default as in the evaluation at the end of training.
         seed: Seed of the tasks and episodes.
         overwrite: Replace the file if it exists.
+        quiet: Print no progress.
     """
     from metarl_jax.experiment.report.report import report as write
 
-    how: dict[str, Any] = {"split": split, "tasks": tasks, "seed": seed, "overwrite": overwrite}
+    how: dict[str, Any] = {"split": split, "tasks": tasks, "seed": seed, "overwrite": overwrite, "quiet": quiet}
     print(write(*runs, out=out, **how))
     return 0

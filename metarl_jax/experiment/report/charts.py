@@ -14,6 +14,7 @@ LEFT, TOP, BOTTOM = 42.0, 24.0, 36.0
 LETTER = 5.7  # the mean width of a letter
 GAP = 12.5  # between the base lines of two labels
 ROW = 24.0  # the height of a row of an interval chart
+NEAR = 0.5  # of the range of the leading lines, beyond which others are not shown
 LONGEST = 15  # letters of a label beside a line
 COLOURS = 7  # of runs, after which they are repeated
 
@@ -114,7 +115,14 @@ class Scale(NamedTuple):
 
 
 def line_chart(
-    title: str, x_label: str, y_label: str, lines: Sequence[Line], *, whole: bool = False, guide: float | None = None
+    title: str,
+    x_label: str,
+    y_label: str,
+    lines: Sequence[Line],
+    *,
+    whole: bool = False,
+    guide: float | None = None,
+    leading: Sequence[str] = (),
 ) -> Chart:
     """Curves, the first in front, each with its name at its right end.
 
@@ -125,19 +133,20 @@ def line_chart(
         lines: The curves.
         whole: Whether only whole numbers are marked on the horizontal axis.
         guide: A level at which a horizontal line is drawn.
+        leading: The curves by which the vertical axis is scaled, by default all; others may leave the chart.
     """
-    named = [line.label for line in lines if line.label]
-    right = WIDTH - 12 - LETTER * max((len(_short(label)) for label in named), default=0)
+    extent = _extent(lines, leading) + ([] if guide is None else [guide])
+    y = _scale(extent, HEIGHT - BOTTOM, TOP)
+    named = [line for line in lines if line.label]
+    ends = [min(max(y(float(line.ys[-1])), TOP), HEIGHT - BOTTOM) for line in named]
+    texts = [_short(line.label) + _outside(line, y) for line in named]
+    right = WIDTH - 12 - LETTER * max(map(len, texts), default=0)
     x = _scale([value for line in lines for value in line.xs], LEFT, right, margin=0.0)
-    extent = [value for line in lines for value in (*line.ys, *line.low, *line.high)]
-    y = _scale(extent if guide is None else [*extent, guide], HEIGHT - BOTTOM, TOP)
     paths = [] if guide is None else [Path(f"M{LEFT} {y(guide)}H{right}", "faint", "guide")]
     for line in reversed(lines):
         paths += _drawn(line, x, y)
-    ends = spread([y(line.ys[-1]) + 3.5 for line in lines if line.label], HEIGHT - BOTTOM)
     labels = [
-        Label(right + 6, at, _short(line.label), line.role)
-        for line, at in zip([line for line in lines if line.label], ends, strict=True)
+        Label(right + 6, at + 3.5, text, line.role) for line, text, at in zip(named, texts, _apart(ends), strict=True)
     ]
     frame = (LEFT, TOP, right, HEIGHT - BOTTOM)
     x_ticks = x.ticks(plain if whole else engineering, most=4, whole=whole)
@@ -179,20 +188,6 @@ def scatter_chart(title: str, x_label: str, y_label: str, dots: Sequence[Dot], s
     return Chart(title, x_label, y_label, HEIGHT, frame, x.ticks(plain), y.ticks(plain), paths, labels)
 
 
-def spread(places: Sequence[float], bottom: float, gap: float = GAP) -> list[float]:
-    """The places of labels, moved apart until two are at least `gap` from each other, and none below `bottom`."""
-    order = np.argsort(places, kind="stable")
-    moved = np.asarray(places, np.float64)[order]
-    for index in range(1, len(moved)):
-        moved[index] = max(moved[index], moved[index - 1] + gap)
-    for index in reversed(range(len(moved))):
-        most = bottom if index == len(moved) - 1 else moved[index + 1] - gap
-        moved[index] = min(moved[index], most)
-    found = np.empty(len(moved))
-    found[order] = moved
-    return [round(float(place), 1) for place in found]
-
-
 def plain(value: float) -> str:
     """A number in at most four significant digits, with a true minus."""
     text = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}" if abs(value) < 1e5 else engineering(value)
@@ -219,6 +214,31 @@ def said_of(row: Estimate) -> str:
 def run_role(index: int) -> str:
     """The colour of the run `index`."""
     return f"run-{index % COLOURS}"
+
+
+def _extent(lines: Sequence[Line], leading: Sequence[str]) -> list[float]:
+    """The numbers that the vertical axis shows: those of the leading lines, and others that are not far from them."""
+    first = [y for line in lines if not leading or line.label in leading for y in (*line.ys, *line.low, *line.high)]
+    near = [y for y in first if np.isfinite(y)] or [0.0]
+    low, high = min(near), max(near)
+    reach = (high - low) * NEAR
+    return near + [y for line in lines for y in line.ys if low - reach <= y <= high + reach]
+
+
+def _outside(line: Line, y: Scale) -> str:
+    """Where a line ends if that is outside the chart."""
+    end = float(line.ys[-1])
+    return "" if y.low <= end <= y.high or not np.isfinite(end) else f" {plain(end)} {'↓' if end < y.low else '↑'}"
+
+
+def _apart(places: Sequence[float]) -> list[float]:
+    """Places in any order, moved until labels do not overlap."""
+    from metarl_jax.experiment.figures import spread
+
+    order = np.argsort(places, kind="stable")
+    moved = np.empty(len(order))
+    moved[order] = spread([places[index] for index in order], [GAP] * len(order))
+    return [round(float(place), 1) for place in moved]
 
 
 def _scale(values: Sequence[float], start: float, end: float, margin: float = 0.06) -> Scale:

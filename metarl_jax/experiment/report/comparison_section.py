@@ -8,6 +8,7 @@ import numpy as np
 from metarl_jax.experiment import reliability
 from metarl_jax.experiment.comparison import briefly, differing, gathered, members, tabulated, verdicts
 from metarl_jax.experiment.config import RunConfig
+from metarl_jax.experiment.figures import X_LABELS, Y_LABEL
 from metarl_jax.experiment.report.charts import (
     Chart,
     Estimate,
@@ -18,7 +19,7 @@ from metarl_jax.experiment.report.charts import (
     plain,
     run_role,
 )
-from metarl_jax.experiment.report.run_section import RETURN, Judged
+from metarl_jax.experiment.report.run_section import Judged
 from metarl_jax.experiment.results import Row, Table
 
 THRESHOLDS = 61  # of a performance profile
@@ -83,15 +84,15 @@ def _curves(table: Table) -> list[Chart]:
         lines.append(Line(_letter(index), [x for x, _ in cells], ys, low, high, run_role(index)))
     if len(lines[0].xs) < 2:
         return []
-    return [line_chart("Returns in the same tasks", "episode in a task", RETURN, lines, whole=True)]
+    return [line_chart("Returns in the same tasks", X_LABELS["episode"], Y_LABEL, lines, whole=True)]
 
 
 def _estimates(table: Table) -> list[Chart]:
     """Interquartile means, differences of means, and probabilities of improvement, with their intervals."""
     last = _last(table)
     kinds = (
-        ("Interquartile mean of the last episode", RETURN, f"episode={last},iqm", None, 1.0),
-        ("Difference of means to A", RETURN, f"episode={last},difference", 0.0, 1.0),
+        ("Interquartile mean of the last episode", Y_LABEL, f"episode={last},iqm", None, 1.0),
+        ("Difference of means to A", Y_LABEL, f"episode={last},difference", 0.0, 1.0),
         ("Probability of improvement over A", "% of tasks with a higher return", "improvement", 50.0, 100.0),
     )
     charts = []

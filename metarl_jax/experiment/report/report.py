@@ -8,6 +8,7 @@ from metarl_jax.experiment.api import Result, load
 from metarl_jax.experiment.comparison import briefly, shared_environment
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.evaluation import check_request
+from metarl_jax.experiment.films import films
 from metarl_jax.experiment.report.comparison_section import comparison_section
 from metarl_jax.experiment.report.page import page
 from metarl_jax.experiment.report.run_section import Judged, run_section
@@ -24,6 +25,7 @@ def report(
     tasks: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
+    quiet: bool = False,
 ) -> Path:
     """Write a report of one or more runs to `out`, and return its path.
 
@@ -43,7 +45,7 @@ def report(
         shared_environment({name: result.config for name, result in results.items()})
     count = tasks or next(iter(results.values())).config.run.evaluation_tasks or 200
     short = briefly(results)
-    judged = [_judged(short[name], result, split, count, seed) for name, result in results.items()]
+    judged = [_judged(short[name], result, split, count, seed, quiet) for name, result in results.items()]
     write_whole(path, report_page(judged))
     return path
 
@@ -54,10 +56,8 @@ def report_page(judged: list[Judged]) -> str:
     return page(title, [run_section(each) for each in judged], comparison_section(judged) if len(judged) > 1 else None)
 
 
-def _judged(name: str, result: Result, split: Split, count: int, seed: int) -> Judged:
-    evaluation = result.evaluate(split=split, tasks=count, seed=seed)
-    from metarl_jax.experiment.films import films
-
+def _judged(name: str, result: Result, split: Split, count: int, seed: int, quiet: bool) -> Judged:
+    evaluation = result.evaluate(split=split, tasks=count, seed=seed, quiet=quiet)
     shown = films(result, split=split, tasks=min(count, FILMED), seed=seed)
     return Judged(name, result, split, evaluation, [film.to_json() for film in shown])
 

@@ -10,6 +10,7 @@ from metarl_jax.experiment import run_folder
 from metarl_jax.experiment.api import Result
 from metarl_jax.experiment.curves import SCRATCH
 from metarl_jax.experiment.evaluation import Evaluation
+from metarl_jax.experiment.figures import X_LABELS, Y_LABEL
 from metarl_jax.experiment.progress import BOOKKEEPING
 from metarl_jax.experiment.report.charts import (
     Chart,
@@ -25,11 +26,10 @@ from metarl_jax.experiment.report.charts import (
 )
 from metarl_jax.experiment.results import RANDOM, REFERENCE, Table
 from metarl_jax.experiment.run_folder import RunFolder
+from metarl_jax.experiment.tables import heading
 from metarl_jax.experiment.verdict import verdict
 
-RETURN = "mean return of an episode"
 STEPS = "environment steps"
-UNITS = {"step": "gradient steps in a task", "episode": "episode in a task"}
 
 
 class Judged(NamedTuple):
@@ -69,7 +69,7 @@ def run_section(judged: Judged) -> RunSection:
     options = {part: plain_config[part] for part in ("algorithm", "environment", "run")}
     return RunSection(
         name=judged.name,
-        setting=f"{judged.agent} on {config.environment.name}, judged in {table.tasks} {judged.split} tasks",
+        setting=heading(table),
         sentence=verdict(table),
         adaptation=[*adaptation_charts(table, judged.agent), scatter(judged)],
         learning=learning_charts(metrics),
@@ -86,12 +86,12 @@ def adaptation_charts(table: Table, agent: str) -> list[Chart]:
     kind = table.axis(agent)
     places = [x for x, _ in table.curve(agent, kind)]
     if len(places) < 2:
-        return [interval_chart("Return on held-out tasks", RETURN, _estimates(table, agent))]
-    title = f"Adaptation to {table.tasks} held-out tasks"
+        return [interval_chart("Return", Y_LABEL, _estimates(table, agent))]
     lines = [_curve(table, method, kind, places, agent) for method in table.methods()]
-    charts = [line_chart(title, UNITS[kind], RETURN, lines, whole=True)]
+    leading = (agent, REFERENCE)
+    charts = [line_chart("Adaptation", X_LABELS[kind], Y_LABEL, lines, whole=True, leading=leading)]
     if REFERENCE in table.methods():
-        charts += _share_chart(table, lines, kind, places)
+        charts += _share_chart(lines, kind, agent)
     return charts
 
 
@@ -109,8 +109,10 @@ def scatter(judged: Judged) -> Chart:
     else:
         before, after = np.asarray(curves[RANDOM].returns).mean(axis=(1, 2)), returns[:, -1, -1]
         names, said = ("return of a random agent", f"return of {judged.agent}"), ("better than random", "worse")
-    dots = [Dot(x, y, f"task {i}: {plain(x)} → {plain(y)}") for i, (x, y) in enumerate(zip(before, after, strict=True))]
-    return scatter_chart("Each held-out task", *names, dots, said)
+    dots = [
+        Dot(x, y, f"task {i + 1}: {plain(x)} → {plain(y)}") for i, (x, y) in enumerate(zip(before, after, strict=True))
+    ]
+    return scatter_chart("Each task", *names, dots, said)
 
 
 def learning_charts(metrics: dict[str, np.ndarray]) -> list[Chart]:
@@ -171,7 +173,7 @@ def _curve(table: Table, method: str, kind: str, places: Sequence[int], agent: s
     label, role, dashed = _look(method, agent)
     cells = table.curve(method, kind)
     if [x for x, _ in cells] != list(places):
-        level = _level(table, method)
+        level = table.level(method, kind) or 0.0
         return Line(label, places, [level] * len(places), role=role, dashed=True)
     ends = [row.interval for _, row in cells]
     known = [interval for interval in ends if interval is not None]
@@ -179,12 +181,7 @@ def _curve(table: Table, method: str, kind: str, places: Sequence[int], agent: s
     return Line(label, places, [row.value for _, row in cells if row.value is not None], low, high, role, dashed)
 
 
-def _level(table: Table, method: str) -> float:
-    """The mean over episodes."""
-    return float(np.mean([row.value for _, row in table.curve(method, "episode") if row.value is not None]))
-
-
-def _share_chart(table: Table, lines: Sequence[Line], kind: str, places: Sequence[int]) -> list[Chart]:
+def _share_chart(lines: Sequence[Line], kind: str, agent: str) -> list[Chart]:
     """The curves as shares of the way from random to the reference; none where that is no way."""
     random, best = (_at(lines, label) for label in (RANDOM, REFERENCE))
     way = best - random
@@ -196,8 +193,8 @@ def _share_chart(table: Table, lines: Sequence[Line], kind: str, places: Sequenc
 
     scaled = [line._replace(ys=share(line.ys), low=share(line.low), high=share(line.high)) for line in lines]
     own = [line for line in scaled if line.label != RANDOM]
-    title = "The same, from random (0 %) to the reference (100 %)"
-    return [line_chart(title, UNITS[kind], "% of the way", own, whole=True, guide=0.0)]
+    title = "Adaptation, from random (0 %) to the reference (100 %)"
+    return [line_chart(title, X_LABELS[kind], "% of the way", own, whole=True, guide=0.0, leading=(agent, REFERENCE))]
 
 
 def _at(lines: Sequence[Line], label: str) -> np.ndarray:
@@ -207,11 +204,11 @@ def _at(lines: Sequence[Line], label: str) -> np.ndarray:
 def _look(method: str, agent: str) -> tuple[str, str, bool]:
     """The name, the colour and whether the line of a method is dashed."""
     looks = {
-        agent: (agent, "agent", False),
         f"{agent}-greedy": ("greedy", "greedy", False),
         SCRATCH: ("from scratch", "scratch", False),
         RANDOM: (RANDOM, "random", True),
         REFERENCE: (REFERENCE, "reference", True),
+        agent: (agent, "agent", False),
     }
     return looks.get(method, (method, "ink", False))
 

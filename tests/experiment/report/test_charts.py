@@ -34,12 +34,13 @@ def test_numbers_that_are_not_finite_leave_no_mark():
     assert "nan" not in repr(line_chart("title", "x", "y", [Line("", [0.0], [np.nan])]))
 
 
-def test_labels_are_moved_apart_in_their_order_and_stay_inside():
-    found = charts.spread([100.0, 99.0, 101.0, 20.0], bottom=105.0, gap=10.0)
-    assert np.argsort(found).tolist() == [3, 1, 0, 2]
-    assert np.diff(sorted(found)).min() >= 10
-    assert max(found) <= 105
-    assert charts.spread([], bottom=1.0) == []
+def test_a_far_line_does_not_set_the_scale_and_its_label_says_where_it_is():
+    lines = [Line("rl2", [1, 2], [0.0, 1.0]), Line("random", [1, 2], [-50.0, -50.0]), Line("near", [1, 2], [1.2, 1.2])]
+    chart = line_chart("title", "x", "y", lines, leading=("rl2",))
+    assert chart.y_ticks[0].text == "0"
+    assert {label.text for label in chart.labels} == {"rl2", "random −50 ↓", "near"}
+    places = sorted(label.y for label in chart.labels)
+    assert np.diff(places).min() >= charts.GAP - 0.1
 
 
 def test_the_scatter_has_one_scale_on_both_axes():
