@@ -24,7 +24,10 @@ Format = Callable[[float], str]
 
 
 class Line(NamedTuple):
-    """A curve with a direct label and, where `low` and `high` are known, a band."""
+    """A curve with a direct label and, where `low` and `high` are known, a band.
+
+    The label is beside the point `at`, or without one outside the chart at the end of the curve.
+    """
 
     label: str
     xs: Numbers
@@ -33,6 +36,7 @@ class Line(NamedTuple):
     high: Numbers = ()
     role: str = "agent"
     dashed: bool = False
+    at: int | None = None
 
 
 class Estimate(NamedTuple):
@@ -137,16 +141,20 @@ def line_chart(
     """
     extent = _extent(lines, leading) + ([] if guide is None else [guide])
     y = _scale(extent, HEIGHT - BOTTOM, TOP)
-    named = [line for line in lines if line.label]
-    ends = [min(max(y(float(line.ys[-1])), TOP), HEIGHT - BOTTOM) for line in named]
-    texts = [_short(line.label) + _outside(line, y) for line in named]
+    beside = [line for line in lines if line.label and line.at is None]
+    texts = [_short(line.label) + _outside(line, y) for line in beside]
     right = WIDTH - 12 - LETTER * max(map(len, texts), default=0)
     x = _scale([value for line in lines for value in line.xs], LEFT, right, margin=0.0)
     paths = [] if guide is None else [Path(f"M{LEFT} {y(guide)}H{right}", "faint", "guide")]
-    for line in reversed(lines):
-        paths += _drawn(line, x, y)
+    paths += [path for line in reversed(lines) for path in _drawn(line, x, y)]
+    places = _apart([min(max(y(line.ys[-1]), TOP), HEIGHT - BOTTOM) for line in beside])
+    inside = [(line, line.at) for line in lines if line.at is not None]
     labels = [
-        Label(right + 6, at + 3.5, text, line.role) for line, text, at in zip(named, texts, _apart(ends), strict=True)
+        *(
+            Label(right + 6, place + 3.5, text, line.role)
+            for line, text, place in zip(beside, texts, places, strict=True)
+        ),
+        *(Label(x(line.xs[at]) + 5, y(line.ys[at]) - 2, line.label, line.role) for line, at in inside),
     ]
     frame = (LEFT, TOP, right, HEIGHT - BOTTOM)
     x_ticks = x.ticks(plain if whole else engineering, most=4, whole=whole)
