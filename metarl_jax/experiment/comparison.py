@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Returns = Mapping[str, np.ndarray]  # by run, [N, episodes]
 ABSENT = "–"  # of an option that a run does not have
+DIGEST = 8  # letters by which a rule is known
 
 
 def compared(
@@ -107,7 +108,7 @@ def differing(configs: Sequence[RunConfig]) -> dict[str, list[Any]]:
     """The options that differ between configurations, with the value of each; those of the run except its seed."""
     flat = [
         {"algorithm" if name == "name" else name: value for name, value in config.to_json()["algorithm"].items()}
-        | {"meta_steps": config.run.meta_steps, "rule": config.to_json()["rule"]}
+        | {"meta_steps": config.run.meta_steps, "rule": (config.to_json()["rule"] or ABSENT)[:DIGEST]}
         for config in configs
     ]
     names = dict.fromkeys(name for options in flat for name in options)
@@ -135,6 +136,7 @@ def briefly(names: Iterable[str]) -> dict[str, str]:
 def to_rich(table: Table) -> "RichTable":
     """The comparison for a terminal: a line for each method."""
     from rich.table import Table as RichTable
+    from rich.text import Text
 
     methods = table.methods()
     last = table.curve(methods[0], "episode")[-1][0]
@@ -146,7 +148,7 @@ def to_rich(table: Table) -> "RichTable":
     for name, short in briefly(methods).items():
         values = [_value(table, name, f"episode={episode}") for episode in shown]
         compared = [_with_interval(table, name, last), _percent(table, name)] if name != methods[0] else []
-        drawn.add_row(short, *values, *compared)
+        drawn.add_row(Text(short), *values, *compared)
     return drawn
 
 

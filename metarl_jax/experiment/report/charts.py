@@ -147,7 +147,7 @@ def line_chart(
     x = _scale([value for line in lines for value in line.xs], LEFT, right, margin=0.0)
     paths = [] if guide is None else [Path(f"M{LEFT} {y(guide)}H{right}", "faint", "guide")]
     paths += [path for line in reversed(lines) for path in _drawn(line, x, y)]
-    places = _apart([min(max(y(line.ys[-1]), TOP), HEIGHT - BOTTOM) for line in beside])
+    places = _apart([min(max(y(_end(line)), TOP), HEIGHT - BOTTOM) for line in beside])
     inside = [(line, line.at) for line in lines if line.at is not None]
     labels = [
         *(
@@ -233,10 +233,15 @@ def _extent(lines: Sequence[Line], leading: Sequence[str]) -> list[float]:
     return near + [y for line in lines for y in line.ys if low - reach <= y <= high + reach]
 
 
+def _end(line: Line) -> float:
+    """The last finite number of a line."""
+    return next((float(value) for value in reversed(line.ys) if np.isfinite(value)), 0.0)
+
+
 def _outside(line: Line, y: Scale) -> str:
     """Where a line ends if that is outside the chart."""
-    end = float(line.ys[-1])
-    return "" if y.low <= end <= y.high or not np.isfinite(end) else f" {plain(end)} {'↓' if end < y.low else '↑'}"
+    end = _end(line)
+    return "" if y.low <= end <= y.high else f" {plain(end)} {'↓' if end < y.low else '↑'}"
 
 
 def _apart(places: Sequence[float]) -> list[float]:

@@ -28,7 +28,7 @@ def test_the_first_line_is_drawn_last_and_higher_numbers_are_higher_up():
 
 
 def test_numbers_that_are_not_finite_leave_no_mark():
-    chart = line_chart("title", "x", "y", [Line("", [0, 1, 2], [1.0, np.nan, 2.0])])
+    chart = line_chart("title", "x", "y", [Line("loss", [0, 1, 2, 3], [1.0, np.nan, 2.0, np.nan])])
     assert len(points(next(path for path in chart.paths if path.kind == "line"))) == 2
     assert "nan" not in repr(chart)
     assert "nan" not in repr(line_chart("title", "x", "y", [Line("", [0.0], [np.nan])]))
