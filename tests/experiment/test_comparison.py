@@ -84,7 +84,7 @@ def returns(level, seed=0):
 
 def made(**levels):
     """The table of made-up runs, each of its own configuration."""
-    configs = {f"runs/{name}": resolve("rl2", "bandit", tasks=8 + i) for i, name in enumerate(levels)}
+    configs = {f"runs/{name}": resolve("rl2", "bandit", meta_steps=8 + i) for i, name in enumerate(levels)}
     found = {f"runs/{name}": returns(level, i) for i, (name, level) in enumerate(levels.items())}
     return tabulated(configs, found, "test")
 

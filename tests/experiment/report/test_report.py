@@ -39,20 +39,21 @@ def titles(charts):
 def test_a_page_loads_nothing_and_runs_no_name(judge):
     """The folder, an option and the title of a film have names that are markup."""
     judged = judge(EVIL)
-    config = dataclasses.replace(judged.result.config, preset="tiny")
-    object.__setattr__(config.algorithm, "memory", EVIL)
-    page = Elements(report_page([judged, judge("other", meta_steps=9)]))
-    tags = {tag for tag, _ in page.found}
-    assert "img" not in tags
-    assert not any(name.startswith("on") for _, attributes in page.found for name in attributes)
-    links = [value for _, attributes in page.found for name, value in attributes.items() if name in ("src", "href")]
-    assert links == ["data:,"]
-    assert not any(word in " ".join(page.scripts) for word in ("fetch(", "import ", "XMLHttpRequest"))
-    assert page.text.count(EVIL) >= 3
-    assert json.loads(page.scripts[0]) == judged.films
+    together = report_page([judged, judge("other", meta_steps=9)])
+    object.__setattr__(judged.result.config.algorithm, "memory", EVIL)
+    for page in map(Elements, (together, report_page([judged]))):
+        assert "img" not in {tag for tag, _ in page.found}
+        assert not any(name.startswith("on") for _, attributes in page.found for name in attributes)
+        links = [value for _, attributes in page.found for name, value in attributes.items() if name in ("src", "href")]
+        assert links == ["data:,"]
+        assert not any(word in " ".join(page.scripts) for word in ("fetch(", "import ", "XMLHttpRequest"))
+        assert page.text.count(EVIL) >= 3
+        assert json.loads(page.scripts[0]) == judged.films
 
 
-@pytest.mark.parametrize(("algorithm", "kind"), [("rl2", "episode in a task"), ("maml", "gradient steps in a task")])
+@pytest.mark.parametrize(
+    ("algorithm", "kind"), [("rl2", "episode in the task"), ("maml", "gradient steps in the task")]
+)
 def test_adaptation_is_shown_raw_and_as_shares_of_the_way_to_the_reference(judge, algorithm, kind):
     raw, share, scatter = run_section(judge(algorithm=algorithm)).adaptation
     assert raw.x_label == share.x_label == kind
