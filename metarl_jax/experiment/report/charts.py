@@ -11,7 +11,7 @@ import numpy as np
 
 WIDTH, HEIGHT = 360.0, 232.0
 LEFT, TOP, BOTTOM = 42.0, 24.0, 36.0
-LETTER = 5.7  # the mean width of a letter
+LETTER = 6.3  # the mean width of a bold letter
 GAP = 12.5  # between the base lines of two labels
 ROW = 24.0  # the height of a row of an interval chart
 NEAR = 0.5  # of the range of the leading lines, beyond which others are not shown
