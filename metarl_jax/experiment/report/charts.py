@@ -206,7 +206,7 @@ def engineering(value: float) -> str:
     """A count with a prefix: 1.5M."""
     from matplotlib.ticker import EngFormatter
 
-    return str(EngFormatter(sep="")(value)) if abs(value) >= 1000 else plain(value)
+    return str(EngFormatter(sep="")(float(f"{value:.3g}"))) if abs(value) >= 1000 else plain(value)
 
 
 def bracketed(interval: Interval | None) -> str:
