@@ -67,7 +67,15 @@ def test_runs_that_cannot_be_compared_are_refused(runs):
 
 
 def test_a_report_of_both_runs_is_one_page_that_is_not_overwritten(runs, tmp_path, capsys):
-    words = ["report", *(str(run.path) for run in runs), "--tasks", "12", "--out", str(tmp_path / "report.html")]
+    words = [
+        "report",
+        *(str(run.path) for run in runs),
+        "--tasks",
+        "12",
+        "--quiet",
+        "--out",
+        str(tmp_path / "report.html"),
+    ]
     assert main(words) == 0
     assert capsys.readouterr().out.strip() == words[-1]
     page = (tmp_path / "report.html").read_text()

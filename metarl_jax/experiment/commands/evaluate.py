@@ -87,6 +87,7 @@ def report(
     split: str = "test",
     tasks: int | None = None,
     seed: int = 0,
+    from_scratch: bool | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
@@ -101,11 +102,14 @@ def report(
         split: test: held-out tasks of the training distribution; extrapolation: tasks outside it.
         tasks: Number of tasks; by default as in the evaluation at the end of training.
         seed: Seed of the tasks and episodes.
+        from_scratch: Whether an agent also learns each task from scratch, in almost half of the time; by default as in
+            the evaluation at the end of training.
         overwrite: Replace the file if it exists.
         quiet: Print no progress.
     """
     from metarl_jax.experiment.report.report import report as write
 
-    how: dict[str, Any] = {"split": split, "tasks": tasks, "seed": seed, "overwrite": overwrite, "quiet": quiet}
+    how: dict[str, Any] = {"split": split, "tasks": tasks, "seed": seed, "from_scratch": from_scratch}
+    how |= {"overwrite": overwrite, "quiet": quiet}
     print(write(*runs, out=out, **how))
     return 0

@@ -62,7 +62,16 @@ def test_an_interval_chart_has_a_bar_and_a_number_a_row_and_shows_its_guide():
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(0.0, "0"), (-0.0, "0"), (0.1234, "0.123"), (-1.5, "−1.5"), (1234.5, "1234"), (2.5e6, "2.5M"), (949414.0, "949k"), (1e-9, "1e−09")],
+    [
+        (0.0, "0"),
+        (-0.0, "0"),
+        (0.1234, "0.123"),
+        (-1.5, "−1.5"),
+        (1234.5, "1234"),
+        (2.5e6, "2.5M"),
+        (949414.0, "949k"),
+        (1e-9, "1e−09"),
+    ],
 )
 def test_numbers_are_short(value, said):
     assert plain(value) == said
