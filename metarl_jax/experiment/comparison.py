@@ -16,12 +16,14 @@ from metarl_jax.experiment.curves import adaptation_curve
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.evaluation import check_request, sample_tasks
 from metarl_jax.experiment.results import Table, number
+from metarl_jax.experiment.tables import heading
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 Returns = Mapping[str, np.ndarray]  # by run, [N, episodes]
 ABSENT = "–"  # of an option that a run does not have
+NARROW = 70  # columns of a terminal, below which some of the table are left out
 DIGEST = 8  # letters by which a rule is known
 
 
@@ -133,23 +135,36 @@ def briefly(names: Iterable[str]) -> dict[str, str]:
     return {name: short if counts[short] == 1 else name for name, short in last.items()}
 
 
-def to_rich(table: Table) -> "RichTable":
-    """The comparison for a terminal: a line for each method."""
+def to_rich(table: Table, width: int) -> "RichTable":
+    """The comparison for a terminal of `width` columns: a line for each method, with fewer columns if it is narrow."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    methods = table.methods()
-    last = table.curve(methods[0], "episode")[-1][0]
-    shown = [1, last] if last > 1 else [last]
-    drawn = RichTable(title=table.table, caption=f"{table.tasks} tasks, 95 % intervals")
-    drawn.add_column("")
-    for head in (*(f"episode {episode}" for episode in shown), "difference", "better in"):
-        drawn.add_column(head, justify="right")
-    for name, short in briefly(methods).items():
-        values = [_value(table, name, f"episode={episode}") for episode in shown]
-        compared = [_with_interval(table, name, last), _percent(table, name)] if name != methods[0] else []
-        drawn.add_row(Text(short), *values, *compared)
+    columns = _columns(table, narrow=width < NARROW)
+    title, caption = heading(table), "differences to the first, with 95 % intervals"
+    drawn = RichTable(
+        title=title, caption=caption, box=None, pad_edge=False, title_justify="left", caption_justify="left"
+    )
+    drawn.add_column("", overflow="fold")
+    for head in columns:
+        drawn.add_column(head, justify="right", no_wrap=True)
+    for name, short in briefly(table.methods()).items():
+        drawn.add_row(Text(short), *(texts.get(name, "") for texts in columns.values()))
     return drawn
+
+
+def _columns(table: Table, narrow: bool) -> dict[str, dict[str, str]]:
+    """The texts of the table by head and method."""
+    first, *others = table.methods()
+    last = table.curve(first, "episode")[-1][0]
+    shown = [last] if narrow or last == 1 else [1, last]
+    columns = {
+        f"episode {episode}": {name: _value(table, name, f"episode={episode}") for name in table.methods()}
+        for episode in shown
+    }
+    between = "\n" if narrow else " "
+    columns["difference"] = {name: _with_interval(table, name, last, between) for name in others}
+    return columns if narrow else columns | {"better in": {name: _percent(table, name) for name in others}}
 
 
 def _add_differences(table: Table, name: str, values: np.ndarray, others: np.ndarray) -> None:
@@ -196,9 +211,9 @@ def _value(table: Table, name: str, column: str) -> str:
     return "" if value is None else number(value, 3)
 
 
-def _with_interval(table: Table, name: str, episode: int) -> str:
+def _with_interval(table: Table, name: str, episode: int, between: str = " ") -> str:
     cell = table.cell(name, f"episode={episode},difference")
-    ends = "" if cell.interval is None else f" [{number(cell.interval[0], 3)}, {number(cell.interval[1], 3)}]"
+    ends = "" if cell.interval is None else f"{between}[{number(cell.interval[0], 3)}, {number(cell.interval[1], 3)}]"
     return _value(table, name, cell.column) + ends
 
 

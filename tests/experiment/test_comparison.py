@@ -56,6 +56,13 @@ def test_the_command_prints_the_same_table(runs, table, capsys):
     assert json.loads(capsys.readouterr().out)["rows"] == json.loads(table.to_json())["rows"]
 
 
+def test_the_command_says_which_run_is_better(runs, capsys):
+    assert main(["compare", *(str(run.path) for run in runs), "--tasks", "12"]) == 0
+    printed = capsys.readouterr().out
+    assert "runs on 12 held-out tasks of bandit" in printed
+    assert printed.splitlines()[-1].startswith(("No difference is shown: ", "fast is better by", "slow is better by"))
+
+
 def test_runs_that_cannot_be_compared_are_refused(runs):
     with pytest.raises(UsageError, match="two or more different runs, not 1"):
         metarl_jax.compare(runs[0], runs[0])
@@ -106,14 +113,16 @@ def test_the_verdict_names_the_better_run_and_the_interval():
     assert second.startswith("No difference between c and a is shown: ")
 
 
-def test_the_terminal_shows_each_difference_with_its_interval_in_80_columns():
-    console = Console(width=80, file=io.StringIO())
-    console.print(to_rich(made(a=0.0, b=1.0)))
-    lines = console.file.getvalue().splitlines()
-    heads = next(line for line in lines if "difference" in line)
-    second = next(line for line in lines if " b " in line)
-    assert all(head in heads for head in ("episode 1", "episode 2", "better in"))
-    assert all(found in second for found in ("[0.9", "100 %"))
+@pytest.mark.parametrize("width", [80, 40])
+def test_the_terminal_shows_each_difference_with_its_interval(width):
+    console = Console(width=width, file=io.StringIO())
+    console.print(to_rich(made(a=0.0, b=1.0), width))
+    text = console.file.getvalue()
+    heads = next(line for line in text.splitlines() if "difference " in f"{line} ")
+    assert ("episode 1 " in heads, "episode 2" in heads, "better in" in heads) == (width == 80, True, width == 80)
+    assert "[0.9" in text
+    assert ("100 %" in text) == (width == 80)
+    assert "…" not in text
 
 
 def test_runs_that_differ_only_in_their_seed_are_one_method():

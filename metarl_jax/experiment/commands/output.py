@@ -38,6 +38,6 @@ def print_comparison(table: Any) -> None:
     from metarl_jax.experiment.comparison import to_rich, verdicts
 
     console = Console()
-    console.print(to_rich(table))
+    console.print(to_rich(table, console.width))
     for sentence in verdicts(table):
         console.print(sentence, highlight=False, markup=False)
