@@ -3,7 +3,7 @@
 import pytest
 
 from experiment.report import chromium
-from experiment.report.conftest import STEPS
+from experiment.report.conftest import EVIL, STEPS
 from metarl_jax.experiment.report.report import report_page
 
 pytestmark = [
@@ -17,10 +17,11 @@ CAPTION = "document.querySelector('.player .caption').textContent"
 @pytest.fixture
 def page(judge, tmp_path):
     path = tmp_path / "report.html"
-    path.write_text(report_page([judge(), judge("other", meta_steps=9)]))
+    path.write_text(report_page([judge(), judge(EVIL, meta_steps=9)]))
     with chromium.browser(tmp_path / "profile", width=390) as page:
         page.open(path)
         yield page
+        assert page.evaluate("document.querySelectorAll('img').length") == 0
     assert page.troubles() == []
     assert page.requests() == [path.absolute().as_uri()]
 

@@ -47,7 +47,7 @@ def test_a_page_loads_nothing_and_runs_no_name(judge):
         links = [value for _, attributes in page.found for name, value in attributes.items() if name in ("src", "href")]
         assert links == ["data:,"]
         assert not any(word in " ".join(page.scripts) for word in ("fetch(", "import ", "XMLHttpRequest"))
-        assert page.text.count(EVIL) >= 3
+        assert page.text.count(EVIL) >= 2
         assert json.loads(page.scripts[0]) == judged.films
 
 
