@@ -1,5 +1,6 @@
 """How boards of cells are drawn: the cell in row r and column c has its centre at (c, -r)."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ MARGIN = 0.25  # around the board, in cells
 LINE = 0.03  # width of the lines between cells
 INSIDE = 0.47  # from the centre of a cell to the edge of its colour
 BODY = 0.3  # radius of the walker
+Joined = Callable[[int, int], bool]  # row, column -> whether a cell has no wall to its right
 
 
 def walk_drawing(
@@ -18,13 +20,16 @@ def walk_drawing(
     last: tuple[int, int],
     scenery: Sequence[Shape],
     things: Callable[[int], Sequence[Shape]],
+    joined: Joined = lambda row, column: True,
 ) -> Drawing:
     """A walk through `places` [T+1, 2] (row, column) over the board from cell `first` to cell `last`.
 
     `scenery` stands in the background. The things of a time lie on the visited cells, and the walker on all.
+    Visited cells are `joined` to their right neighbours unless there is a wall between them.
     """
     frames = [
-        [*tiles(places[: time + 1], "visited"), *things(time), walker(place)] for time, place in enumerate(places)
+        [*tiles(places[: time + 1], "visited", joined), *things(time), walker(place)]
+        for time, place in enumerate(places)
     ]
     return Drawing(bounds(first, last), [*grid(first, last), *scenery], frames)
 
@@ -54,11 +59,19 @@ def tile(place: Sequence[int] | np.ndarray, colour: Colour, columns: int = 1) ->
     return Polygon(box(x - INSIDE, y - INSIDE, x + columns - 1 + INSIDE, y + INSIDE), colour)
 
 
-def tiles(places: np.ndarray, colour: Colour) -> list[Shape]:
+def tiles(places: np.ndarray, colour: Colour, joined: Joined = lambda row, column: True) -> list[Shape]:
     """Each of the cells [n, 2] once; those side by side in a row are one shape, which keeps films small."""
     cells = {(int(row), int(column)) for row, column in places}
-    starts = [cell for cell in sorted(cells) if (cell[0], cell[1] - 1) not in cells]
-    return [tile((row, column), colour, _run(cells, row, column)) for row, column in starts]
+
+    def goes_on(row: int, column: int) -> bool:
+        return (row, column) in cells and (row, column + 1) in cells and joined(row, column)
+
+    runs: list[Shape] = []
+    for row, column in sorted(cells):
+        if not goes_on(row, column - 1):
+            end = next(end for end in itertools.count(column) if not goes_on(row, end))
+            runs.append(tile((row, column), colour, end - column + 1))
+    return runs
 
 
 def label(place: Sequence[int] | np.ndarray, text: str, colour: Colour = "ink", size: float = 0.3) -> Text:
@@ -79,11 +92,3 @@ def marked(place: Sequence[int] | np.ndarray, name: str, colour: Colour = "goal"
 def walker(place: Sequence[int] | np.ndarray) -> Disc:
     """The agent in a cell."""
     return Disc(centre(place), BODY, "agent")
-
-
-def _run(cells: set[tuple[int, int]], row: int, column: int) -> int:
-    """How many of the cells follow one another in a row, from this one on."""
-    count = 1
-    while (row, column + count) in cells:
-        count += 1
-    return count
