@@ -10,10 +10,11 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from metarl_jax.core.types import Tree
+from metarl_jax.core.types import Array, Tree
 
 Colour = Literal["ink", "faint", "wall", "agent", "goal", "danger", "reference", "visited"]
-Place = Sequence[float] | np.ndarray  # x and y
+Place = Sequence[float] | np.ndarray | Array  # x and y
+Places = Sequence[Place] | np.ndarray | Array  # [n, 2]
 DIGITS = 3  # decimals of a number in a film
 ROW = 3.0  # height of a row of bars, which lie in +-1
 
@@ -21,7 +22,7 @@ ROW = 3.0  # height of a row of bars, which lie in +-1
 class Line(NamedTuple):
     """A line through points, with its width in units of the environment."""
 
-    points: Sequence[Place] | np.ndarray
+    points: Places
     colour: Colour = "ink"
     width: float = 0.05
     opacity: float = 1.0
@@ -40,7 +41,7 @@ class Disc(NamedTuple):
 class Polygon(NamedTuple):
     """A polygon, or with `filled` False its outline."""
 
-    points: Sequence[Place] | np.ndarray
+    points: Places
     colour: Colour = "ink"
     filled: bool = True
     opacity: float = 1.0
@@ -77,8 +78,8 @@ class Drawing(NamedTuple):
     """An episode as shapes."""
 
     bounds: Bounds
-    background: list[Shape]  # the same in every frame, and in every episode of a task
-    frames: list[list[Shape]]  # [T+1], what comes last is drawn on top
+    background: Sequence[Shape]  # the same in every frame, and in every episode of a task
+    frames: Sequence[Sequence[Shape]]  # [T+1], what comes last is drawn on top
 
 
 class Take(NamedTuple):
@@ -86,7 +87,7 @@ class Take(NamedTuple):
 
     name: str
     earned: float  # return
-    frames: list[list[Shape]]
+    frames: Sequence[Sequence[Shape]]
     captions: list[str]  # one a frame
 
 
@@ -96,7 +97,7 @@ class Film(NamedTuple):
     title: str
     task: dict[str, Any]  # numbers, or nested lists of them
     bounds: Bounds
-    background: list[Shape]
+    background: Sequence[Shape]
     episodes: list[Take]
 
     def to_json(self) -> dict[str, Any]:

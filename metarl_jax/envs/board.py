@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from metarl_jax.core.drawing import Bounds, Colour, Disc, Drawing, Line, Polygon, Shape, Text, box
+from metarl_jax.core.drawing import Bounds, Colour, Disc, Drawing, Line, Place, Polygon, Shape, Text, box
 
 MARGIN = 0.25  # around the board, in cells
 LINE = 0.03  # width of the lines between cells
@@ -48,12 +48,12 @@ def grid(first: tuple[int, int], last: tuple[int, int]) -> list[Shape]:
     return [*rows, *columns, Line(np.vstack([box(left, bottom, right, top), [(left, bottom)]]), "wall", 2 * LINE)]
 
 
-def centre(place: Sequence[int] | np.ndarray) -> tuple[float, float]:
+def centre(place: Place) -> tuple[float, float]:
     """The centre of the cell in a row and column."""
     return float(place[1]), -float(place[0])
 
 
-def tile(place: Sequence[int] | np.ndarray, colour: Colour, columns: int = 1) -> Polygon:
+def tile(place: Place, colour: Colour, columns: int = 1) -> Polygon:
     """A cell, or that and the following ones of its row."""
     x, y = centre(place)
     return Polygon(box(x - INSIDE, y - INSIDE, x + columns - 1 + INSIDE, y + INSIDE), colour)
@@ -74,21 +74,21 @@ def tiles(places: np.ndarray, colour: Colour, joined: Joined = lambda row, colum
     return runs
 
 
-def label(place: Sequence[int] | np.ndarray, text: str, colour: Colour = "ink", size: float = 0.3) -> Text:
+def label(place: Place, text: str, colour: Colour = "ink", size: float = 0.3) -> Text:
     """A text in the middle of a cell."""
     return Text(centre(place), text, size, colour)
 
 
-def payer(place: Sequence[int] | np.ndarray, pay: float) -> list[Shape]:
+def payer(place: Place, pay: float) -> list[Shape]:
     """A cell that pays a reward, or costs one."""
     return [tile(place, "goal" if pay > 0 else "danger"), label(place, f"{pay:+.2g}", size=0.25)]
 
 
-def marked(place: Sequence[int] | np.ndarray, name: str, colour: Colour = "goal") -> list[Shape]:
+def marked(place: Place, name: str, colour: Colour = "goal") -> list[Shape]:
     """A coloured cell with its name."""
     return [tile(place, colour), label(place, name)]
 
 
-def walker(place: Sequence[int] | np.ndarray) -> Disc:
+def walker(place: Place) -> Disc:
     """The agent in a cell."""
     return Disc(centre(place), BODY, "agent")
