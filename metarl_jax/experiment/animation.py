@@ -197,7 +197,8 @@ def ends(film: Film) -> list[Take]:
 def panel_height(film: Film) -> float:
     """The height in inches at which the bounds of a film fill the width of a panel, within limits."""
     left, low, right, high = film.bounds
-    return float(np.clip(PANEL * (high - low) / (right - left), FLATTEST, TALLEST))
+    height = float(np.clip(PANEL * (high - low) / (right - left), FLATTEST, TALLEST))
+    return round(height * DPI / 2) * 2 / DPI  # an even number of pixels, which MP4 needs
 
 
 def one_file(gif: Path | None, mp4: Path | None) -> Path:
