@@ -134,7 +134,7 @@ def bars(episode: Episode, actions: int | None) -> Drawing:
         flat = values.reshape(len(values), -1)
         heights = flat / np.maximum(1e-6, np.max(np.abs(flat), axis=0))  # each number in its own scale
         for frame, row in zip(frames, heights, strict=True):
-            frame += [Polygon(_bar(index, len(row), level, row[index]), colour) for index in np.flatnonzero(row)]
+            frame += [Polygon(_bar(int(i), len(row), level, row[i]), colour) for i in np.flatnonzero(row)]
     return Drawing((-0.5, -2 * ROW - 1.1, WIDE + 0.5, 1.7), background, frames)
 
 
