@@ -10,18 +10,19 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from metarl_jax.core.types import Tree
+from metarl_jax.core.types import Array, Tree
 
 Colour = Literal["ink", "faint", "wall", "agent", "goal", "danger", "reference", "visited"]
-Place = Sequence[float] | np.ndarray  # x and y
+Place = Sequence[float] | np.ndarray | Array  # x and y
+Places = Sequence[Place] | np.ndarray | Array  # [n, 2]
 DIGITS = 3  # decimals of a number in a film
-ROW = 3.0  # height of a row of bars, which lie in +-1
+ROW, WIDE = 3.0, 8.0  # height of a row of bars, which lie in +-1, and its width
 
 
 class Line(NamedTuple):
     """A line through points, with its width in units of the environment."""
 
-    points: Sequence[Place] | np.ndarray
+    points: Places
     colour: Colour = "ink"
     width: float = 0.05
     opacity: float = 1.0
@@ -40,7 +41,7 @@ class Disc(NamedTuple):
 class Polygon(NamedTuple):
     """A polygon, or with `filled` False its outline."""
 
-    points: Sequence[Place] | np.ndarray
+    points: Places
     colour: Colour = "ink"
     filled: bool = True
     opacity: float = 1.0
@@ -77,8 +78,8 @@ class Drawing(NamedTuple):
     """An episode as shapes."""
 
     bounds: Bounds
-    background: list[Shape]  # the same in every frame, and in every episode of a task
-    frames: list[list[Shape]]  # [T+1], what comes last is drawn on top
+    background: Sequence[Shape]  # the same in every frame, and in every episode of a task
+    frames: Sequence[Sequence[Shape]]  # [T+1], what comes last is drawn on top
 
 
 class Take(NamedTuple):
@@ -86,7 +87,7 @@ class Take(NamedTuple):
 
     name: str
     earned: float  # return
-    frames: list[list[Shape]]
+    frames: Sequence[Sequence[Shape]]
     captions: list[str]  # one a frame
 
 
@@ -96,7 +97,7 @@ class Film(NamedTuple):
     title: str
     task: dict[str, Any]  # numbers, or nested lists of them
     bounds: Bounds
-    background: list[Shape]
+    background: Sequence[Shape]
     episodes: list[Take]
 
     def to_json(self) -> dict[str, Any]:
@@ -125,22 +126,23 @@ def bars(episode: Episode, actions: int | None) -> Drawing:
     """Three rows of bars: the observation, the action and the reward; `actions` is the number of discrete ones."""
     done = episode.action if actions is None else np.eye(actions)[episode.action]
     rows = {"observation": episode.observation, "action": _delayed(done), "reward": _delayed(episode.reward)}
-    width = max(values.reshape(len(values), -1).shape[1] for values in rows.values())
     background: list[Shape] = []
     frames: list[list[Shape]] = [[] for _ in episode.observation]
     for level, (name, values) in zip((0.0, -ROW, -2.0 * ROW), rows.items(), strict=True):
-        background += [Line([(0, level), (width, level)], "faint"), Text((width / 2, level + 1.3), name, 0.35)]
+        background += [Line([(0, level), (WIDE, level)], "faint"), Text((WIDE / 2, level + 1.35), name, 0.4)]
         colour: Colour = "agent" if name == "action" else "ink" if name == "observation" else "goal"
         flat = values.reshape(len(values), -1)
         heights = flat / np.maximum(1e-6, np.max(np.abs(flat), axis=0))  # each number in its own scale
-        left = (width - flat.shape[1]) / 2
         for frame, row in zip(frames, heights, strict=True):
-            frame += [Polygon(_bar(left + i, level, row[i]), colour) for i in np.flatnonzero(row)]
-    return Drawing((-0.5, -2 * ROW - 1.1, width + 0.5, 1.6), background, frames)
+            frame += [Polygon(_bar(int(i), len(row), level, row[i]), colour) for i in np.flatnonzero(row)]
+    return Drawing((-0.5, -2 * ROW - 1.1, WIDE + 0.5, 1.7), background, frames)
 
 
-def _bar(left: float, level: float, height: float) -> np.ndarray:
-    return box(left + 0.15, level, left + 0.85, level + height)
+def _bar(index: int, count: int, level: float, height: float) -> np.ndarray:
+    """The corners of a bar among `count` side by side, at most 1 wide each and in the middle of the row."""
+    width = min(1.0, WIDE / count)
+    middle = WIDE / 2 + width * (index - (count - 1) / 2)
+    return box(middle - 0.35 * width, level, middle + 0.35 * width, level + height)
 
 
 def _delayed(values: np.ndarray) -> np.ndarray:

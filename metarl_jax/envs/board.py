@@ -1,15 +1,17 @@
 """How boards of cells are drawn: the cell in row r and column c has its centre at (c, -r)."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from metarl_jax.core.drawing import Bounds, Colour, Disc, Drawing, Line, Polygon, Shape, Text, box
+from metarl_jax.core.drawing import Bounds, Colour, Disc, Drawing, Line, Place, Polygon, Shape, Text, box
 
 MARGIN = 0.25  # around the board, in cells
 LINE = 0.03  # width of the lines between cells
 INSIDE = 0.47  # from the centre of a cell to the edge of its colour
 BODY = 0.3  # radius of the walker
+Joined = Callable[[int, int], bool]  # row, column -> whether a cell has no wall to its right
 
 
 def walk_drawing(
@@ -18,13 +20,16 @@ def walk_drawing(
     last: tuple[int, int],
     scenery: Sequence[Shape],
     things: Callable[[int], Sequence[Shape]],
+    joined: Joined = lambda row, column: True,
 ) -> Drawing:
     """A walk through `places` [T+1, 2] (row, column) over the board from cell `first` to cell `last`.
 
     `scenery` stands in the background. The things of a time lie on the visited cells, and the walker on all.
+    Visited cells are `joined` to their right neighbours unless there is a wall between them.
     """
     frames = [
-        [*tiles(places[: time + 1], "visited"), *things(time), walker(place)] for time, place in enumerate(places)
+        [*tiles(places[: time + 1], "visited", joined), *things(time), walker(place)]
+        for time, place in enumerate(places)
     ]
     return Drawing(bounds(first, last), [*grid(first, last), *scenery], frames)
 
@@ -43,47 +48,47 @@ def grid(first: tuple[int, int], last: tuple[int, int]) -> list[Shape]:
     return [*rows, *columns, Line(np.vstack([box(left, bottom, right, top), [(left, bottom)]]), "wall", 2 * LINE)]
 
 
-def centre(place: Sequence[int] | np.ndarray) -> tuple[float, float]:
+def centre(place: Place) -> tuple[float, float]:
     """The centre of the cell in a row and column."""
     return float(place[1]), -float(place[0])
 
 
-def tile(place: Sequence[int] | np.ndarray, colour: Colour, columns: int = 1) -> Polygon:
+def tile(place: Place, colour: Colour, columns: int = 1) -> Polygon:
     """A cell, or that and the following ones of its row."""
     x, y = centre(place)
     return Polygon(box(x - INSIDE, y - INSIDE, x + columns - 1 + INSIDE, y + INSIDE), colour)
 
 
-def tiles(places: np.ndarray, colour: Colour) -> list[Shape]:
+def tiles(places: np.ndarray, colour: Colour, joined: Joined = lambda row, column: True) -> list[Shape]:
     """Each of the cells [n, 2] once; those side by side in a row are one shape, which keeps films small."""
     cells = {(int(row), int(column)) for row, column in places}
-    starts = [cell for cell in sorted(cells) if (cell[0], cell[1] - 1) not in cells]
-    return [tile((row, column), colour, _run(cells, row, column)) for row, column in starts]
+
+    def goes_on(row: int, column: int) -> bool:
+        return (row, column) in cells and (row, column + 1) in cells and joined(row, column)
+
+    runs: list[Shape] = []
+    for row, column in sorted(cells):
+        if not goes_on(row, column - 1):
+            end = next(end for end in itertools.count(column) if not goes_on(row, end))
+            runs.append(tile((row, column), colour, end - column + 1))
+    return runs
 
 
-def label(place: Sequence[int] | np.ndarray, text: str, colour: Colour = "ink", size: float = 0.3) -> Text:
+def label(place: Place, text: str, colour: Colour = "ink", size: float = 0.3) -> Text:
     """A text in the middle of a cell."""
     return Text(centre(place), text, size, colour)
 
 
-def payer(place: Sequence[int] | np.ndarray, pay: float) -> list[Shape]:
+def payer(place: Place, pay: float) -> list[Shape]:
     """A cell that pays a reward, or costs one."""
     return [tile(place, "goal" if pay > 0 else "danger"), label(place, f"{pay:+.2g}", size=0.25)]
 
 
-def marked(place: Sequence[int] | np.ndarray, name: str, colour: Colour = "goal") -> list[Shape]:
+def marked(place: Place, name: str, colour: Colour = "goal") -> list[Shape]:
     """A coloured cell with its name."""
     return [tile(place, colour), label(place, name)]
 
 
-def walker(place: Sequence[int] | np.ndarray) -> Disc:
+def walker(place: Place) -> Disc:
     """The agent in a cell."""
     return Disc(centre(place), BODY, "agent")
-
-
-def _run(cells: set[tuple[int, int]], row: int, column: int) -> int:
-    """How many of the cells follow one another in a row, from this one on."""
-    count = 1
-    while (row, column + count) in cells:
-        count += 1
-    return count

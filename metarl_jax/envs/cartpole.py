@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.checks import check_choice
-from metarl_jax.core.drawing import Disc, Drawing, Episode, Line, Polygon, box
+from metarl_jax.core.drawing import Disc, Drawing, Episode, Line, Polygon, Shape, box
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.ranges import Range, Ranges, draw_inside, draw_outside, is_outside
@@ -162,7 +162,7 @@ class CartPole(Episodic):
         reach = POSITION_LIMIT + 0.2 + max(height, float(np.max(np.abs(forces))))
         ends = [Line([(x, -0.4), (x, top)], "danger", 0.03) for x in (-POSITION_LIMIT, POSITION_LIMIT)]
         track = Line([(-reach, -height / 2), (reach, -height / 2)], "wall", 0.03)
-        frames = []
+        frames: list[list[Shape]] = []
         for x, angle, force in zip(episode.state.position, episode.state.angle, forces, strict=True):
             body = Polygon(box(x - height, -height / 2, x + height, height / 2), "ink")
             pole = Line([(x, 0.0), (x + length * np.sin(angle), length * np.cos(angle))], "agent", thickness)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.checks import check_least
-from metarl_jax.core.drawing import Disc, Drawing, Episode
+from metarl_jax.core.drawing import Disc, Drawing, Episode, Shape
 from metarl_jax.core.environment import Box, Discrete, Environment
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.board import bounds, centre, grid, tile
@@ -112,7 +112,9 @@ class Catch(Environment):
         balls = [Disc(centre(place), 0.35, "goal") for place in zip(episode.state.row, episode.state.ball, strict=True)]
         paddles = [tile((bottom, paddle - half), "agent", columns=2 * half + 1) for paddle in episode.state.paddle]
         trail = [[ball._replace(opacity=0.2) for ball in balls[:time]] for time in range(len(balls))]
-        frames = [[paddle, *past, ball] for paddle, past, ball in zip(paddles, trail, balls, strict=True)]
+        frames: list[list[Shape]] = [
+            [paddle, *past, ball] for paddle, past, ball in zip(paddles, trail, balls, strict=True)
+        ]
         rim = half - 0.5  # a wide paddle reaches over the edge
         left, low, right, high = bounds(first, last)
         return Drawing((left - max(0.0, rim), low, right + max(0.0, rim), high), grid(first, last), frames)

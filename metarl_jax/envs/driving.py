@@ -227,7 +227,7 @@ def car(state: State, wheelbase: float) -> list[Shape]:
     return [*wheels, Polygon(centre + rotated(body, state.heading), "agent", opacity=0.9)]
 
 
-def rotated(points: np.ndarray, angle: float) -> np.ndarray:
+def rotated(points: np.ndarray, angle: Array) -> np.ndarray:
     """Points [n, 2] after a rotation to the left, in rad."""
     cosine, sine = np.cos(angle), np.sin(angle)
     return points @ np.array([[cosine, sine], [-sine, cosine]])

@@ -134,8 +134,12 @@ class Maze(Episodic):
         walls = [Line([centre(end) for end in ends], "wall", 3 * LINE) for ends in inside]
         path = Line([centre(place) for place in shortest_path(task)], "reference", 4 * LINE)
         places = np.stack([episode.state.row, episode.state.column], axis=-1)
+
+        def joined(row: int, column: int) -> bool:
+            return bool(task.right[row, column])
+
         exit_cell, name = marked(last, "exit")
-        return walk_drawing(places, first, last, walls, lambda time: [exit_cell, path, name])
+        return walk_drawing(places, first, last, walls, lambda time: [exit_cell, path, name], joined)
 
     def checked(self, task: Any) -> MazeTask:
         checked: MazeTask = super().checked(task)

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from metarl_jax.core.drawing import Bounds, Colour, Disc, Drawing, Line, Shape, Text
+from metarl_jax.core.drawing import Bounds, Colour, Disc, Drawing, Line, Place, Shape, Text
+from metarl_jax.core.types import Array
 
 RADIUS = 0.3  # of a node
 MARGIN = 0.9  # around the nodes
 LONG = 6.0  # the longest of several chains
 
 
-def node(place: np.ndarray | Sequence[float], name: str, colour: Colour = "faint", out: float = 0.0) -> list[Shape]:
+def node(place: Place, name: str, colour: Colour = "faint", out: float = 0.0) -> list[Shape]:
     """A state, and its name `out` units further from the origin."""
     away = np.asarray(place) * (1 + out / max(1e-6, float(np.linalg.norm(place))))
     return [Disc(place, RADIUS, colour), Text(away, name, RADIUS)]
@@ -37,7 +38,9 @@ def journey(
     return Drawing(around_nodes(nodes), list(nodes), frames)
 
 
-def chains(lengths: Sequence[int], pays: np.ndarray, chain: np.ndarray, time: np.ndarray) -> Drawing:
+def chains(
+    lengths: Sequence[int], pays: Sequence[float] | np.ndarray | Array, chain: np.ndarray, time: np.ndarray
+) -> Drawing:
     """Chains one below the other, each paying at its end; the agent is on one of them after its first step, [T+1]."""
     unit, rows = LONG / max(lengths), -np.arange(len(lengths), dtype=float)
     middle = float(np.mean(rows))

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.drawing import Disc, Drawing, Episode, Line
+from metarl_jax.core.drawing import Disc, Drawing, Episode, Line, Shape
 from metarl_jax.core.environment import Box, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.ranges import Ranges, draw_inside, draw_outside, is_outside
@@ -106,7 +106,7 @@ class Pendulum(Episodic):
         """Draw the rod, thicker if heavier, the upright position, and the torque of the motor as an arc."""
         length, width = float(task.length), 0.12 * float(task.mass)
         torques = float(task.gain) * np.clip(np.append(0.0, episode.action), -TORQUE, TORQUE)
-        frames = []
+        frames: list[list[Shape]] = []
         for angle, torque in zip(episode.state.angle, torques, strict=True):
             turn = angle + np.linspace(0.0, 0.4 * torque, 12)
             arc = 0.35 * length * np.stack([-np.sin(turn), np.cos(turn)], axis=-1)

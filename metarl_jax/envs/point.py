@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.drawing import Disc, Drawing, Episode, Line
+from metarl_jax.core.drawing import Disc, Drawing, Episode, Line, Shape
 from metarl_jax.core.environment import Box, Episodic
 from metarl_jax.core.types import Array, Key
 
@@ -65,8 +65,8 @@ class Plane(Episodic):
         ]
         region = Disc(task.goal, self.paying, "goal", opacity=0.15)
         straight = Line([trail[0], task.goal], "reference", size / 2)
-        background = [region, *axes, straight, Disc(task.goal, 1.5 * size, "goal")]
-        frames = [
+        background: list[Shape] = [region, *axes, straight, Disc(task.goal, 1.5 * size, "goal")]
+        frames: list[list[Shape]] = [
             [Line(trail[: time + 1], "visited", size), Disc(trail[time], size, "agent")] for time in range(len(trail))
         ]
         return Drawing((-reach, -reach, reach, reach), background, frames)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.drawing import Disc, Drawing, Episode, Line
+from metarl_jax.core.drawing import Disc, Drawing, Episode, Line, Shape
 from metarl_jax.core.environment import Box, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.ranges import Ranges
@@ -101,8 +101,9 @@ class Reacher(Episodic):
         goal, joints = joints_of(episode.state.target, task)[0, 2], joints_of(episode.state.angle, task)
         upper, fore = (0.06 * float(mass) for mass in task.mass)
         reach = float(np.sum(task.length)) + 0.1
-        frames = [
+        frames: list[list[Shape]] = [
             [
+                Disc(goal, 0.06, "goal"),
                 Line(joints[: time + 1, 2], "visited", 0.02),
                 Line([shoulder, elbow], "agent", upper),
                 Line([elbow, hand], "agent", fore),
@@ -111,7 +112,7 @@ class Reacher(Episodic):
             for time, (shoulder, elbow, hand) in enumerate(joints)
         ]
         edge = Disc((0.0, 0.0), float(np.sum(task.length)), "faint", filled=False)
-        return Drawing((-reach, -reach, reach, reach), [edge], [[Disc(goal, 0.06, "goal"), *frame] for frame in frames])
+        return Drawing((-reach, -reach, reach, reach), [edge], frames)
 
     def draw_task(self, key: Key, split: Split) -> ReacherTask:
         body_key, sign_key, broken_key = jax.random.split(key, 3)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.checks import check_least
-from metarl_jax.core.drawing import Drawing, Episode
+from metarl_jax.core.drawing import Colour, Drawing, Episode
 from metarl_jax.core.environment import Box, Discrete, Episodic, Expert
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.nodes import circle, journey, node
@@ -98,7 +98,7 @@ class RandomMDP(Episodic):
         """Draw the states on a circle; those that pay more than average are green with the best of their rewards."""
         places, best = circle(self.states), np.max(task.reward_mean, axis=1)
         rich = best > np.mean(best)
-        colours = ["goal" if is_rich else "faint" for is_rich in rich]
+        colours: list[Colour] = ["goal" if is_rich else "faint" for is_rich in rich]
         nodes = [shape for i in range(self.states) for shape in node(places[i], f"{best[i]:.1f}", colours[i], out=0.6)]
         return journey(places[episode.state.current], nodes)
 

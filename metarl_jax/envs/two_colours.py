@@ -5,6 +5,7 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metarl_jax.core.checks import check_least
 from metarl_jax.core.drawing import Drawing, Episode
@@ -88,10 +89,11 @@ class TwoColours(Episodic):
 
     def draw(self, task: TwoColoursTask, episode: Episode) -> Drawing:
         """Draw the grid, the visited cells, and the boxes with their rewards."""
+        pays = np.asarray(task.pay)
         first, last = (0, 0), (SIDE - 1, SIDE - 1)
         swaps = episode.state.time // self.swap if self.swap else 0 * episode.state.time
         things = [
-            [*payer(divmod(int(one), SIDE), task.pay[swap % 2]), *payer(divmod(int(two), SIDE), task.pay[1 - swap % 2])]
+            [*payer(divmod(int(one), SIDE), pays[swap % 2]), *payer(divmod(int(two), SIDE), pays[1 - swap % 2])]
             for (one, two), swap in zip(episode.state.boxes, swaps, strict=True)
         ]
         return walk_drawing(episode.state.place, first, last, [], things.__getitem__)

@@ -6,6 +6,7 @@ import functools
 import html
 import io
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from metarl_jax.experiment.run_folder import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 # The palette of Okabe and Ito, which the colour-blind can tell apart.
@@ -69,7 +70,7 @@ class Animation:
 
         check_ffmpeg()
         stage = Stage(self.films)
-        writer = FFMpegWriter(fps=1000 / stage.pace)
+        writer = FFMpegWriter(fps=1000 // stage.pace)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "film.mp4"
             with writer.saving(stage.figure, str(path), DPI):
@@ -112,12 +113,12 @@ class Stage:
         self._panels = []
         for row, (film, takes) in enumerate(pairs):
             top = 1 - row / len(films)
-            words = {"ha": "center", "va": "top", "fontsize": 10, "color": COLOURS["ink"]}
+            words: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 10, "color": COLOURS["ink"]}
             self.figure.text(0.5, top - 0.06 / (height * len(films)), film.title, **words)
             for column, take in enumerate(takes):
                 share = (height - HEADING) / height / len(films)
                 place = (column / columns + 0.01, top - 1 / len(films), 1 / columns - 0.02, share)
-                self._panels.append(Panel(self.figure.add_axes(place), film, take))  # type: ignore[call-overload]
+                self._panels.append(Panel(self.figure, place, film, take))
 
     @property
     def frames(self) -> int:
@@ -147,14 +148,15 @@ class Stage:
 class Panel:
     """The axes of one episode."""
 
-    def __init__(self, axes: "Axes", film: Film, take: Take) -> None:
+    def __init__(self, figure: "Figure", place: tuple[float, float, float, float], film: Film, take: Take) -> None:
         self.take = take
-        self._axes, self._moving = axes, []  # type: ignore[var-annotated]
+        self._moving: list[Artist] = []
+        self._axes = axes = figure.add_axes(place)
         left, low, right, high = film.bounds
         axes.set(xlim=(left, right), ylim=(low, high), aspect="equal")
         axes.set_axis_off()
-        inches = axes.get_position().transformed(axes.figure.transSubfigure).size / DPI  # type: ignore[union-attr]
-        self._scale = POINTS * float(min(inches[0] / (right - left), inches[1] / (high - low)))
+        width, height = axes.get_position().size * figure.get_size_inches()
+        self._scale = POINTS * float(min(width / (right - left), height / (high - low)))
         self._caption = axes.set_title("", fontsize=9, color=COLOURS["ink"])
         self._add(film.background)
 
@@ -165,7 +167,7 @@ class Panel:
         self._moving = self._add(self.take.frames[index])
         self._caption.set_text(f"{self.take.name}: {self.take.captions[index]}")
 
-    def _add(self, shapes: list[Shape]) -> list["Artist"]:
+    def _add(self, shapes: Sequence[Shape]) -> list["Artist"]:
         return [self._axes.add_artist(drawn(shape, self._scale)) for shape in shapes]
 
 
@@ -175,14 +177,15 @@ def drawn(shape: Shape, scale: float) -> "Artist":
 
     look: dict[str, Any] = {"color": COLOURS[shape.colour], "alpha": shape.opacity, "zorder": 2}
     if isinstance(shape, Line):
-        ends = {"solid_capstyle": "round", "solid_joinstyle": "round"}
-        return lines.Line2D(*np.transpose(shape.points), linewidth=scale * shape.width, **ends, **look)
+        xs, ys = np.asarray(shape.points).T
+        ends: dict[str, Any] = {"solid_capstyle": "round", "solid_joinstyle": "round"}
+        return lines.Line2D(xs, ys, linewidth=scale * shape.width, **ends, **look)
     if isinstance(shape, Disc | Polygon):
         look |= {"fill": shape.filled, "linewidth": 0 if shape.filled else 1}
         if isinstance(shape, Disc):
             return patches.Circle((float(shape.centre[0]), float(shape.centre[1])), shape.radius, **look)
         return patches.Polygon(np.asarray(shape.points), **look)
-    middle = {"ha": "center", "va": "center", "fontsize": scale * shape.size}
+    middle: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": scale * shape.size}
     return text.Text(float(shape.at[0]), float(shape.at[1]), shape.text, **middle, **look)
 
 
@@ -194,7 +197,8 @@ def ends(film: Film) -> list[Take]:
 def panel_height(film: Film) -> float:
     """The height in inches at which the bounds of a film fill the width of a panel, within limits."""
     left, low, right, high = film.bounds
-    return float(np.clip(PANEL * (high - low) / (right - left), FLATTEST, TALLEST))
+    height = float(np.clip(PANEL * (high - low) / (right - left), FLATTEST, TALLEST))
+    return round(height * DPI / 2) * 2 / DPI  # an even number of pixels, which MP4 needs
 
 
 def one_file(gif: Path | None, mp4: Path | None) -> Path:

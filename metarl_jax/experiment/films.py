@@ -14,7 +14,7 @@ from metarl_jax.core.environment import Environment
 from metarl_jax.core.evaluation import lived, played
 from metarl_jax.core.life import Life, World
 from metarl_jax.core.once import once
-from metarl_jax.core.types import Array, Key, Split, Tree
+from metarl_jax.core.types import Key, Split, Tree
 from metarl_jax.experiment.config import RunConfig
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.evaluation import check_request, sample_tasks
@@ -31,11 +31,11 @@ class Tape(NamedTuple):
 
     state: Tree  # [T, ...] before each step
     next_state: Tree  # [T, ...] after it, and before any reset
-    observation: Array  # [T, O]
-    next_observation: Array  # [T, O]
-    action: Array  # [T, ...]
-    reward: Array  # [T]
-    over: Array  # [T] bool: the episode ended
+    observation: Any  # [T, O]
+    next_observation: Any  # [T, O]
+    action: Any  # [T, ...]
+    reward: Any  # [T]
+    over: Any  # [T] bool: the episode ended
 
 
 def films(result: "Result", split: Split = "test", tasks: int | Sequence[Any] = 3, seed: int = 0) -> list[Film]:
@@ -48,18 +48,18 @@ def films(result: "Result", split: Split = "test", tasks: int | Sequence[Any] = 
         UsageError: the split is unknown, or a task lacks a number or has an illegal one.
     """
     config = result.config
-    given = None if isinstance(tasks, int) else list(tasks)
-    count = tasks if given is None else len(given)
+    given = [] if isinstance(tasks, int) else list(tasks)
+    count = tasks if isinstance(tasks, int) else len(given)
     check_request(split, count, seed)
     task_key, life_key, *_ = jax.random.split(jax.random.key(seed), 5)  # as in `evaluate_learner`
-    if given is None:
+    if not given:
         chosen = sample_tasks(config.environment, split, count, task_key)
     else:
         chosen = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(checked(config, task) for task in given))
     names, episodes = parts(config)
     program = _recorded(config.world, config.recipe.reports, episodes)
     tapes, played_in = jax.device_get((program(result.meta_params, chosen, life_key), chosen))
-    kind = CALLED[split] if given is None else "task"
+    kind = "task" if given else CALLED[split]
     return [
         film(
             config.environment,
