@@ -95,6 +95,8 @@ _HOMES = {
     "build": "experiment.api",
     "adapt": "experiment.api",
     "compare": "experiment.api",
+    "report": "experiment.report.report",
+    "films": "experiment.films",
     "Result": "experiment.api",
 }
 _CALLED = {"make_environment": "make", "make_algorithm": "make", "make_memory": "make"}  # name in the module

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.checks import check_choice, check_least, nearest
+from metarl_jax.core.drawing import Drawing, Episode, bars
 from metarl_jax.core.memory import Memory
 from metarl_jax.core.once import once
 from metarl_jax.core.types import SPLITS, Array, Key, Split, Step, Tree
@@ -93,6 +94,11 @@ class Environment:
     def expert(self) -> Expert | None:
         """The best actions of an agent that knows the task, all alike likely, [..., A]; None where not known."""
         return None
+
+    def draw(self, task: Tree, episode: Episode) -> Drawing:
+        """Draw an episode in a task, both NumPy arrays; by default as bars of what is observed, done and paid."""
+        space = self.action_space
+        return bars(episode, space.n if isinstance(space, Discrete) else None)
 
     def reset(self, key: Key, task: Tree) -> tuple[Array, Tree]:
         """Start an episode of `task` and return its observation [O] and state."""

@@ -52,11 +52,26 @@ def evaluate(
     def report(life: Life) -> Curve:
         return trial(world, life, episodes, envs, greedy, expected)[1]
 
-    def one(task: Tree, key: Key) -> Curve:
-        return reported(world, meta_params, begin(world, meta_params, task, key), adaptations, report, stride)[1]
+    curves: Curve = lived(world, meta_params, tasks, key, report, adaptations, stride)
+    return curves
+
+
+def lived(
+    world: World,
+    meta_params: Tree,
+    tasks: Tree,
+    key: Key,
+    report: Callable[[Life], Any],
+    reports: int,
+    stride: int = 1,
+) -> Any:
+    """The reports [N, reports + 1, ...] of newborn agents in `tasks` [N, ...]; task i uses the i-th key."""
+
+    def one(task: Tree, key: Key) -> Any:
+        return reported(world, meta_params, begin(world, meta_params, task, key), reports, report, stride)[1]
 
     total = jax.tree.leaves(tasks)[0].shape[0]
-    chunk = fitting_chunk(world) if adaptations or world.learner.shared else None  # newborns share parameters
+    chunk = fitting_chunk(world) if reports or world.learner.shared else None  # newborns share parameters
     return map_tasks(one, min(chunk or CHUNK, CHUNK), tasks, jax.random.split(key, total))
 
 
@@ -97,15 +112,29 @@ def trial(
     hold: bool = False,
 ) -> tuple[Scene, Curve]:
     """A trial of whole episodes without adaptation, [episodes], and the scene after it, where `hold` stops it."""
+    scene, seen = played(world, life, episodes, envs, greedy, hold=hold)
+    if expected and not isinstance(seen.expected_reward, tuple):
+        seen = seen._replace(reward=seen.expected_reward)
+    return scene, by_episode(seen, episodes)
+
+
+def played(
+    world: World,
+    life: Life,
+    episodes: int,
+    envs: int = 1,
+    greedy: Array | bool = False,
+    *,
+    hold: bool = False,
+    states: bool = False,
+) -> tuple[Scene, Experience]:
+    """The scene after a trial without adaptation and its record [T, E, ...], with `states` for drawings."""
     environment, policy = world.environment, world.policy
     open_key, act_key = jax.random.split(draws(life).observe)
     scene = opening(environment, policy, life.task, open_key, envs)
     steps = episodes * environment.horizon
-    how = (steps, episodes, greedy, hold)
-    scene, seen = rollout(environment, policy, life.agent.params, life.task, scene, act_key, *how)
-    if expected and not isinstance(seen.expected_reward, tuple):
-        seen = seen._replace(reward=seen.expected_reward)
-    return scene, by_episode(seen, episodes)
+    how = (steps, episodes, greedy, hold, states)
+    return rollout(environment, policy, life.agent.params, life.task, scene, act_key, *how)
 
 
 def by_episode(experience: Experience, episodes: int) -> Curve:

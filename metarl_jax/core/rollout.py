@@ -44,12 +44,13 @@ def rollout(
     quota: int | None = None,
     greedy: Array | bool = False,
     hold: bool = False,
+    states: bool = False,
 ) -> tuple[Scene, Experience]:
     """Act for T steps in E environments with frozen parameters.
 
     Episodes follow one another in the same task. After `quota` of them, counted from the opening, the steps of an
-    environment have weight 0; with `hold` the scene does not change from then on. Nothing here is differentiated:
-    callers recompute with `replay` what they differentiate.
+    environment have weight 0; with `hold` the scene does not change from then on. With `states` the record holds the
+    states of the environment. Nothing here is differentiated: callers recompute with `replay` what they differentiate.
     """
     params = jax.lax.stop_gradient(params)
     task = jax.lax.stop_gradient(task)
@@ -68,6 +69,7 @@ def rollout(
         counts = jnp.ones(envs, bool) if quota is None else scene.episodes < quota
         final = jnp.zeros(envs, bool) if quota is None else counts & (scene.episodes + done >= quota)
         record = _record(policy, scene.timestep, output, action, step, counts, final)
+        record = record._replace(state=scene.state, next_state=step.state) if states else record
         successor = Timestep(step.observation, action, step.reward, jnp.zeros(envs, bool))
         earned = jnp.where(done, 0.0, scene.earned + step.reward)
         after = Scene(successor, step.state, memory, scene.episodes + done, earned)

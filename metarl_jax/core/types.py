@@ -63,6 +63,8 @@ class Experience(NamedTuple):
     expected_reward: Tree = ()  # [T, E] expectation of the reward, where the environment provides it
     prediction: Tree = ()  # [T, E, M] of the timestep, and of the true next observation: not recorded, see `revalue`
     next_prediction: Tree = ()
+    state: Tree = ()  # [T, E, ...] of the environment before each step, and after it: recorded only for drawings
+    next_state: Tree = ()
 
 
 class Credit(NamedTuple):

@@ -5,8 +5,10 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metarl_jax.core.checks import check_least
+from metarl_jax.core.drawing import Drawing, Episode, Line, Polygon, Text, box
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 
@@ -83,6 +85,21 @@ class Assistant(Episodic):
         # The length of a session is part of the task, so its last step terminates.
         over = state.time >= self.steps
         return Step(state.items.ravel(), state, click, over, jnp.array(False), {"expected_reward": liking})
+
+    def draw(self, task: AssistantTask, episode: Episode) -> Drawing:
+        """Draw how likely a click on each offered item is, and which one is recommended."""
+        liking = 3.0 * np.asarray(click_probability(task, episode.state.items))  # [T+1, k]
+        chosen = np.append(episode.action, -1)  # at the end nothing is recommended
+        frames = [
+            [
+                Polygon(box(k + 0.15, 0, k + 0.85, height), "agent" if k == choice else "visited")
+                for k, height in enumerate(heights)
+            ]
+            for heights, choice in zip(liking, chosen, strict=True)
+        ]
+        base, certain = (Line([(0.0, y), (self.items, y)], "faint", 0.03) for y in (0.0, 3.0))
+        words = Text((self.items / 2, -0.4), "chance of a click", 0.35)
+        return Drawing((-0.5, -0.8, self.items + 0.5, 3.3), [base, certain, words], frames)
 
     def draw_items(self, key: Key) -> Array:
         """The next offer, [k, F]."""

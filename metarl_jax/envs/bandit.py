@@ -5,13 +5,17 @@ from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metarl_jax.core.checks import check_choice, check_least
+from metarl_jax.core.drawing import Drawing, Episode, Line, Polygon, Shape, Text, box
 from metarl_jax.core.environment import Box, Discrete, Environment, Expert, any_of
 from metarl_jax.core.memory import Memory, recursive
 from metarl_jax.core.types import Array, Key, Split, Step
 
 GAP = {"bernoulli": 0.3, "gaussian": 1.0}  # extra mean reward of the one good arm in an extrapolation task
+
+HEIGHT = 3.0  # of a drawing, in widths of a bar
 
 
 class BanditTask(NamedTuple):
@@ -74,6 +78,36 @@ class SlotMachines(Environment):
         seen = self.observe(pulled)
         return Step(seen, pulled, self.pay(key, mean), over, jnp.array(False), {"expected_reward": mean})
 
+    def draw(self, task: BanditTask, episode: Episode) -> Drawing:
+        """Draw a bar for each arm: its posterior mean, the true mean as a line, and below the number of pulls."""
+        arms = np.eye(len(task.mean))[episode.action]  # [T, k]
+        pulls, total = (
+            np.cumsum(np.concatenate([np.zeros((1, len(task.mean))), gained]), axis=0)
+            for gained in (arms, arms * episode.reward[:, None])
+        )
+        means = self.posterior_mean(pulls, total)  # [T+1, k]
+        low, high = min(0.0, means.min(), task.mean.min()), max(1.0, means.max(), task.mean.max())
+        scale = HEIGHT / (high - low)
+        truth = [
+            Line([(k, scale * mean), (k + 1, scale * mean)], "reference", 0.06) for k, mean in enumerate(task.mean)
+        ]
+        frames: list[list[Shape]] = []
+        for time, mean in enumerate(means):
+            chosen = episode.action[time - 1] if time else -1
+            bars = [
+                Polygon(box(k + 0.15, 0, k + 0.85, scale * y), "agent" if k == chosen else "visited")
+                for k, y in enumerate(mean)
+            ]
+            counts = [Text((k + 0.5, scale * low - 0.4), f"{n:.0f}", 0.4) for k, n in enumerate(pulls[time])]
+            frames.append([*bars, *truth, *counts])
+        base = Line([(0.0, 0.0), (len(task.mean), 0.0)], "wall", 0.04)
+        words = Text((len(task.mean) / 2, scale * low - 0.95), "pulls", 0.35)
+        return Drawing((-0.5, scale * low - 1.3, len(task.mean) + 0.5, scale * high + 0.3), [base, words], frames)
+
+    def posterior_mean(self, pulls: np.ndarray, total: np.ndarray) -> np.ndarray:
+        """The mean reward of an arm after `pulls` that paid `total`, under the prior U[0, 1] of its probability."""
+        return (1 + total) / (2 + pulls)
+
     def observe(self, pulled: Array) -> Array:
         """The share of pulls done with `clock`, otherwise 1, [1] float32."""
         return jnp.reshape(pulled / self.pulls, 1) if self.clock else jnp.ones(1)
@@ -128,6 +162,10 @@ class Bandit(SlotMachines):
             return counts, jnp.concatenate([(1 + counts[..., 0, :]) / (2 + total), total / self.pulls], axis=-1)
 
         return recursive(lambda shape: jnp.zeros((*shape, 2, self.arms)), step, 2 * self.arms)
+
+    def posterior_mean(self, pulls: np.ndarray, total: np.ndarray) -> np.ndarray:
+        """The same under the prior of the rewards: that of a normal mean is N(0, 1)."""
+        return super().posterior_mean(pulls, total) if self.rewards == "bernoulli" else total / (1 + pulls)
 
     def pay(self, key: Key, mean: Array) -> Array:
         return super().pay(key, mean) if self.rewards == "bernoulli" else mean + jax.random.normal(key)

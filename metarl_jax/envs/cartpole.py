@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.checks import check_choice
+from metarl_jax.core.drawing import Disc, Drawing, Episode, Line, Polygon, Shape, box
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.ranges import Range, Ranges, draw_inside, draw_outside, is_outside
@@ -151,6 +152,24 @@ class CartPole(Episodic):
 
     def extrapolates(self, task: CartPoleTask) -> Array:
         return is_outside(task._asdict(), TRAINING[self.physics])
+
+    def draw(self, task: CartPoleTask, episode: Episode) -> Drawing:
+        """Draw the cart, the pole and the last push, with sizes that grow with the masses, and the end of the track."""
+        length, height = 2.0 * float(task.half_length), 0.25 * float(task.cart_mass) ** (1 / 3)
+        thickness = 0.15 * float(task.pole_mass) ** (1 / 3)
+        forces = float(task.direction * task.force) * np.append(0, 2 * episode.action - 1) / 20.0  # m for N
+        top = max(length, 1.0) + height / 2 + 0.2
+        reach = POSITION_LIMIT + 0.2 + max(height, float(np.max(np.abs(forces))))
+        ends = [Line([(x, -0.4), (x, top)], "danger", 0.03) for x in (-POSITION_LIMIT, POSITION_LIMIT)]
+        track = Line([(-reach, -height / 2), (reach, -height / 2)], "wall", 0.03)
+        frames: list[list[Shape]] = []
+        for x, angle, force in zip(episode.state.position, episode.state.angle, forces, strict=True):
+            body = Polygon(box(x - height, -height / 2, x + height, height / 2), "ink")
+            pole = Line([(x, 0.0), (x + length * np.sin(angle), length * np.cos(angle))], "agent", thickness)
+            frames.append(
+                [Line([(x, 0.0), (x + force, 0.0)], "reference", 0.08), body, pole, Disc((x, 0.0), 0.05, "faint")]
+            )
+        return Drawing((-reach, -0.5, reach, top + 0.1), [track, *ends], frames)
 
     def checked(self, task: Any) -> CartPoleTask:
         checked: CartPoleTask = super().checked(task)

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.checks import check_least
+from metarl_jax.core.drawing import Disc, Drawing, Episode, Shape
 from metarl_jax.core.environment import Box, Discrete, Environment
 from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.board import bounds, centre, grid, tile
 
 BREEZE = 0.5  # upper bound of the wind in train and test
 STORM = 0.9  # upper bound in the extrapolation split, whose lower bound is BREEZE
@@ -102,6 +104,20 @@ class Catch(Environment):
         """Row and column of the ball and column of the paddle, each one-hot, [rows + 2 columns]."""
         row = jax.nn.one_hot(state.row, self.rows)
         return jnp.concatenate([row, jax.nn.one_hot(jnp.stack([state.ball, state.paddle]), self.columns).ravel()])
+
+    def draw(self, task: CatchTask, episode: Episode) -> Drawing:
+        """Draw the ball, its trail and the paddle."""
+        first, last = (0, 0), (self.rows - 1, self.columns - 1)
+        half, bottom = int(task.half_width), self.rows - 1
+        balls = [Disc(centre(place), 0.35, "goal") for place in zip(episode.state.row, episode.state.ball, strict=True)]
+        paddles = [tile((bottom, paddle - half), "agent", columns=2 * half + 1) for paddle in episode.state.paddle]
+        trail = [[ball._replace(opacity=0.2) for ball in balls[:time]] for time in range(len(balls))]
+        frames: list[list[Shape]] = [
+            [paddle, *past, ball] for paddle, past, ball in zip(paddles, trail, balls, strict=True)
+        ]
+        rim = half - 0.5  # a wide paddle reaches over the edge
+        left, low, right, high = bounds(first, last)
+        return Drawing((left - max(0.0, rim), low, right + max(0.0, rim), high), grid(first, last), frames)
 
     def draw_task(self, key: Key, split: Split) -> CatchTask:
         share, *coins = jax.random.uniform(key, (5,))

@@ -12,12 +12,13 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.core.drawing import Disc, Drawing, Episode
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.point import GoalTask, Plane, State
 
 CORNER = 2.0  # both coordinates of a corner are +-CORNER
 MIDDLE = 1.0  # a goal of the extrapolation split has one coordinate in +-MIDDLE
-ROOM = 0.5  # the largest `jitter`
+LARGEST = 0.5  # the largest `jitter`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Corners(Plane):
     reference: ClassVar[str | None] = "straight to the known goal"
     STRIDE: ClassVar[float] = 0.2
     START: ClassVar[float] = 0.2
+    ROOM: ClassVar[float] = 2.3
 
     radius: float = 2.0
     jitter: float = 0.2
@@ -47,15 +49,25 @@ class Corners(Plane):
         super().__post_init__()
         if not 0.0 < self.radius <= CORNER:
             raise ValueError(f"radius is {self.radius!r}; it must lie in (0, {CORNER:g}]: choose radius={CORNER:g}")
-        if not 0.0 <= self.jitter <= ROOM:
-            raise ValueError(f"jitter is {self.jitter!r}; it must lie in [0, {ROOM:g}], so that corners stay apart")
+        if not 0.0 <= self.jitter <= LARGEST:
+            raise ValueError(f"jitter is {self.jitter!r}; it must lie in [0, {LARGEST:g}], so that corners stay apart")
 
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
-        return {"goal": (-CORNER - ROOM, CORNER + ROOM)}
+        return {"goal": (-CORNER - LARGEST, CORNER + LARGEST)}
 
     def start(self, key: Key) -> Array:
         return jax.random.uniform(key, (2,), minval=-self.START, maxval=self.START)
+
+    @property
+    def paying(self) -> float:
+        return self.radius
+
+    def draw(self, task: GoalTask, episode: Episode) -> Drawing:
+        """Draw the four corners too."""
+        drawing = super().draw(task, episode)
+        corners = [Disc((x, y), 0.1, "faint") for x in (-CORNER, CORNER) for y in (-CORNER, CORNER)]
+        return drawing._replace(background=[*corners, *drawing.background])
 
     def step(self, key: Key, state: State, action: Array, task: GoalTask) -> Step:
         state = self.move(state, action)

@@ -6,8 +6,10 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 
 from metarl_jax.core.checks import check_least
+from metarl_jax.core.drawing import Drawing, Episode
 from metarl_jax.core.environment import HELD_OUT_SHARE, Expert
 from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.board import marked, walk_drawing
 from metarl_jax.envs.grid import MOVES, nearest_moves, pick, seen_at
 from metarl_jax.envs.room import Room, cells, move
 
@@ -99,6 +101,12 @@ class DarkRoom(Room):
 
     def extrapolates(self, task: DarkRoomTask) -> Array:
         return task.radius != self.reach
+
+    def draw(self, task: DarkRoomTask, episode: Episode) -> Drawing:
+        """Draw the room, its goal and the visited cells."""
+        radius = int(task.radius)
+        first, last = (-radius, -radius), (radius, radius)
+        return walk_drawing(episode.state.place, first, last, [], lambda time: marked(task.goal, "goal"))
 
     def checked(self, task: Any) -> DarkRoomTask:
         checked: DarkRoomTask = super().checked(task)

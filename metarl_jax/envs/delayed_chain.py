@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.checks import check_least
+from metarl_jax.core.drawing import Drawing, Episode
 from metarl_jax.core.environment import Box, Discrete, Environment
 from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.nodes import chains
 
 EXTRA = 20  # largest additional length of the chains in the extrapolation split
 
@@ -86,6 +88,10 @@ class DelayedChain(Environment):
         """The time and, after the first step, the first action, both one-hot, [horizon + 3] float32."""
         time = jax.nn.one_hot(state.time, self.horizon + 1)
         return jnp.concatenate([time, jax.nn.one_hot(state.chosen, 2) * (state.time > 0)])
+
+    def draw(self, task: DelayedChainTask, episode: Episode) -> Drawing:
+        """Draw the two chains with what they pay at their ends."""
+        return chains([int(task.length)] * 2, task.pay, episode.state.chosen, episode.state.time)
 
     def draw_task(self, key: Key, split: Split) -> DelayedChainTask:
         length_key, pay_key, way_key = jax.random.split(key, 3)

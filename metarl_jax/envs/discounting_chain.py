@@ -6,8 +6,10 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.core.drawing import Drawing, Episode
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.nodes import chains
 
 DELAYS = (1, 3, 10, 30, 100)  # steps until each chain pays
 BONUS = (0.05, 0.15)  # range of the extra reward of the best chain in train and test
@@ -67,6 +69,10 @@ class DiscountingChain(Episodic):
         state = State(state.time + 1, jnp.where(state.time == 0, action, state.chain))
         reward = jnp.where(state.time == jnp.asarray(DELAYS)[state.chain], task.pay[state.chain], 0.0)
         return Step(observe(state), state, reward, state.time >= self.steps, jnp.array(False), {})
+
+    def draw(self, task: DiscountingChainTask, episode: Episode) -> Drawing:
+        """Draw the five chains with what they pay, and when."""
+        return chains(DELAYS, task.pay, episode.state.chain, episode.state.time)
 
     def draw_task(self, key: Key, split: Split) -> DiscountingChainTask:
         chain_key, bonus_key = jax.random.split(key)

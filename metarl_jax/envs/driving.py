@@ -11,7 +11,9 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from metarl_jax.core.drawing import Drawing, Episode, Line, Polygon, Shape, box
 from metarl_jax.core.environment import Box, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.ranges import Ranges, draw_inside, draw_outside, is_outside
@@ -27,6 +29,9 @@ START = (0.3, 0.05)  # the first offset (m) and heading (rad) are uniform in +-S
 WAVES = 3  # number of sines in the road's curvature
 SHARPEST = 0.008  # 1/m, the largest amplitude of a sine
 WAVE_LENGTHS = (40.0, 120.0)  # m
+VIEW = (-6.0, 15.0)  # m of the road behind and ahead that a drawing shows
+CAR = 1.0  # m, the width of the car in a drawing
+DASH = 1.5  # m, of the line in the middle of the road
 AHEAD = (0.0, 10.0, 20.0, 30.0)  # m ahead at which the curvature of the road is observed
 
 NOMINAL = {"wheelbase": 2.7, "gain": 1.0, "trim": 0.0, "lag": 0.3, "grip": 0.8, "speed": 11.0}
@@ -128,6 +133,12 @@ class Driving(Episodic):
         truncated = ~terminated & (state.time >= self.steps)
         return Step(observe(state), state, reward, terminated, truncated, {})
 
+    def draw(self, task: DrivingTask, episode: Episode) -> Drawing:
+        """Draw the car on its piece of road, seen from above; the road ahead points up."""
+        states = [episode.state_at(time) for time in range(len(episode.reward) + 1)]
+        frames = [[*road_ahead(state.road, state.distance), *car(state, float(task.wheelbase))] for state in states]
+        return Drawing((-VIEW[1] / 3, VIEW[0] - 0.5, VIEW[1] / 3, VIEW[1] + 0.5), [], frames)
+
     def draw_task(self, key: Key, split: Split) -> DrivingTask:
         outside = split == "extrapolation"
         return DrivingTask(**draw_outside(key, TRAINING, LEGAL) if outside else draw_inside(key, TRAINING))
@@ -184,3 +195,39 @@ def observe(state: State) -> Array:
     own = jnp.stack([state.offset / HALF_WIDTH, state.heading, state.command])
     ahead = curvature(state.road, state.distance + jnp.asarray(AHEAD))
     return jnp.concatenate([own, ahead / (WAVES * SHARPEST)])
+
+
+def road_ahead(road: Road, distance: float) -> list[Shape]:
+    """The edges and the dashed middle of the road around a place on it, in m from that place."""
+    along = np.linspace(*VIEW, 29)
+    step = along[1] - along[0]
+    bend = np.sum(road.height * np.sin(road.rate * (distance + along)[:, None] + road.phase), axis=-1)
+    here = np.argmin(np.abs(along))
+    turned = np.cumsum(bend) * step
+    turned -= turned[here]
+    middle = np.cumsum(np.stack([-np.sin(turned), np.cos(turned)], axis=-1), axis=0) * step
+    middle -= middle[here]
+    left = np.stack([-np.cos(turned), -np.sin(turned)], axis=-1)
+    lane = Polygon(
+        np.concatenate([middle + HALF_WIDTH * left, (middle - HALF_WIDTH * left)[::-1]]), "faint", opacity=0.4
+    )
+    edges = [Line(middle + side * HALF_WIDTH * left, "wall", 0.1) for side in (-1, 1)]
+    dash = ((distance + along) // DASH).astype(int)
+    dashes = [Line(middle[dash == n], "reference", 0.1) for n in np.unique(dash) if n % 2 == 0 and sum(dash == n) > 1]
+    return [lane, *edges, *dashes]
+
+
+def car(state: State, wheelbase: float) -> list[Shape]:
+    """The body of a car, in m from its place on the road, and its front wheels."""
+    centre = np.array([-state.offset, 0.0])
+    body = box(-CAR / 2, -0.7 * wheelbase, CAR / 2, 0.7 * wheelbase)
+    wheel = box(-0.12, -0.35, 0.12, 0.35)
+    axle = np.array([[-CAR / 2, wheelbase / 2], [CAR / 2, wheelbase / 2]])
+    wheels = [Polygon(centre + rotated(end + rotated(wheel, state.wheels), state.heading), "ink") for end in axle]
+    return [*wheels, Polygon(centre + rotated(body, state.heading), "agent", opacity=0.9)]
+
+
+def rotated(points: np.ndarray, angle: Array) -> np.ndarray:
+    """Points [n, 2] after a rotation to the left, in rad."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return points @ np.array([[cosine, sine], [-sine, cosine]])

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.checks import check_least
+from metarl_jax.core.drawing import Drawing, Episode
 from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.board import marked, tiles, walk_drawing
 from metarl_jax.envs.grid import Grid, Place, pick, see, walk
 
 
@@ -88,6 +90,12 @@ class EmptyRooms(Grid):
 
     def extrapolates(self, task: EmptyRoomsTask) -> Array:
         return jnp.all(task.goal > self.room)
+
+    def draw(self, task: EmptyRoomsTask, episode: Episode) -> Drawing:
+        """Draw the walls, the goal and the visited cells."""
+        first, last = (0, 0), (self.capacity - 1, self.capacity - 1)
+        walls = tiles(np.argwhere(~self.free), "wall")
+        return walk_drawing(episode.state.place, first, last, walls, lambda time: marked(task.goal, "goal"))
 
     def checked(self, task: Any) -> EmptyRoomsTask:
         checked: EmptyRoomsTask = super().checked(task)

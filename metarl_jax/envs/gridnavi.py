@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.checks import check_least
+from metarl_jax.core.drawing import Drawing, Episode
 from metarl_jax.core.environment import Expert
 from metarl_jax.core.memory import Memory, recursive
 from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.board import marked, walk_drawing
 from metarl_jax.envs.grid import MOVES, Grid, Place, nearest_moves, pick, see, seen_at, walk
 
 CORNER = 2  # no goal lies in the CORNER x CORNER cells around the start
@@ -122,6 +124,11 @@ class GridNavi(Grid):
 
     def extrapolates(self, task: GridNaviTask) -> Array:
         return task.side != self.side
+
+    def draw(self, task: GridNaviTask, episode: Episode) -> Drawing:
+        """Draw the board, its goal and the visited cells."""
+        first, last = (0, 0), (int(task.side) - 1, int(task.side) - 1)
+        return walk_drawing(episode.state.place, first, last, [], lambda time: marked(task.goal, "goal"))
 
     def checked(self, task: Any) -> GridNaviTask:
         checked: GridNaviTask = super().checked(task)

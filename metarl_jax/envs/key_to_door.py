@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.checks import check_least
+from metarl_jax.core.drawing import Drawing, Episode
 from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.board import marked, walk_drawing
 from metarl_jax.envs.grid import pick
 from metarl_jax.envs.room import Room, cells, move
 
@@ -88,6 +90,14 @@ class KeyToDoor(Room):
 
     def extrapolates(self, task: KeyToDoorTask) -> Array:
         return task.radius != self.radius
+
+    def draw(self, task: KeyToDoorTask, episode: Episode) -> Drawing:
+        """Draw the room, the visited cells, the door, and the key until it is taken."""
+        radius = int(task.radius)
+        first, last = (-radius, -radius), (radius, radius)
+        door, key = marked(task.door, "door"), marked(task.key, "key", "reference")
+        things = [door if taken else door + key for taken in episode.state.has_key]
+        return walk_drawing(episode.state.place, first, last, [], things.__getitem__)
 
     def checked(self, task: Any) -> KeyToDoorTask:
         checked: KeyToDoorTask = super().checked(task)

@@ -12,8 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.checks import check_least
+from metarl_jax.core.drawing import Drawing, Episode, Line
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.board import LINE, centre, marked, walk_drawing
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left as (row, column)
 EXTRA = 2  # additional size of the mazes in the extrapolation split
@@ -123,6 +125,22 @@ class Maze(Episodic):
     def extrapolates(self, task: MazeTask) -> Array:
         return task.size > self.size
 
+    def draw(self, task: MazeTask, episode: Episode) -> Drawing:
+        """Draw the walls, the exit, the shortest path and the visited cells."""
+        first, last = (0, 0), (int(task.size) - 1, int(task.size) - 1)
+        below = [((row + 0.5, column - 0.5), (row + 0.5, column + 0.5)) for row, column in np.argwhere(~task.down)]
+        beside = [((row - 0.5, column + 0.5), (row + 0.5, column + 0.5)) for row, column in np.argwhere(~task.right)]
+        inside = [ends for ends in below + beside if max(ends[1]) < task.size]
+        walls = [Line([centre(end) for end in ends], "wall", 3 * LINE) for ends in inside]
+        path = Line([centre(place) for place in shortest_path(task)], "reference", 4 * LINE)
+        places = np.stack([episode.state.row, episode.state.column], axis=-1)
+
+        def joined(row: int, column: int) -> bool:
+            return bool(task.right[row, column])
+
+        exit_cell, name = marked(last, "exit")
+        return walk_drawing(places, first, last, walls, lambda time: [exit_cell, path, name], joined)
+
     def checked(self, task: Any) -> MazeTask:
         checked: MazeTask = super().checked(task)
         n = int(checked.size)
@@ -227,3 +245,15 @@ def exit_distances(task: MazeTask) -> Array:
 
     settled: tuple[Array, Array] = jax.lax.while_loop(changed, again, (start, relax(start)))
     return settled[1]
+
+
+def shortest_path(task: MazeTask) -> list[tuple[int, int]]:
+    """The cells (row, column) of a shortest path from the start to the exit."""
+    distance = np.asarray(exit_distances(task))
+    path = [(0, 0)]
+    while distance[path[-1]] > 0:
+        row, column = path[-1]
+        ways = np.asarray(open_moves(task, jnp.int32(row), jnp.int32(column)))
+        ahead = [(row + MOVES[i][0], column + MOVES[i][1]) for i in np.flatnonzero(ways)]
+        path.append(min(ahead, key=lambda place: float(distance[place])))
+    return path

@@ -5,10 +5,13 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metarl_jax.core.checks import check_choice, check_least
+from metarl_jax.core.drawing import Drawing, Episode
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.board import payer, walk_drawing
 from metarl_jax.envs.grid import MOVES, cell, see, walk
 
 Kinds = tuple[tuple[float, float, float], ...]  # for each object: reward, P(ends the episode), P(returns)
@@ -129,6 +132,13 @@ class Objects(Episodic):
 
     def extrapolates(self, task: ObjectsTask) -> Array:
         return jnp.any(jnp.abs(task.pay) > 1.0)
+
+    def draw(self, task: ObjectsTask, episode: Episode) -> Drawing:
+        """Draw the grid, the visited cells, and the objects that are present with their rewards."""
+        first, last = (0, 0), (self.width - 1, self.width - 1)
+        objects = [payer(divmod(int(place), self.width), pay) for place, pay in zip(task.place, task.pay, strict=True)]
+        things = [[shape for i in np.flatnonzero(there) for shape in objects[i]] for there in episode.state.there]
+        return walk_drawing(episode.state.place, first, last, [], things.__getitem__)
 
     def checked(self, task: Any) -> ObjectsTask:
         checked: ObjectsTask = super().checked(task)

@@ -10,7 +10,9 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from metarl_jax.core.drawing import Disc, Drawing, Episode, Line, Shape
 from metarl_jax.core.environment import Box, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.ranges import Ranges, draw_inside, draw_outside, is_outside
@@ -99,6 +101,20 @@ class Pendulum(Episodic):
         cost = state.angle**2 + 0.1 * state.speed**2 + 0.001 * torque**2
         state = advance(state, torque, task)
         return Step(observe(state), state, -cost, jnp.array(False), state.time >= self.steps, {})
+
+    def draw(self, task: PendulumTask, episode: Episode) -> Drawing:
+        """Draw the rod, thicker if heavier, the upright position, and the torque of the motor as an arc."""
+        length, width = float(task.length), 0.12 * float(task.mass)
+        torques = float(task.gain) * np.clip(np.append(0.0, episode.action), -TORQUE, TORQUE)
+        frames: list[list[Shape]] = []
+        for angle, torque in zip(episode.state.angle, torques, strict=True):
+            turn = angle + np.linspace(0.0, 0.4 * torque, 12)
+            arc = 0.35 * length * np.stack([-np.sin(turn), np.cos(turn)], axis=-1)
+            rod = Line([(0.0, 0.0), (-length * np.sin(angle), length * np.cos(angle))], "agent", width)
+            frames.append([Line(arc, "reference", 0.05), rod, Disc((0.0, 0.0), 0.07, "ink")])
+        reach = length + 0.2
+        circle, upright = Disc((0.0, 0.0), length, "faint", filled=False), Disc((0.0, length), 0.08, "goal")
+        return Drawing((-reach, -reach, reach, reach), [circle, upright], frames)
 
     def draw_task(self, key: Key, split: Split) -> PendulumTask:
         key, sign_key = jax.random.split(key)

@@ -39,6 +39,10 @@ class PointRobot(Plane):
     def limits(self) -> dict[str, tuple[float, float]]:
         return {"goal": (-1.0, 1.0)}
 
+    @property
+    def paying(self) -> float:
+        return RADIUS
+
     def step(self, key: Key, state: State, action: Array, task: GoalTask) -> Step:
         state = self.move(state, action)
         distance = jnp.linalg.norm(state.position - task.goal)

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.checks import check_least
+from metarl_jax.core.drawing import Drawing, Episode
 from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.board import payer, walk_drawing
 from metarl_jax.envs.grid import Grid, see, walk
 
 B_PAYS = -0.5  # the same in all tasks
@@ -80,6 +82,12 @@ class RandomABC(Grid):
         terminated = jnp.any(reached)
         truncated = ~terminated & (state.time >= self.steps)
         return Step(see(state.place, self.side), state, jnp.sum(task.pay * reached), terminated, truncated, {})
+
+    def draw(self, task: RandomABCTask, episode: Episode) -> Drawing:
+        """Draw the room, the objects with their rewards, and the visited cells."""
+        first, last = (0, 0), (self.side - 1, self.side - 1)
+        objects = [shape for place, pay in zip(self.objects, task.pay, strict=True) for shape in payer(place, pay)]
+        return walk_drawing(episode.state.place, first, last, [], lambda time: objects)
 
     def draw_task(self, key: Key, split: Split) -> RandomABCTask:
         a, c = jax.random.uniform(key, (2,))

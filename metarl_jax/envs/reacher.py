@@ -10,7 +10,9 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from metarl_jax.core.drawing import Disc, Drawing, Episode, Line, Shape
 from metarl_jax.core.environment import Box, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
 from metarl_jax.envs.ranges import Ranges
@@ -94,6 +96,24 @@ class Reacher(Episodic):
         reward = -distance - EFFORT * jnp.sum(action**2)
         return Step(observe(state, task), state, reward, jnp.array(False), state.time >= self.steps, {})
 
+    def draw(self, task: ReacherTask, episode: Episode) -> Drawing:
+        """Draw the arm, thicker where heavier, the trail of its tip, and the target."""
+        goal, joints = joints_of(episode.state.target, task)[0, 2], joints_of(episode.state.angle, task)
+        upper, fore = (0.06 * float(mass) for mass in task.mass)
+        reach = float(np.sum(task.length)) + 0.1
+        frames: list[list[Shape]] = [
+            [
+                Disc(goal, 0.06, "goal"),
+                Line(joints[: time + 1, 2], "visited", 0.02),
+                Line([shoulder, elbow], "agent", upper),
+                Line([elbow, hand], "agent", fore),
+                *(Disc(place, 0.035, "ink") for place in (shoulder, elbow, hand)),
+            ]
+            for time, (shoulder, elbow, hand) in enumerate(joints)
+        ]
+        edge = Disc((0.0, 0.0), float(np.sum(task.length)), "faint", filled=False)
+        return Drawing((-reach, -reach, reach, reach), [edge], frames)
+
     def draw_task(self, key: Key, split: Split) -> ReacherTask:
         body_key, sign_key, broken_key = jax.random.split(key, 3)
         place = jax.random.uniform(body_key, (4, 2))
@@ -161,3 +181,10 @@ def observe(state: State, task: ReacherTask) -> Array:
     target = tip(state.target, task)
     way = target - tip(state.angle, task)
     return jnp.concatenate([jnp.cos(state.angle), jnp.sin(state.angle), state.speed / SPEED, target, way])
+
+
+def joints_of(angle: np.ndarray, task: ReacherTask) -> np.ndarray:
+    """The positions of shoulder, elbow and tip for the joint angles [T, 2] of an episode, [T, 3, 2] m."""
+    along = np.cumsum(angle, axis=-1)[..., None]
+    links = np.asarray(task.length)[:, None] * np.concatenate([np.cos(along), np.sin(along)], axis=-1)  # [T, 2, 2]
+    return np.concatenate([np.zeros_like(links[:, :1]), np.cumsum(links, axis=1)], axis=1)

@@ -6,10 +6,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metarl_jax.core.checks import check_least
+from metarl_jax.core.drawing import Colour, Drawing, Episode
 from metarl_jax.core.environment import Box, Discrete, Episodic, Expert
 from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.nodes import circle, journey, node
 
 BRANCHES = 2  # possible next states of a state and action in the extrapolation split
 
@@ -90,6 +93,14 @@ class RandomMDP(Episodic):
     def observe(self, state: State) -> Array:
         """The state one-hot, [S] float32."""
         return jax.nn.one_hot(state.current, self.states)
+
+    def draw(self, task: TabularTask, episode: Episode) -> Drawing:
+        """Draw the states on a circle; those that pay more than average are green with the best of their rewards."""
+        places, best = circle(self.states), np.max(task.reward_mean, axis=1)
+        rich = best > np.mean(best)
+        colours: list[Colour] = ["goal" if is_rich else "faint" for is_rich in rich]
+        nodes = [shape for i in range(self.states) for shape in node(places[i], f"{best[i]:.1f}", colours[i], out=0.6)]
+        return journey(places[episode.state.current], nodes)
 
     def draw_task(self, key: Key, split: Split) -> TabularTask:
         transition_key, branch_key, reward_key = jax.random.split(key, 3)

@@ -5,10 +5,13 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metarl_jax.core.checks import check_least
+from metarl_jax.core.drawing import Drawing, Episode
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.board import payer, walk_drawing
 from metarl_jax.envs.grid import MOVES, cell, see, walk
 
 SIDE = 5
@@ -83,6 +86,17 @@ class TwoColours(Episodic):
         fresh = free_cell(key, here, jnp.where(taken[0], state.boxes[1], state.boxes[0]))
         state = State(place, jnp.where(taken, fresh, state.boxes), state.time + 1)
         return Step(observe(state), state, reward, jnp.array(False), state.time >= self.steps, {})
+
+    def draw(self, task: TwoColoursTask, episode: Episode) -> Drawing:
+        """Draw the grid, the visited cells, and the boxes with their rewards."""
+        pays = np.asarray(task.pay)
+        first, last = (0, 0), (SIDE - 1, SIDE - 1)
+        swaps = episode.state.time // self.swap if self.swap else 0 * episode.state.time
+        things = [
+            [*payer(divmod(int(one), SIDE), pays[swap % 2]), *payer(divmod(int(two), SIDE), pays[1 - swap % 2])]
+            for (one, two), swap in zip(episode.state.boxes, swaps, strict=True)
+        ]
+        return walk_drawing(episode.state.place, first, last, [], things.__getitem__)
 
     def draw_task(self, key: Key, split: Split) -> TwoColoursTask:
         good, bad, first = jax.random.uniform(key, (3,))

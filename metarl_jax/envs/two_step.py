@@ -5,10 +5,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metarl_jax.core.checks import check_least
+from metarl_jax.core.drawing import Drawing, Episode
 from metarl_jax.core.environment import Box, Discrete, Environment
 from metarl_jax.core.types import Array, Key, Split, Step
+from metarl_jax.envs.nodes import journey, node
 
 PLANETS = 2
 MOST = 0.05  # the largest spread with disjoint splits
@@ -111,6 +114,13 @@ class TwoStep(Environment):
     def withholds(self) -> bool:
         """False without a spread: two tasks are too few to split."""
         return self.spread > 0.0
+
+    def draw(self, task: TwoStepTask, episode: Episode) -> Drawing:
+        """Draw the choice and the two planets, of which the good one is green."""
+        places = np.array([(-1.0, 1.5), (1.0, 1.5), (0.0, 0.0)])
+        nodes = [shape for place in places for shape in node(place, "")]
+        good = [node(places[planet], f"{task.reward[0]:.2g}", "goal", out=0.6) for planet in episode.state.good]
+        return journey(places[episode.state.planet], nodes, good, trail=False)
 
     def draw_task(self, key: Key, split: Split) -> TwoStepTask:
         middle, spread = (HARDER, MOST) if split == "extrapolation" else (PAPER, self.spread)

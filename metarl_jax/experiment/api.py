@@ -1,6 +1,7 @@
 """The Python interface: train, resume, load, load_rule, build, adapt, compare."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
 
@@ -25,14 +26,16 @@ from metarl_jax.experiment.evaluation import (
 )
 from metarl_jax.experiment.rule import Rule, check_overrides, is_rule, learned
 from metarl_jax.experiment.run_folder import RunFolder
+from metarl_jax.experiment.tracking import check_installed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from metarl_jax.core.meta import MetaLearner
+    from metarl_jax.experiment.animation import Animation
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Result:
     """A trained run."""
 
@@ -45,11 +48,23 @@ class Result:
     """By name, one number for each chunk of meta-steps."""
 
     def evaluate(
-        self, *, split: Split = "test", tasks: int | None = None, seed: int = 0, adaptations: int | None = None
+        self,
+        *,
+        split: Split = "test",
+        tasks: int | None = None,
+        seed: int = 0,
+        adaptations: int | None = None,
+        from_scratch: bool | None = None,
+        quiet: bool = False,
     ) -> Evaluation:
-        """Evaluate on held-out tasks, with random, from-scratch and reference agents."""
-        count = tasks if tasks is not None else self.config.run.evaluation_tasks or 200
-        how: dict[str, Any] = {"split": split, "tasks": count, "seed": seed, "adaptations": adaptations}
+        """Evaluate on held-out tasks, with random, from-scratch and reference agents.
+
+        By default the number of tasks, and whether an agent learns from scratch, are as at the end of training.
+        """
+        run = self.config.run
+        how: dict[str, Any] = {"split": split, "seed": seed, "adaptations": adaptations, "quiet": quiet}
+        how["tasks"] = tasks if tasks is not None else run.evaluation_tasks or 200
+        how["from_scratch"] = run.from_scratch if from_scratch is None else from_scratch
         evaluation = evaluate_learner(self.config, self.meta_params, **how)
         cost = {name: self.metrics[name][-1] for name in ("env_steps", "wall_seconds") if name in self.metrics}
         evaluation.table.env_steps = int(cost["env_steps"]) if "env_steps" in cost else None
@@ -62,8 +77,35 @@ class Result:
 
         if kind == "learning":
             return learning_figure(self.metrics, self.path.name)
+        return adaptation_figure(self._evaluated() or self.evaluate().table)
+
+    def compare(
+        self, *others: "Result | str | Path", split: Split = "test", tasks: int = 200, seed: int = 0
+    ) -> results.Table:
+        """The returns of this run and of others in the same held-out tasks, and their differences to this one."""
+        return compare(self, *others, split=split, tasks=tasks, seed=seed)
+
+    def __repr__(self) -> str:
+        from metarl_jax.experiment.notebook import line
+
+        return f"<Result {line(self)}>"
+
+    def _repr_html_(self) -> str:
+        from metarl_jax.experiment.notebook import result_html
+
+        return result_html(self, self._evaluated())
+
+    def _evaluated(self) -> results.Table | None:
+        """The evaluation at the end of training, if there was one."""
         saved = RunFolder(self.path).evaluation
-        return adaptation_figure(results.read(saved) if saved.exists() else self.evaluate().table)
+        return results.read(saved) if saved.exists() else None
+
+    def play(self, *, split: Split = "test", tasks: int | Sequence[Any] = 1, seed: int = 0) -> "Animation":
+        """Film the agent before and after adaptation, side by side, in held-out tasks or in given ones; see `films`."""
+        from metarl_jax.experiment.animation import Animation
+        from metarl_jax.experiment.films import films
+
+        return Animation(films(self, split, tasks, seed))
 
 
 class Adapted(NamedTuple):
@@ -87,6 +129,7 @@ def train(
     meta_steps: int | None = None,
     out: str | Path | None = None,
     quiet: bool = False,
+    on_log: training.OnLog | None = None,
     env: dict[str, Any] | None = None,
     **options: Any,
 ) -> Result:
@@ -98,28 +141,44 @@ def train(
     With a `rule`, the folder of a run that has learned one, φ is fixed, and fresh agents learn by it in `environment`.
     The rule brings its algorithm and the options of that, so `train(rule=run, environment="catch")` is enough.
 
+    `on_log` is called with each line of metrics: a dict of `meta_step`, `env_steps`, `wall_seconds` and the mean
+    diagnostics of the last `log_every` meta-steps. If it raises, the run is saved, stops there and can be resumed.
+
     Raises:
-        UsageError: a name, type or value is wrong, `out` exists, or the rule does not fit; raised before anything is
-            compiled or written.
+        UsageError: a name, type or value is wrong, `out` exists, the rule does not fit, or a tracker is not installed;
+            raised before anything is compiled or written.
         Interrupted: SIGINT or SIGTERM arrived; the run is saved.
         TrainingDiverged: the training state is no longer finite.
     """
     lengths = {} if meta_steps is None else {"meta_steps": meta_steps}
     given = _rule(rule)
     config = resolve(algorithm, environment, preset=preset, env=env, rule=given, seed=seed, **lengths, **options)
-    return run(config, out=out, quiet=quiet)
+    return run(config, out=out, quiet=quiet, on_log=on_log)
 
 
-def run(config: RunConfig, *, out: str | Path | None = None, quiet: bool = False) -> Result:
+def run(
+    config: RunConfig,
+    *,
+    out: str | Path | None = None,
+    quiet: bool = False,
+    on_log: training.OnLog | None = None,
+) -> Result:
     """`train` with a given configuration."""
+    check_installed(config.run.tracker)
     devices.prepare()
     check_tasks(config)
     check_overrides(config)
-    return _finish(run_folder.create(config, out), config, quiet)
+    return _finish(run_folder.create(config, out), config, quiet, on_log=on_log)
 
 
-def resume(path: str | Path, *, meta_steps: int | None = None, quiet: bool = False) -> Result:
-    """Continue a run from its newest usable checkpoint, bit for bit; `meta_steps` extends it.
+def resume(
+    path: str | Path,
+    *,
+    meta_steps: int | None = None,
+    quiet: bool = False,
+    on_log: training.OnLog | None = None,
+) -> Result:
+    """Continue a run from its newest usable checkpoint, bit for bit; `meta_steps` extends it; `on_log` as in `train`.
 
     Options that are annealed over the whole run are then annealed over the extended run.
 
@@ -133,7 +192,7 @@ def resume(path: str | Path, *, meta_steps: int | None = None, quiet: bool = Fal
     length = planned if meta_steps is None else meta_steps
     require(length >= planned, "meta_steps", length, f"at least {planned}, the planned length of the run")
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, meta_steps=length))
-    return _finish(folder, config, quiet, longer=length > planned)
+    return _finish(folder, config, quiet, longer=length > planned, on_log=on_log)
 
 
 def load(path: str | Path) -> Result:
@@ -259,13 +318,15 @@ def compare(*runs: Result | str | Path, split: Split = "test", tasks: int = 200,
     return compared(parts, split=split, tasks=tasks, seed=seed)
 
 
-def _finish(folder: RunFolder, config: RunConfig, quiet: bool, longer: bool = False) -> Result:
+def _finish(
+    folder: RunFolder, config: RunConfig, quiet: bool, longer: bool = False, on_log: training.OnLog | None = None
+) -> Result:
     """Train to the end, save a learned rule, evaluate, draw."""
-    result = _result(folder, config, *training.advance(folder, config, quiet, longer))
+    result = _result(folder, config, *training.advance(folder, config, quiet, longer, on_log))
     if config.rule is None and is_rule(config.recipe):
         rule_file.write(learned(config, result.meta_params, _training(folder, result)), folder.rule)
     if config.run.evaluation_tasks:
-        save_evaluation(folder, result.evaluate())
+        save_evaluation(folder, result.evaluate(quiet=quiet))
     return result
 
 

@@ -1,4 +1,4 @@
-"""The command line: metarl train | evaluate | compare | resume | list | doctor.
+"""The command line: metarl train | evaluate | compare | report | play | resume | list | doctor.
 
 tyro parses the arguments, prints help and refuses illegal ones with exit code 2; errors that only a command detects are
 one sentence. Each command imports the modules with JAX itself, so that help is printed without delay.
@@ -11,13 +11,23 @@ from collections.abc import Sequence
 from tyro.extras import SubcommandApp
 
 from metarl_jax.experiment.commands.describe import doctor, list_names
-from metarl_jax.experiment.commands.evaluate import compare, evaluate
+from metarl_jax.experiment.commands.evaluate import compare, evaluate, report
+from metarl_jax.experiment.commands.play import play
 from metarl_jax.experiment.commands.style import STYLE
 from metarl_jax.experiment.commands.train import resume, train, with_flags
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
 
+SHELLS = ("bash", "zsh", "fish")
+DESCRIPTION = """Meta-reinforcement learning as one fused JAX program.
+
+    metarl train maml navigation --preset tiny     a first run, in less than a minute
+    metarl train rl2 maze --help                   every option of this pair
+    metarl list                                    all algorithms and environments
+
+Complete words with the tab key: eval "$(metarl --print-completion bash)", or zsh, or fish with | source."""
+
 app = SubcommandApp()
-for command in (train, evaluate, compare, resume, list_names, doctor):
+for command in (train, evaluate, compare, report, play, resume, list_names, doctor):
     app.command(name=command.__name__.removesuffix("_names"))(command)
 
 
@@ -49,8 +59,15 @@ def _dispatch(words: list[str]) -> int:
             return with_flags(algorithm, environment, flags)
         case ["train", environment, *flags] if environment[:1] != "-" and _has_rule(flags):
             return with_flags(None, environment, flags)
-    description = "Meta-reinforcement learning as one fused JAX program."
-    return int(app.cli(prog="metarl", description=description, args=words, config=STYLE))
+        case ["--print-completion", *shell]:
+            words = ["--tyro-write-completion", _known_shell(shell), "-"]
+    return int(app.cli(prog="metarl", description=DESCRIPTION, args=words, config=STYLE))
+
+
+def _known_shell(words: list[str]) -> str:
+    if words[:1] not in ([shell] for shell in SHELLS) or len(words) > 1:
+        raise UsageError(f"--print-completion is {' '.join(words) or 'empty'}; name one shell of {', '.join(SHELLS)}")
+    return words[0]
 
 
 def _with_rule_last(words: list[str]) -> list[str]:

@@ -47,6 +47,10 @@ class RunOptions:
     """Number of newest checkpoints to keep."""
     evaluation_tasks: int = 200
     """Held-out tasks of the final evaluation; 0 skips it."""
+    from_scratch: bool = True
+    """Also evaluate an agent that learns each task from scratch, which takes almost half of the evaluation's time."""
+    tracker: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    """Also log to these, each of which needs its package; metrics.jsonl and metrics.csv are always written."""
 
     def __post_init__(self) -> None:
         """Check the ranges.

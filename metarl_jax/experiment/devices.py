@@ -55,7 +55,7 @@ def cache_folder() -> Path:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that determine a result."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def precision() -> str:
@@ -109,7 +109,8 @@ def _use_full_precision() -> None:
         jax.config.update("jax_default_matmul_precision", "float32")
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
+    """The installed version of a package, or "unknown"."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -16,14 +16,14 @@ from metarl_jax.core.update import check_parts
 from metarl_jax.experiment.config import RunConfig, require
 from metarl_jax.experiment.curves import SCRATCH, adaptation_curve, blind_curve, sampler, scratch_curve
 from metarl_jax.experiment.errors import UsageError
-from metarl_jax.experiment.results import Table
+from metarl_jax.experiment.progress import screen
+from metarl_jax.experiment.results import RANDOM, REFERENCE, Table
 from metarl_jax.experiment.statistics import iqm, mean, share
 from metarl_jax.oracles import reference
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CALLED_REFERENCE = "reference"
 RETURNS = (mean, iqm)  # the statistics of returns
 
 
@@ -39,6 +39,16 @@ class Evaluation(NamedTuple):
 
         return adaptation_figure(self.table)
 
+    def __repr__(self) -> str:
+        from metarl_jax.experiment.verdict import verdict
+
+        return f"<Evaluation {self.table.table}: {verdict(self.table)}>"
+
+    def _repr_html_(self) -> str:
+        from metarl_jax.experiment.notebook import evaluation_html
+
+        return evaluation_html(self.table, self.plot())
+
 
 def evaluate_learner(
     config: RunConfig,
@@ -48,10 +58,13 @@ def evaluate_learner(
     tasks: int = 200,
     seed: int = 0,
     adaptations: int | None = None,
+    from_scratch: bool = True,
+    quiet: bool = True,
 ) -> Evaluation:
     """Evaluate φ on `tasks` tasks of `split`: sampled and greedy, with random, from-scratch and reference agents.
 
-    Agents adapt as often as in training unless `adaptations` says otherwise.
+    Agents adapt as often as in training unless `adaptations` says otherwise. The agent that learns from scratch takes
+    almost half of the time.
 
     Raises:
         UsageError: the split is unknown or has no tasks, or `adaptations` is given for agents that never adapt.
@@ -65,21 +78,33 @@ def evaluate_learner(
         require(adaptations >= 0, "adaptations", adaptations, "0 or more")
         check_adapts(config, adaptations)
         schedule = adaptations, 1
-    curves = {  # one key: the same lives, reported in two ways
-        name: adaptation_curve(world, meta_params, sampled, keys[0], schedule),
-        f"{name}-greedy": adaptation_curve(world, meta_params, sampled, keys[0], schedule, greedy=True),
+    methods: dict[str, Callable[[], Curve]] = {  # one key: the same lives, reported in two ways
+        name: lambda: adaptation_curve(world, meta_params, sampled, keys[0], schedule),
+        f"{name}-greedy": lambda: adaptation_curve(world, meta_params, sampled, keys[0], schedule, greedy=True),
     }
-    if name != SCRATCH:
-        curves[SCRATCH] = scratch_curve(environment, world, sampled, keys[1], schedule)
-    curves["random"] = blind_curve(environment, sampled, keys[2])
+    if from_scratch and name != SCRATCH:
+        methods[SCRATCH] = lambda: scratch_curve(environment, world, sampled, keys[1], schedule)
+    methods[RANDOM] = lambda: blind_curve(environment, sampled, keys[2])
+    curves = lived(methods, f"{tasks} {split} tasks", quiet)
     known = reference(environment)
     bound = None if known is None else np.asarray(known(keys[3], sampled))  # [N, episodes]
     table = Table(f"{name}-{environment.name}-{split}", seeds=[config.run.seed], tasks=tasks)
     for method, curve in curves.items():
         add_curve(table, method, curve, schedule[1], bound)
     if bound is not None:
-        table.add_columns(CALLED_REFERENCE, "episode", bound, statistics=RETURNS, note=environment.reference)
+        table.add_columns(REFERENCE, "episode", bound, statistics=RETURNS, note=environment.reference)
     return Evaluation(table, curves)
+
+
+def lived(methods: dict[str, Callable[[], Curve]], where: str, quiet: bool) -> dict[str, Curve]:
+    """The curve of every method, with progress: which method is evaluated, and where."""
+    curves = {}
+    with screen(quiet) as shown:
+        for done, (method, curve) in enumerate(methods.items()):
+            shown.show(f"evaluating {method} on {where}", done, len(methods))
+            curves[method] = curve()
+        shown.show(f"evaluated on {where}", len(methods), len(methods))
+    return curves
 
 
 def sample_tasks(environment: Environment, split: Split, count: int, key: Key) -> Tree:
@@ -100,13 +125,17 @@ def add_curve(table: Table, method: str, curve: Curve, stride: int = 1, bound: n
     """Add the cells of one method: by gradient step over all episodes, and by episode after the last step.
 
     `step=k` and `episode=e` are mean returns; with `,iqm` interquartile means, with `,steps` environment steps, with
-    `,terminated` the share of episodes that terminated rather than were truncated.
+    `,terminated` the share of episodes that terminated rather than were truncated. `gain` is the last mean return less
+    the first: over gradient steps where there are any, otherwise over episodes.
     """
-    if curve.returns.shape[1] > 1:
-        steps = np.asarray(curve.returns).mean(axis=2)
+    steps, episodes = np.asarray(curve.returns).mean(axis=2), np.asarray(curve.returns)[:, -1]
+    path = steps if steps.shape[1] > 1 else episodes
+    if steps.shape[1] > 1:
         table.add_columns(method, "step", steps, first=0, stride=stride, statistics=RETURNS)
     bounds = None if bound is None else bound.mean(axis=0)
-    table.add_columns(method, "episode", np.asarray(curve.returns)[:, -1], statistics=RETURNS, bounds=bounds)
+    table.add_columns(method, "episode", episodes, statistics=RETURNS, bounds=bounds)
+    if path.shape[1] > 1:
+        table.add_values(method, "gain", path[:, -1] - path[:, 0])
     others = (("steps", curve.lengths[:, -1], mean), ("terminated", curve.terminated[:, -1], share))
     for kind, values, statistic in others:
         for number, column in enumerate(values.T, start=1):

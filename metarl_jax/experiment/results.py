@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from metarl_jax.experiment.run_folder import write_whole
 from metarl_jax.experiment.statistics import Statistic, confidence_interval, mean, seed_interval, stratified_mean
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+    from rich.console import Group
 
 Interval = tuple[float, float]
+RANDOM, REFERENCE = "random", "reference"  # the methods that an evaluation is read against
 PROVENANCE = ("seeds", "tasks", "env_steps", "wall_seconds", "versions", "device", "date")
 
 
@@ -150,6 +151,35 @@ class Table:
                 return candidate
         raise KeyError(f"{self.table} has no cell {row!r}, {column!r}")
 
+    def methods(self) -> list[str]:
+        """The methods in their order of appearance."""
+        return list(dict.fromkeys(row.row for row in self.rows))
+
+    def columns(self) -> list[str]:
+        """The columns in their order of appearance."""
+        return list(dict.fromkeys(row.column for row in self.rows))
+
+    def curve(self, method: str, kind: str) -> list[tuple[int, Row]]:
+        """The cells `kind=<number>` of a method that have a value, in order of their numbers."""
+        placed = [(_position(row.column, kind), row) for row in self.rows if row.row == method]
+        return sorted(
+            ((x, row) for x, row in placed if x is not None and row.value is not None), key=lambda point: point[0]
+        )
+
+    def axis(self, method: str) -> Literal["step", "episode"]:
+        """What a method adapts by: gradient steps if it takes any, otherwise episodes."""
+        return "step" if len(self.curve(method, "step")) > 1 else "episode"
+
+    def level(self, method: str, kind: str) -> float | None:
+        """The return of a method that takes no gradient steps: beside steps the mean over episodes, or the last one's.
+
+        None where it is unknown.
+        """
+        values = [row.value for _, row in self.curve(method, "episode") if row.value is not None]
+        if not values:
+            return None
+        return values[-1] if kind == "episode" else sum(values) / len(values)
+
     def provenance(self, row: Row) -> dict[str, Any]:
         """The provenance of a cell: the fields of PROVENANCE."""
         return {name: getattr(self, name) for name in PROVENANCE} | (row.made or {})
@@ -175,21 +205,16 @@ class Table:
         write_whole(path, self.to_json() + "\n")
         return path
 
-    def to_rich(self) -> "RichTable":
-        """The table for a terminal, abbreviated and transposed: one line for each column."""
-        from rich.table import Table as RichTable
+    def to_rich(self, width: int = 80, every: bool = False) -> "Group":
+        """The table for a terminal of `width` columns: the columns worth a look, or every column; see `tables`."""
+        from metarl_jax.experiment.tables import to_rich
 
-        methods, columns, _ = self._pivot()
-        cells = {(row.row, row.column): _short_cell(row) for row in self.rows}
-        counts = sorted({self.provenance(row)["tasks"] for row in self.rows} or {self.tasks})
-        tasks = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
-        drawn = RichTable(title=self.table, caption=f"{tasks} tasks, ± half a 95 % interval")
-        for name in ("", *methods):
-            drawn.add_column(name, justify="right", no_wrap=not name, overflow="fold")
-        for column in columns:
-            if not column.endswith(",iqm"):
-                drawn.add_row(column, *(cells.get((method, column), "") for method in methods))
-        return drawn
+        return to_rich(self, width, every)
+
+    def _repr_html_(self) -> str:
+        from metarl_jax.experiment.tables import to_html
+
+        return to_html(self)
 
     def to_markdown(self) -> str:
         """The table in Markdown, one line for each method, with intervals, published values and bounds if known."""
@@ -200,9 +225,7 @@ class Table:
 
     def _pivot(self) -> tuple[list[str], list[str], dict[tuple[str, str], str]]:
         """Methods and columns in their order of appearance, and the cells as text."""
-        methods = list(dict.fromkeys(row.row for row in self.rows))
-        columns = list(dict.fromkeys(row.column for row in self.rows))
-        return methods, columns, {(row.row, row.column): _cell(row) for row in self.rows}
+        return self.methods(), self.columns(), {(row.row, row.column): _cell(row) for row in self.rows}
 
 
 def read(path: str | Path) -> Table:
@@ -224,6 +247,12 @@ def _row(data: dict[str, Any]) -> Row:
     return Row(**data | {"interval": None if interval is None else (interval[0], interval[1])})
 
 
+def _position(column: str, kind: str) -> int | None:
+    """The number of a column `kind=<number>`; None for other columns."""
+    name, _, digits = column.partition("=")
+    return int(digits) if name == kind and digits.isdigit() else None
+
+
 def _finite(value: Any) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
@@ -231,33 +260,22 @@ def _finite(value: Any) -> float | None:
 def _cell(row: Row) -> str:
     if row.value is None:
         return row.note or ""
-    words = [_number(row.value)]
+    words = [number(row.value)]
     if row.interval is not None:
         words.append(_ends(row.interval))
     if row.seed_interval is not None:
         words.append(f"(seeds {_ends(row.seed_interval)})")
     if row.published is not None:
-        words.append(f"(published {_number(row.published)})")
+        words.append(f"(published {number(row.published)})")
     if row.bound is not None:
-        words.append(f"(bound {_number(row.bound)})")
+        words.append(f"(bound {number(row.bound)})")
     return " ".join(words)
 
 
-def _short_cell(row: Row) -> str:
-    if row.value is None:
-        return ""
-    half, between = _half(row.interval), _half(row.seed_interval)
-    over_tasks, over_seeds = (f" ±{_number(x, 2)}" if x else "" for x in (half, between))
-    return _number(row.value) + over_tasks + (f" (seeds{over_seeds})" if over_seeds else "")
-
-
-def _half(interval: Interval | None) -> float:
-    return (interval[1] - interval[0]) / 2 if interval is not None else 0.0
-
-
 def _ends(interval: Interval) -> str:
-    return f"[{_number(interval[0])}, {_number(interval[1])}]"
+    return f"[{number(interval[0])}, {number(interval[1])}]"
 
 
-def _number(value: float, digits: int = 4) -> str:
+def number(value: float, digits: int = 4) -> str:
+    """A number with `digits` significant digits, and all digits before the point."""
     return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"

@@ -1,4 +1,4 @@
-"""A run on disk: `run.json` (configuration, versions, devices), `metrics.jsonl`, `checkpoints/`, `rule/`, figures."""
+"""A run on disk: `run.json` (configuration, versions, devices), metrics, `checkpoints/`, `rule/`, figures."""
 
 import contextlib
 import datetime
@@ -35,6 +35,11 @@ class RunFolder(NamedTuple):
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def spreadsheet(self) -> Path:
+        """The same as `metrics`."""
+        return self.path / "metrics.csv"
 
     @property
     def description(self) -> Path:
@@ -213,10 +218,10 @@ def locked(folder: RunFolder) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file atomically: a reader, or a crash, finds the old or the new content, never a part."""
     draft = path.with_name(path.name + ".draft")
-    draft.write_text(text)
+    draft.write_bytes(content.encode() if isinstance(content, str) else content)
     sync(draft)
     draft.rename(path)
     sync(path.parent)

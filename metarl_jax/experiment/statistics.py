@@ -131,11 +131,33 @@ def _share_interval(values: np.ndarray, level: float) -> tuple[float, float]:
 def _bootstrap_interval(
     values: np.ndarray, seed: int, statistic: Statistic, level: float, resamples: int
 ) -> tuple[float, float]:
-    """Percentiles of a bootstrap, with levels widened from the normal deviate to Student's t."""
-    generator, block = np.random.default_rng(seed), max(1, BLOCK // values.size)
-    sizes = [min(block, resamples - start) for start in range(0, resamples, block)]
-    drawn = (generator.integers(0, values.size, (size, values.size)) for size in sizes)
-    draws = np.concatenate([statistic(values[chosen], axis=1) for chosen in drawn])
-    tail = special.ndtr(-special.stdtrit(values.size - 1, (1 + level) / 2))
-    low, high = np.quantile(draws, [tail, 1 - tail])
+    def draw(generator: np.random.Generator, size: int) -> np.ndarray:
+        return statistic(values[generator.integers(0, values.size, (size, values.size))], axis=1)
+
+    low, high = percentiles(draw, values.size, values.size, seed, level, resamples)
     return float(low), float(high)
+
+
+def percentiles(
+    draw: Callable[[np.random.Generator, int], np.ndarray],
+    count: int,
+    size: int,
+    seed: int,
+    level: float,
+    resamples: int,
+) -> np.ndarray:
+    """Percentiles [2, ...] of a bootstrap, with levels widened from the normal deviate to Student's t.
+
+    Args:
+        draw: The statistics [n, ...] of n resamples, drawn by a generator.
+        count: The number of independent values, of which Student's t has one degree of freedom less.
+        size: The numbers of one resample, which bound the memory.
+        seed: Seed of the bootstrap.
+        level: The coverage probability.
+        resamples: Samples of the bootstrap.
+    """
+    generator, block = np.random.default_rng(seed), max(1, BLOCK // size)
+    sizes = [min(block, resamples - start) for start in range(0, resamples, block)]
+    draws = np.concatenate([draw(generator, each) for each in sizes])
+    tail = special.ndtr(-special.stdtrit(count - 1, (1 + level) / 2))
+    return np.quantile(draws, [tail, 1 - tail], axis=0)

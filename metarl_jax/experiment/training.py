@@ -4,9 +4,10 @@ Meta-step i is `learner.step(state, fold_in(root, i))` in any chunk. A run is de
 interrupted and resumed run equals an uninterrupted one bit for bit.
 """
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,11 +22,13 @@ from metarl_jax.experiment import checkpoint, devices, run_folder
 from metarl_jax.experiment.config import RunConfig, RunOptions, learner_of
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged
 from metarl_jax.experiment.interruption import Interruption, listening
-from metarl_jax.experiment.progress import Report, reporter
+from metarl_jax.experiment.progress import Training, screen
 from metarl_jax.experiment.rule import Rule
 from metarl_jax.experiment.run_folder import Line, RunFolder, append_metrics, cut_metrics, locked
+from metarl_jax.experiment.tracking import Callback, Tracker, trackers
 
 log = logging.getLogger("metarl_jax")
+OnLog = Callable[[Line], object]
 Chunk = Callable[[Any, jax.Array, int, int], tuple[Any, dict[str, jax.Array], jax.Array]]
 
 
@@ -95,10 +98,17 @@ def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
-def advance(folder: RunFolder, config: RunConfig, quiet: bool = False, longer: bool = False) -> tuple[int, Any]:
+def advance(
+    folder: RunFolder,
+    config: RunConfig,
+    quiet: bool = False,
+    longer: bool = False,
+    on_log: OnLog | None = None,
+) -> tuple[int, Any]:
     """Train a run from its newest usable checkpoint, or the start, to its last meta-step; return that and the state.
 
-    With `longer`, `config` has more meta-steps than `run.json`, which is then updated.
+    With `longer`, `config` has more meta-steps than `run.json`, which is then updated. `on_log` is called with every
+    line of metrics. What it raises stops the run after a checkpoint.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; everything is saved.
@@ -120,10 +130,13 @@ def advance(folder: RunFolder, config: RunConfig, quiet: bool = False, longer: b
             run_folder.note_change(folder, step)
         lines = cut_metrics(folder, step)
         clock = Clock(lines[-1]["wall_seconds"] if lines else 0.0)
-        with reporter(step, config.run.meta_steps, quiet) as report:
-            facts = (folder, config.run, learner.env_steps, chunk, keys.root, clock, interruption, report)
-            fixed = Fixed(*facts, reach_of(config))
-            return _loop(fixed, step, state)
+        told = trackers(folder, config.run.tracker)
+        facts = (folder, config.run, learner.env_steps, chunk, keys.root, clock, interruption)
+        with screen(quiet) as shown:
+            told = [*told, Training(shown, step, config.run.meta_steps)]
+            fixed = Fixed(*facts, told, Callback(on_log or (lambda line: None)), reach_of(config))
+            with _telling(fixed, config):
+                return _loop(fixed, step, state)
 
 
 def restore(folder: RunFolder, learner: Any, keys: Keys) -> tuple[int, Any] | None:
@@ -158,7 +171,8 @@ class Fixed(NamedTuple):
     root: jax.Array  # the key from which the keys of meta-steps are derived
     clock: Clock
     interruption: Interruption
-    report: Report
+    trackers: Sequence[Tracker]  # none of which raises an error
+    callback: Tracker  # the user's, which may
     reach: Reach  # of the objective
 
 
@@ -170,18 +184,44 @@ def _loop(fixed: Fixed, step: int, state: Any) -> tuple[int, Any]:
         step += count
         line = _line(fixed, step, jax.device_get(infos), count, bool(finite))
         append_metrics(folder, line)
-        fixed.report(line)
+        error = _tell(fixed, line)
         warned = warned or _warns_of_dead_leaves(fixed, step, line, state)
         if not finite:
             raise TrainingDiverged(_divergence(folder, step))
         stop = fixed.interruption.signal_number
-        if stop is not None or _due(fixed, step, count):
+        if error or stop is not None or _due(fixed, step, count):
             checkpoint.sync(folder.metrics)  # so that a checkpoint is never ahead of the metrics
             checkpoint.save(folder.checkpoints, step, state, options.keep)
             fixed.clock.note_saved()
+        if error:
+            raise error
         if stop is not None:
             raise Interrupted(folder.path, stop, step)
     return step, state
+
+
+@contextlib.contextmanager
+def _telling(fixed: Fixed, config: RunConfig) -> Iterator[None]:
+    """Tell all trackers that the run begins, and that it ends, however it does."""
+    told = [*fixed.trackers, fixed.callback]
+    for tracker in told:
+        tracker.begin(config.to_json())
+    try:
+        yield
+    finally:
+        for tracker in told:
+            tracker.end()
+
+
+def _tell(fixed: Fixed, line: Line) -> BaseException | None:
+    """Tell all trackers of a line, and return what the user's callback raised."""
+    for tracker in fixed.trackers:
+        tracker.log(line)
+    try:
+        fixed.callback.log(line)
+    except BaseException as error:
+        return error
+    return None
 
 
 def reach_of(config: RunConfig) -> Reach:

@@ -12,6 +12,7 @@ import pytest
 from conftest import compiled
 from hypothesis import strategies
 
+from metarl_jax.core.drawing import Disc, Drawing, Episode, Line, Polygon
 from metarl_jax.core.environment import Discrete, Environment
 from metarl_jax.core.policy import mlp_policy
 from metarl_jax.core.rollout import opening, rollout
@@ -426,3 +427,33 @@ def test_rewards_have_the_mean_they_announce(name: str) -> None:
     variance = mean * (1 - mean) if name == "bandit" else 1.0
     assert abs(rewards.mean() - mean) < 4 * np.sqrt(variance / n)
     assert abs(rewards.var() - variance) < 0.06
+
+
+def first_episode(name: str) -> Episode:
+    """The first trajectory from its first step to its first end, with the actions that a walker might have taken."""
+    steps = jax.tree.map(lambda leaf: leaf[0], trajectories(name))
+    end = int(np.argmax(steps.terminated | steps.truncated)) + 1
+    space, random = VARIANTS[name].action_space, np.random.default_rng(0)
+    shape = (end - 1, *space.shape)
+    action = random.integers(space.n, size=shape) if isinstance(space, Discrete) else random.normal(size=shape)
+    state = jax.tree.map(lambda leaf: leaf[:end], steps.state)
+    return Episode(state, steps.observation[:end], action, steps.reward[1:end])
+
+
+def corners(drawing: Drawing) -> np.ndarray:
+    """The points of all shapes of a drawing, and the middles of those without."""
+    shapes = [shape for frame in [drawing.background, *drawing.frames] for shape in frame]
+    several = [np.reshape(shape.points, (-1, 2)) for shape in shapes if isinstance(shape, Line | Polygon)]
+    return np.concatenate([*several, *([shape.centre] for shape in shapes if isinstance(shape, Disc))])
+
+
+@every_environment
+def test_an_episode_is_drawn_inside_the_bounds_and_moves(name: str) -> None:
+    episode = first_episode(name)
+    drawing = VARIANTS[name].draw(one_task(name), episode)
+    left, low, right, high = drawing.bounds
+    points = corners(drawing)
+    assert len(drawing.frames) == len(episode.observation)
+    assert np.all((points >= (left, low)) & (points <= (right, high)))
+    assert len({repr(frame) for frame in drawing.frames}) > 1
+    assert any(shape.colour in ("agent", "ink") for shape in drawing.frames[-1])

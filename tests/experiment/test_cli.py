@@ -17,7 +17,7 @@ from metarl_jax.experiment.config import resolve
 
 # By tyro or by us, and what each must say.
 WRONG = [
-    ("", "{train, evaluate, compare, resume, list, doctor}"),
+    ("", "{train, evaluate, compare, report, play, resume, list, doctor}"),
     ("trian", "trian", "Available subcommands: train, evaluate"),
     ("train", "ALGORITHM", "ENVIRONMENT", "`metarl list` prints all"),
     ("train mamml cartpole", "did you mean 'maml'?"),
@@ -57,6 +57,22 @@ WRONG = [
     ("compare", "needs two or more different runs"),
     ("compare nowhere there", "nowhere is not a run"),
     ("compare nowhere --split tset", "did you mean 'test'?"),
+    ("report", "a report needs a run"),
+    ("report nowhere", "nowhere is not a run"),
+    ("report nowhere --split tset", "did you mean 'test'?"),
+    ("report nowhere --tasks 0", "tasks is 0; it must be at least 1"),
+    ("report nowhere --out .", ". exists, and is not overwritten", "name another with --out"),
+    ("report nowhere --out no/folder.html", "no is not a folder; make it, or name another with --out"),
+    ("play", "RUN", "metarl play --help"),
+    ("play nowhere", "name one file", "--gif FILE.gif or --mp4 FILE.mp4"),
+    ("play nowhere --gif a.gif --mp4 a.mp4", "name one file", "--gif FILE.gif or --mp4 FILE.mp4"),
+    ("play nowhere --gif film.png", "gif is film.png; it must be named *.gif"),
+    ("play nowhere --gif away/film.gif", "away/film.gif", "in an existing folder"),
+    ("play nowhere --gif film.gif", "nowhere is not a run"),
+    ("play nowhere --gif film.gif --task goal", "'goal'", "name=value,..."),
+    ("play nowhere --gif film.gif --task goal=1 --tasks 2", "task", "without --split and --tasks"),
+    ("play nowhere --gif film.gif --split tset", "did you mean 'test'?"),
+    ("play nowhere --gif film.gif --tasks 0", "tasks is 0; it must be at least 1"),
     ("resume nowhere", "nowhere is not a run"),
     ("resume nowhere --meta-step 3", "--meta-step, 3", "--meta-steps INT", "metarl resume --help"),
     ("list --jsn", "--jsn", "--json", "metarl list --help"),
@@ -106,7 +122,7 @@ def test_list_names_everything_in_the_agreed_format(capsys):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("--help", "{train,evaluate,compare,resume,list,doctor}"),
+        ("--help", "{train,evaluate,compare,report,play,resume,list,doctor}"),
         ("train --help", "ALGORITHM ENVIRONMENT"),
         ("train rl2 --help", "ENVIRONMENT"),
         ("evaluate --help", "--split STR"),

@@ -7,6 +7,9 @@ from typing import Any
 def list_names(*, json: bool = False) -> int:
     """List the algorithms and environments.
 
+    metarl list
+    metarl list --json
+
     Args:
         json: Print JSON.
     """
@@ -17,11 +20,14 @@ def list_names(*, json: bool = False) -> int:
 
 
 def doctor() -> int:
-    """Print versions, devices, cores, memory and cache, and check that this machine computes."""
-    from metarl_jax.experiment import devices
+    """Print versions, devices, cores, memory and folders, and check that this machine computes.
+
+    Exit code 1 if something is wrong; the remedy stands beside it.
+
+    metarl doctor
+    """
     from metarl_jax.experiment.doctor import examine
 
-    devices.prepare()
     findings = examine()
     for finding in findings:
         print(f"{finding.name:20}{finding.value}" + (f"  PROBLEM: {finding.problem}" if finding.problem else ""))

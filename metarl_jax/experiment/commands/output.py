@@ -10,13 +10,34 @@ def announce(result: Any, quiet: bool) -> int:
 
     evaluation = RunFolder(result.path).evaluation
     if evaluation.exists() and not quiet:
-        print_table(results.read(evaluation))
+        print_evaluation(results.read(evaluation))
     print(result.path)
     return 0
 
 
-def print_table(table: Any) -> None:
-    """Print the table for a terminal, transposed: one line for each column and one column for each method."""
+def print_evaluation(table: Any, every: bool = False) -> None:
+    """Print the table of an evaluation, and what it says in one sentence."""
+    from metarl_jax.experiment.verdict import verdict
+
+    print_table(table, every)
+    print(verdict(table))
+
+
+def print_table(table: Any, every: bool = False) -> None:
+    """Print the table for a terminal: its methods as rows, a handful of columns or every column."""
     from rich.console import Console
 
-    Console().print(table.to_rich())
+    console = Console()
+    console.print(table.to_rich(console.width, every))
+
+
+def print_comparison(table: Any) -> None:
+    """Print a comparison, one line for each method, and what it shows."""
+    from rich.console import Console
+
+    from metarl_jax.experiment.comparison import to_rich, verdicts
+
+    console = Console()
+    console.print(to_rich(table, console.width))
+    for sentence in verdicts(table):
+        console.print(sentence, highlight=False, markup=False)

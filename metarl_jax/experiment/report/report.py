@@ -1,0 +1,89 @@
+"""`metarl_jax.report`: runs are judged in held-out tasks, filmed, and described in one HTML file."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from metarl_jax.core.types import Split
+from metarl_jax.experiment.api import Result, load
+from metarl_jax.experiment.comparison import briefly, shared_environment
+from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.evaluation import check_request
+from metarl_jax.experiment.films import films
+from metarl_jax.experiment.report.comparison_section import comparison_section
+from metarl_jax.experiment.report.page import page
+from metarl_jax.experiment.report.run_section import Judged, run_section
+from metarl_jax.experiment.run_folder import write_whole
+
+NAME = "report.html"
+FILMED = 3  # tasks of each run
+
+
+def report(
+    *runs: Result | str | Path,
+    out: str | Path | None = None,
+    split: Split = "test",
+    tasks: int | None = None,
+    seed: int = 0,
+    from_scratch: bool | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Write a report of one or more runs to `out`, and return its path.
+
+    By default it is `report.html` in the folder of the run, or in the current folder for several runs. All agents adapt
+    to the same `tasks` held-out tasks of `split`: by default as many as in the evaluation of the first run. Without
+    `from_scratch`, no agent learns the tasks from scratch, which takes almost half of the time.
+
+    Raises:
+        UsageError: no run, a run that is not usable, runs in different environments, or `out` exists.
+    """
+    check_request(split, 1 if tasks is None else tasks, seed)
+    if not runs:
+        raise UsageError("a report needs a run; name one or more run folders")
+    path = None if out is None else _free(Path(out), overwrite)
+    results = {str(result.path): result for result in (_loaded(run) for run in runs)}
+    path = path or _free(_home(results) / NAME, overwrite)
+    if len(results) > 1:
+        shared_environment({name: result.config for name, result in results.items()})
+    count = tasks or next(iter(results.values())).config.run.evaluation_tasks or 200
+    short = briefly(results)
+    how: dict[str, Any] = {"from_scratch": from_scratch, "quiet": quiet}
+    judged = [_judged(short[name], result, split, count, seed, **how) for name, result in results.items()]
+    write_whole(path, report_page(judged))
+    return path
+
+
+def report_page(judged: list[Judged]) -> str:
+    """The HTML of a report on runs that have been judged."""
+    title = judged[0].name if len(judged) == 1 else f"{len(judged)} runs compared"
+    return page(title, [run_section(each) for each in judged], comparison_section(judged) if len(judged) > 1 else None)
+
+
+def _judged(name: str, result: Result, split: Split, count: int, seed: int, **how: Any) -> Judged:
+    evaluation = result.evaluate(split=split, tasks=count, seed=seed, **how)
+    shown = films(result, split=split, tasks=min(count, FILMED), seed=seed)
+    return Judged(name, result, split, evaluation, [film.to_json() for film in shown])
+
+
+def _loaded(run: Result | str | Path) -> Result:
+    return run if isinstance(run, Result) else load(run)
+
+
+def _home(paths: Iterable[str]) -> Path:
+    """The folder of the only run, or the current one."""
+    first, *others = paths
+    return Path() if others else Path(first)
+
+
+def _free(path: Path, overwrite: bool) -> Path:
+    """A path that may be written.
+
+    Raises:
+        UsageError: it exists, or it has no folder.
+    """
+    if path.exists() and not (overwrite and path.is_file()):
+        raise UsageError(f"{path} exists, and is not overwritten; name another with --out, or pass --overwrite")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent} is not a folder; make it, or name another with --out")
+    return path

@@ -1,0 +1,145 @@
+"""Tables to be read: methods as rows and a handful of columns, in a terminal of any width and in a notebook."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from metarl_jax.experiment.results import Interval, Row, Table, number
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table as RichTable
+
+HANDFUL = 4
+DIGITS = 3  # significant, of a value
+GAP = 2  # columns of the terminal between two of the table
+SPLITS = {"train": "training tasks", "test": "held-out tasks", "extrapolation": "tasks beyond those of training"}
+
+
+def chosen(table: Table) -> list[str]:
+    """The columns worth a look: the first, second, middle and last at which the first method adapts.
+
+    In a comparison also the last difference; without such columns the first few.
+    """
+    kind = table.axis(table.methods()[0])
+    places = sorted({place for method in table.methods() for place, _ in table.curve(method, kind)})
+    if not places:
+        return table.columns()[:HANDFUL]
+    few = places if len(places) <= HANDFUL else [*places[:2], places[(len(places) - 1) // 2], places[-1]]
+    columns = [f"{kind}={place}" for place in few]
+    difference = f"{columns[-1]},difference"
+    return [*columns, difference] if difference in table.columns() else columns
+
+
+def heading(table: Table) -> str:
+    """What the table is about, in words, where its name is that of an evaluation."""
+    method = table.methods()[0]
+    about = table.table.removeprefix("comparison-")
+    environment, _, split = about.removeprefix(f"{method}-").rpartition("-")
+    if split not in SPLITS or not environment:
+        return table.table
+    subject = method if about == table.table else "runs"
+    return f"{subject} on {tasks(table)} {SPLITS[split]} of {environment}"
+
+
+def tasks(table: Table) -> str:
+    """How many tasks the cells are from."""
+    counts = sorted({table.provenance(row)["tasks"] for row in table.rows} or {table.tasks})
+    return " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+
+
+def to_rich(table: Table, width: int, every: bool = False) -> "Group":
+    """The table in blocks of columns that fit `width`, so that neither a number nor a header is broken."""
+    from rich.console import Group
+    from rich.text import Text
+
+    cells = texts(table, table.columns() if every else chosen(table))
+    name_width = min(max(len(name) for name in table.methods()), max(12, width // 3))
+    blocks = [_block(table, cells, columns, name_width) for columns in _fitting(cells, width - name_width)]
+    spaced = [part for block in blocks for part in (block, Text())]
+    caption = Text("mean return" if _has_returns(table) else "mean", style="italic")
+    return Group(Text(heading(table), style="bold"), *spaced, caption + " ± half a 95 % interval over tasks")
+
+
+def to_html(table: Table) -> str:
+    """The columns worth a look as an HTML table."""
+    cells = texts(table, chosen(table))
+    head = "".join(f"<th>{_lines(_header(column))}</th>" for column in cells)
+    rows = (
+        f"<tr><th>{escape(method)}</th>"
+        + "".join(f"<td>{_lines(by_method.get(method, ''))}</td>" for by_method in cells.values())
+        + "</tr>"
+        for method in table.methods()
+    )
+    caption = f"{escape(heading(table))}; ± half a 95 % interval over tasks"
+    body = "".join(rows)
+    return f"<table><caption>{caption}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def texts(table: Table, columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The text of each cell, by column and method.
+
+    Beside gradient steps, the mean return of methods that take none stands in the last column.
+    """
+    found = {column: {row.row: _text(row) for row in table.rows if row.column == column} for column in columns}
+    steps = [column for column in columns if column.startswith("step=") and column[5:].isdigit()]
+    if steps:
+        for method in table.methods():
+            level = table.level(method, "step")
+            if not table.curve(method, "step") and level is not None:
+                found[steps[-1]].setdefault(method, number(level, DIGITS))
+    return found
+
+
+def _block(table: Table, cells: dict[str, dict[str, str]], columns: Sequence[str], name_width: int) -> "RichTable":
+    from rich.table import Table as RichTable
+
+    drawn = RichTable(box=None, pad_edge=False, padding=(0, GAP, 0, 0), collapse_padding=True)
+    drawn.add_column("", width=name_width, overflow="fold")
+    for column in columns:
+        drawn.add_column(_header(column), justify="right", no_wrap=True)
+    for method in table.methods():
+        words = [cells[column].get(method, "") for column in columns]
+        if any(words):
+            drawn.add_row(method, *words)
+    return drawn
+
+
+def _fitting(cells: dict[str, dict[str, str]], width: int) -> Iterator[list[str]]:
+    """The columns in blocks that take at most `width`, each with at least one column."""
+    sizes = [
+        GAP + max(len(line) for text in (_header(c), *cells[c].values()) for line in text.split("\n")) for c in cells
+    ]
+    starts, used = [0], 0
+    for index, size in enumerate(sizes):
+        if used and used + size > width:
+            starts.append(index)
+            used = 0
+        used += size
+    names = list(cells)
+    yield from (names[start:end] for start, end in pairwise([*starts, len(names)]))
+
+
+def _has_returns(table: Table) -> bool:
+    return bool(table.curve(table.methods()[0], "episode"))
+
+
+def _header(column: str) -> str:
+    return column.replace("=", " ").replace(",", "\n")
+
+
+def _lines(text: str) -> str:
+    return escape(text).replace("\n", "<br>")
+
+
+def _text(row: Row) -> str:
+    if row.value is None:
+        return ""
+    over_tasks, over_seeds = (f"±{number(x, 2)}" if x else "" for x in (_half(row.interval), _half(row.seed_interval)))
+    first = f"{number(row.value, DIGITS)} {over_tasks}".rstrip()
+    return f"{first}\nseeds {over_seeds}" if over_seeds else first
+
+
+def _half(interval: Interval | None) -> float:
+    return (interval[1] - interval[0]) / 2 if interval is not None else 0.0
