@@ -73,7 +73,7 @@ def folder(tmp_path, monkeypatch):
     ("rule", "world", "options"),
     [
         ("rl2", "bandit", []),
-        ("learned_reward", "my_module:MyWorld", []),
+        pytest.param("learned_reward", "my_module:MyWorld", [], marks=pytest.mark.slow),
         ("learned_discount", "my_module:MyWorld", ["--evolved"]),
     ],
 )

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from trees import close
 
-from laws.test_laws import ENVIRONMENT, SMALL, SUPERVISED, each
+from laws.test_laws import ENVIRONMENT, SMALL, SUPERVISED
 from metarl_jax.algorithms import ALGORITHMS, make
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.checks import legal_ranges
 from metarl_jax.envs import make as make_environment
 
 VECTORS = make_environment("navigation", steps=3)
+QUICK = ("policy_gradient", "maml", "rl2", "q_learning", "meta_gradient")  # to trace
 LEARNED_LOGS = {  # where φ starts at the logarithm of an option, which cannot be 0
     "meta_gradient": {"gamma", "lambda_", "entropy", "value_weight", "inner_lr"},
     "q_learning": {"inner_lr"},
@@ -66,7 +67,9 @@ def plain(name: str, option: str, value: float) -> Any:
     return jax.device_get(jax.jit(lambda: after_a_step(name, **{option: value}))())
 
 
-@pytest.mark.parametrize("algorithm", each(ALGORITHMS))
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in ALGORITHMS]
+)
 def test_every_float_option_traces(algorithm: str) -> None:
     for case, params in traced(algorithm).items():
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params)), case
