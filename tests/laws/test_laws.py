@@ -363,7 +363,7 @@ def tasks_over(devices: int) -> Any:
     return jax.make_mesh((devices,), ("tasks",), axis_types=axis) if devices > 1 else None
 
 
-USUAL = ("maml", "rl2", "meta_gradient", "learned_rule", "varibad")  # to be divided: the others take the same paths
+USUAL = ("maml", "rl2", "meta_gradient", "varibad")  # to be divided: the others take the same paths
 
 
 @pytest.mark.parametrize(
