@@ -88,14 +88,18 @@ _HOMES = {
     "Between": "core.checks",
     # the shell
     "train": "experiment.api",
+    "sweep": "experiment.sweep",
     "resume": "experiment.api",
+    "resume_sweep": "experiment.sweep",
     "load": "experiment.api",
+    "load_sweep": "experiment.sweep",
     "load_rule": "experiment.api",
     "Rule": "experiment.rule",
     "build": "experiment.api",
     "adapt": "experiment.api",
     "compare": "experiment.api",
     "Result": "experiment.api",
+    "Results": "experiment.sweep",
 }
 _CALLED = {"make_environment": "make", "make_algorithm": "make", "make_memory": "make"}  # name in the module
 

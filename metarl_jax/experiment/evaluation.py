@@ -1,7 +1,7 @@
 """Held-out evaluation: returns of a trained learner and of references in held-out tasks."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from metarl_jax.core.rollout import Scene
 from metarl_jax.core.types import Agent, Key, Split, Tree
 from metarl_jax.core.update import check_parts
 from metarl_jax.experiment.config import RunConfig, require
-from metarl_jax.experiment.curves import SCRATCH, adaptation_curve, blind_curve, sampler, scratch_curve
+from metarl_jax.experiment.curves import SCRATCH, Schedule, adaptation_curve, blind_curve, sampler, scratch_curve
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.results import Table
 from metarl_jax.experiment.statistics import iqm, mean, share
@@ -56,6 +56,27 @@ def evaluate_learner(
     Raises:
         UsageError: the split is unknown or has no tasks, or `adaptations` is given for agents that never adapt.
     """
+
+    def own(*how: Any, greedy: bool) -> list[Curve]:
+        return [adaptation_curve(config.world, meta_params, *how, greedy=greedy)]
+
+    return evaluate_all([config], own, split=split, tasks=tasks, seed=seed, adaptations=adaptations)[0]
+
+
+def evaluate_all(
+    configs: Sequence[RunConfig],
+    own: Callable[..., list[Curve]],
+    *,
+    split: Split = "test",
+    tasks: int = 200,
+    seed: int = 0,
+    adaptations: int | None = None,
+) -> list[Evaluation]:
+    """`evaluate_learner` for runs that differ only in seed and in float options of the algorithm.
+
+    `own(tasks, key, schedule, greedy=...)` returns their curves; the other agents are the same for all.
+    """
+    config = configs[0]
     check_request(split, tasks, seed)
     name, environment = config.algorithm.name, config.environment
     task_key, *keys = jax.random.split(jax.random.key(seed), 5)
@@ -65,15 +86,29 @@ def evaluate_learner(
         require(adaptations >= 0, "adaptations", adaptations, "0 or more")
         check_adapts(config, adaptations)
         schedule = adaptations, 1
-    curves = {  # one key: the same lives, reported in two ways
-        name: adaptation_curve(world, meta_params, sampled, keys[0], schedule),
-        f"{name}-greedy": adaptation_curve(world, meta_params, sampled, keys[0], schedule, greedy=True),
-    }
-    if name != SCRATCH:
-        curves[SCRATCH] = scratch_curve(environment, world, sampled, keys[1], schedule)
-    curves["random"] = blind_curve(environment, sampled, keys[2])
+    # one key: the same lives, reported in two ways
+    acting, greedy = (own(sampled, keys[0], schedule, greedy=greedy) for greedy in (False, True))
+    others = {} if name == SCRATCH else {SCRATCH: scratch_curve(environment, world, sampled, keys[1], schedule)}
+    others["random"] = blind_curve(environment, sampled, keys[2])
     known = reference(environment)
     bound = None if known is None else np.asarray(known(keys[3], sampled))  # [N, episodes]
+    beside = (split, tasks, schedule, bound)
+    return [
+        _summary(config, {name: one, f"{name}-greedy": other} | others, *beside)
+        for config, one, other in zip(configs, acting, greedy, strict=True)
+    ]
+
+
+def _summary(
+    config: RunConfig,
+    curves: dict[str, Curve],
+    split: Split,
+    tasks: int,
+    schedule: Schedule,
+    bound: np.ndarray | None,
+) -> Evaluation:
+    """The table of the curves by method, and of the reference where there is one."""
+    name, environment = config.algorithm.name, config.environment
     table = Table(f"{name}-{environment.name}-{split}", seeds=[config.run.seed], tasks=tasks)
     for method, curve in curves.items():
         add_curve(table, method, curve, schedule[1], bound)

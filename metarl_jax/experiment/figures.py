@@ -7,6 +7,7 @@ import numpy as np
 
 from metarl_jax.experiment.progress import BOOKKEEPING
 from metarl_jax.experiment.results import Row, Table
+from metarl_jax.experiment.statistics import seed_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,23 +15,31 @@ if TYPE_CHECKING:
 
 
 def adaptation_figure(table: Table) -> "Figure":
-    """The returns of an evaluation by gradient step and by episode, with 95 % bands."""
+    """The returns of an evaluation by gradient step and by episode, with 95 % bands: over seeds if there are several."""
     kinds = [kind for kind in ("step", "episode") if any(_position(row, kind) is not None for row in table.rows)]
     figure, panels = _panels(len(kinds))
     for kind, panel in zip(kinds, panels, strict=True):
         draw_curves(panel, table, kind)
         panel.set(xlabel={"step": "gradient step", "episode": "episode"}[kind], ylabel="return on held-out tasks")
     panels[-1].legend(fontsize="small")
-    figure.suptitle(f"{table.table}: {table.tasks} held-out tasks")
+    seeds = f", {len(table.seeds)} seeds" if len(table.seeds) > 1 else ""
+    figure.suptitle(f"{table.table}: {table.tasks} held-out tasks{seeds}")
     return figure
 
 
 def learning_figure(metrics: dict[str, np.ndarray], title: str = "") -> "Figure":
-    """Every diagnostic of a training run against environment steps."""
+    """Every diagnostic of a training run against environment steps; of several, [seeds, lines], means with bands.
+
+    A band is a 95 % interval over seeds.
+    """
     names = [name for name in metrics if name not in BOOKKEEPING]
     figure, panels = _panels(max(1, len(names)))
     for name, panel in zip(names, panels, strict=False):
-        panel.plot(metrics["env_steps"], metrics[name])
+        steps, values = np.atleast_2d(metrics["env_steps"])[0], np.atleast_2d(metrics[name])
+        panel.plot(steps, values.mean(axis=0), color="C0")
+        if len(values) > 1:
+            low, high = np.transpose([seed_interval(means) for means in values.T])
+            panel.fill_between(steps, low, high, color="C0", alpha=0.2, linewidth=0)
         panel.set(xlabel="environment steps", ylabel=name.replace("_", " "))
     figure.suptitle(title)
     return figure
@@ -47,7 +56,7 @@ def draw_curves(panel: Any, table: Table, kind: str) -> None:
             continue
         xs = [x for x, _ in curve]
         panel.plot(xs, [row.value for _, row in curve], label=method, color=colour, marker="o", markersize=3)
-        banded = [(x, row.interval) for x, row in curve if row.interval is not None]
+        banded = [(x, band) for x, row in curve if (band := row.seed_interval or row.interval) is not None]
         low, high = [interval[0] for _, interval in banded], [interval[1] for _, interval in banded]
         panel.fill_between([x for x, _ in banded], low, high, color=colour, alpha=0.2, linewidth=0)
     panel.xaxis.get_major_locator().set_params(integer=True)

@@ -62,7 +62,12 @@ def create(config: RunConfig, out: str | Path | None) -> RunFolder:
     Raises:
         UsageError: `out` exists.
     """
-    folder = RunFolder(_make_new(Path(out)) if out is not None else _make_numbered(config))
+    stem = f"{config.algorithm.name}-{config.environment.name}-{config.run.seed}"
+    return fill(RunFolder(make_new(Path(out)) if out is not None else make_numbered(stem)), config)
+
+
+def fill(folder: RunFolder, config: RunConfig) -> RunFolder:
+    """Write what a run begins with into its new folder."""
     if config.rule is not None:
         rule_file.write(config.rule, folder.rule)
     describe(folder, config)
@@ -87,6 +92,9 @@ def note_change(folder: RunFolder, step: int) -> None:
     Notes on steps that are repeated are dropped.
     """
     description, now = described(folder), circumstances()
+    if description.get("diverged", 0) > step:
+        _write_description(folder, {name: x for name, x in description.items() if name != "diverged"})
+        description = described(folder)
     noted = description.get("continued", [])
     spans = [span for span in noted if span["meta_step"] < step]
     latest = spans[-1] if spans else description
@@ -96,6 +104,17 @@ def note_change(folder: RunFolder, step: int) -> None:
         spans.append({"meta_step": step, **now})
     if spans != noted:
         _write_description(folder, description | {"continued": spans})
+
+
+def note_divergence(folder: RunFolder, step: int) -> None:
+    """Note in `run.json` that the training state was no longer finite at `step`."""
+    _write_description(folder, described(folder) | {"diverged": step})
+
+
+def diverged_at(folder: RunFolder) -> int | None:
+    """The meta-step at which the training of a run was found to have diverged; None if it did not."""
+    step = described(folder).get("diverged")
+    return None if step is None else int(step)
 
 
 def trained_on(folder: RunFolder) -> list[str]:
@@ -222,7 +241,8 @@ def write_whole(path: Path, text: str) -> None:
     sync(path.parent)
 
 
-def _make_new(path: Path) -> Path:
+def make_new(path: Path) -> Path:
+    """Make a folder that does not exist yet, or raise a UsageError."""
     try:
         path.mkdir(parents=True)
     except FileExistsError:
@@ -232,11 +252,11 @@ def _make_new(path: Path) -> Path:
     return path
 
 
-def _make_numbered(config: RunConfig) -> Path:
-    stem = f"{config.algorithm.name}-{config.environment.name}-{config.run.seed}".replace("/", "-")
+def make_numbered(stem: str) -> Path:
+    """Make the first free `runs/<stem>-<n>`."""
     number = 1
     while True:
-        path = Path("runs") / f"{stem}-{number}"
+        path = Path("runs") / f"{stem.replace('/', '-')}-{number}"
         with contextlib.suppress(FileExistsError):
             os.makedirs(path)
             return path
