@@ -2,10 +2,10 @@
 
     python benchmarks/sweep.py [WORKLOAD ...] [--out FILE]
 
-Each workload is trained twice, each time in a fresh process without a cache of compiled programs: by `metarl_jax.sweep`,
-and by `metarl_jax.train` for each run in turn, as a loop over a command would. Seconds are of the wall clock and include
-compilation and the files, but no evaluation; `meta_steps` is the length of a run. The third number is the time of the
-same runs one after another with nothing left to compile: what vmap saves beyond compiling once.
+Each workload is trained twice, in fresh processes without a cache of compiled programs: by `metarl_jax.sweep`, and by
+`metarl_jax.train` for each run in turn, as a loop over a command would. Seconds are of the wall clock, with compilation
+and files, without evaluation. `in_turn_compiled_seconds` are those of the runs in turn with nothing left to compile;
+the second speed-up is what remains beyond compiling once.
 """
 
 import argparse

@@ -99,7 +99,7 @@ _HOMES = {
     "adapt": "experiment.api",
     "compare": "experiment.api",
     "Result": "experiment.api",
-    "Results": "experiment.sweep",
+    "Results": "experiment.sweep_results",
 }
 _CALLED = {"make_environment": "make", "make_algorithm": "make", "make_memory": "make"}  # name in the module
 

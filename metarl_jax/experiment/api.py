@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from metarl_jax.core.meta import MetaLearner
-    from metarl_jax.experiment.sweep import Results
+    from metarl_jax.experiment.sweep_results import Results
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def adaptation_figure(table: Table) -> "Figure":
-    """The returns of an evaluation by gradient step and by episode, with 95 % bands: over seeds if there are several."""
+    """The returns of an evaluation by gradient step and by episode, with 95 % bands, over seeds if several."""
     kinds = [kind for kind in ("step", "episode") if any(_position(row, kind) is not None for row in table.rows)]
     figure, panels = _panels(len(kinds))
     for kind, panel in zip(kinds, panels, strict=True):

@@ -1,6 +1,7 @@
 """A grid: values of some options, and seeds. Every combination is a run."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -54,10 +55,14 @@ class Grid:
         require(bool(self.seeds), "seeds", list(self.seeds), "one or more")
         require(len(set(self.seeds)) == len(self.seeds), "seeds", list(self.seeds), "all different")
         object.__setattr__(self, "over", over)
-        list(self.members())
+        self.members  # noqa: B018
 
-    def members(self) -> Iterator[Member]:
+    @functools.cached_property
+    def members(self) -> tuple[Member, ...]:
         """The runs, seeds innermost."""
+        return tuple(self._members())
+
+    def _members(self) -> Iterator[Member]:
         for options in self.cells():
             theirs = {name.removeprefix(ENV): x for name, x in options.items() if name.startswith(ENV)}
             mine = {name: x for name, x in options.items() if not name.startswith(ENV)}

@@ -38,14 +38,14 @@ class Cell(NamedTuple):
 
 
 def summary(grid: Grid, cells: Sequence[Cell]) -> Table:
-    """The means over seeds: a row for each combination of options; of one combination, a row for each method.
+    """The means over seeds: a row for each combination of options; where none vary, a row for each method.
 
     The column `return` is the mean return of the held-out trials after the last adaptation. The other columns are those
     of an evaluation, for the agents that act by sampling.
     """
     known = [_pooled(cell) for cell in cells]
     name = grid.base.algorithm.name
-    if len(cells) == 1 and known[0] is not None:
+    if not grid.over and known[0] is not None:
         return known[0]
     made = Table(f"{name}-{grid.base.environment.name}-sweep", list(grid.seeds), grid.base.run.evaluation_tasks)
     for cell, table in zip(cells, known, strict=True):
@@ -53,7 +53,7 @@ def summary(grid: Grid, cells: Sequence[Cell]) -> Table:
         rows = rows or [Row(cell.row, RETURN, None)]
         made.rows += [_noted(dataclasses.replace(row, row=cell.row), cell) for row in rows]
     first = next((table for table in known if table is not None), None)
-    environments = {member.config.environment for member in grid.members()}
+    environments = {member.config.environment for member in grid.members}
     if first is not None and len(environments) == 1:
         made.rows += [row for row in first.rows if row.row in SHARED and row.column == RETURN]
     return made

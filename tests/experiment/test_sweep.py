@@ -256,7 +256,7 @@ def test_a_file_a_command_and_a_call_ask_for_the_same(tmp_path: Path, monkeypatc
     assert len(asked) == 4
     assert asked[0] == asked[1] == asked[2] == asked[3]
     assert asked[0].varied == ("meta_lr",)
-    assert len(list(asked[0].members())) == 16
+    assert len(asked[0].members) == 16
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_the_command_prints_a_line_for_each_combination_and_the_best(
 ) -> None:
     assert main(["resume", str(whole.path)]) == 0
     printed = capsys.readouterr().out
-    assert f"best: {sweep_report.label(whole._options(whole.best))}" in printed
+    assert f"best: {whole.winner.row}" in printed
     assert printed.splitlines()[-2:] == [str(whole.path), str(whole.best.path)]
     assert main(["resume", str(whole.path), "--meta-steps", "30"]) == 2
     assert "extend one of its runs" in capsys.readouterr().err

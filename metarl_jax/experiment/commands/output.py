@@ -36,7 +36,7 @@ def print_sweep(results: Any) -> None:
 
     if not results.grid.over:
         return print_table(results.table)
-    winner = sweep_report.best(results.cells(), results.grid.base.algorithm.name)
+    winner = results.winner
     Console().print(sweep_report.to_rich(results.table, results.grid, winner and winner.row))
     if winner is not None:
         print(sweep_report.verdict(results.table, winner))
