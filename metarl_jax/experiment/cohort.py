@@ -199,8 +199,8 @@ def evaluation_program(
         world = recipe_of(dataclasses.replace(algorithm, **options), environment, rule).world
         return evaluate(world, meta_params, tasks, key, schedule[0], greedy, stride=schedule[1])
 
-    def in_turn(lanes: tuple[Tree, Tree], *rest: Any) -> Curve:
-        return jax.lax.map(lambda lane: one(*lane, *rest), lanes)
+    def in_turn(lanes: tuple[Array, Tree, Tree], *rest: Any) -> Curve:
+        return jax.lax.map(lambda lane: one(*lane[1:], *rest), lanes)  # their numbers, since φ may be empty
 
     return jax.jit(divided(in_turn, mesh, (LANES, WHOLE, WHOLE, WHOLE)))
 
@@ -209,10 +209,10 @@ def evaluated(cohort: Cohort, meta_params: Sequence[Tree], **how: Any) -> list[E
     """The evaluations of the runs of a cohort, from the φ of each; see `evaluate_learner`."""
     lanes = Lanes(cohort)
     phi = lanes.spread(jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(list(meta_params))))
-    options = lanes.spread(cohort.options)
+    each = lanes.spread(np.arange(lanes.runs)), lanes.spread(cohort.options), phi
 
     def own(tasks: Tree, key: Key, schedule: Schedule, greedy: bool) -> list[Curve]:
-        curves = on_host(evaluation_program(*cohort.made_of, schedule, lanes.mesh)((options, phi), tasks, key, greedy))
+        curves = on_host(evaluation_program(*cohort.made_of, schedule, lanes.mesh)(each, tasks, key, greedy))
         return [jax.tree.map(lambda x, lane=lane: x[lane], curves) for lane in range(lanes.runs)]
 
     return evaluate_all(cohort.configs, own, **how)

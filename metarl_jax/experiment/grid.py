@@ -62,6 +62,11 @@ class Grid:
         """The runs, seeds innermost."""
         return tuple(self._members())
 
+    @property
+    def configs(self) -> list[RunConfig]:
+        """The configurations of all combinations, with the first seed."""
+        return [member.config for member in self.members[:: len(self.seeds)]]
+
     def _members(self) -> Iterator[Member]:
         for options in self.cells():
             theirs = {name.removeprefix(ENV): x for name, x in options.items() if name.startswith(ENV)}

@@ -140,8 +140,11 @@ def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
     """
     folder = RunFolder(Path(path))
     if not folder.description.is_file():
+        held = sorted(inner.parent for inner in folder.path.glob(f"*/{folder.description.name}"))
+        if held:
+            raise UsageError(f"{path} is not a run, but holds {len(held)}: name one of them, such as {held[0]}")
         raise UsageError(f"{path} is not a run: it has no {folder.description.name}; `metarl train` creates one")
-    written = _written_config(folder.description)
+    written = sealed(folder.description, "config", "metarl train")
     _check_known(folder.path, written)
     rule = _given_rule(folder, written.get("rule"))
     try:
@@ -164,11 +167,16 @@ def _given_rule(folder: RunFolder, digest: str | None) -> Rule | None:
     return rule
 
 
-def _written_config(path: Path) -> dict[str, Any]:
-    edited = UsageError(f"{path} was edited; restore it, or start another run with `metarl train`")
+def sealed(path: Path, part: str, command: str) -> dict[str, Any]:
+    """A part of a JSON file that has its digest beside it.
+
+    Raises:
+        UsageError: it was edited; `command` makes another.
+    """
+    edited = UsageError(f"{path} was edited; restore it, or start another run with `{command}`")
     try:
         description = json.loads(path.read_text())
-        written, seal = description["config"], description["digest"]
+        written, seal = description[part], description["digest"]
     except (LookupError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise edited from error
     if digest(written) != seal:

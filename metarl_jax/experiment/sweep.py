@@ -86,12 +86,10 @@ def sweep(
 def run_grid(grid: Grid, *, together: int | None = None, out: str | Path | None = None, quiet: bool = False) -> Results:
     """`sweep` with a given grid."""
     devices.prepare()
-    for member in grid.members:
-        if member.config.run.seed == grid.seeds[0]:
-            api.check(member.config)
+    for config in grid.configs:
+        api.check(config)
     require(together is None or together >= 1, "together", together, "at least 1")
-    folder, width = open_or_create(grid, together, out)
-    return _finish(folder, grid, width, quiet)
+    return _finish(*open_or_create(grid, together, out), quiet)
 
 
 def resume_sweep(path: str | Path, *, quiet: bool = False) -> Results:

@@ -47,8 +47,8 @@ class SweepFolder(NamedTuple):
         return self.path / "checkpoints" / str(number)
 
 
-def open_or_create(grid: Grid, together: int | None, out: str | Path | None) -> tuple[SweepFolder, int]:
-    """The folder of a sweep, and how many of its runs a program trains; by default a new numbered folder.
+def open_or_create(grid: Grid, together: int | None, out: str | Path | None) -> tuple[SweepFolder, Grid, int]:
+    """The folder of a sweep, by default a new numbered one, its grid, and how many of its runs a program trains.
 
     Raises:
         UsageError: `out` is something else, or another sweep is in it.
@@ -58,19 +58,22 @@ def open_or_create(grid: Grid, together: int | None, out: str | Path | None) -> 
         same = before.to_json() == grid.to_json() and together in (None, width)
         remedy = "continue that one with `metarl resume`, or name another folder"
         require(same, "out", out, f"a new folder, because another sweep is in it: {remedy}")
-        return SweepFolder(Path(out)), width
-    width = together or min(
-        fitting(member.config) for member in grid.members if member.config.run.seed == grid.seeds[0]
-    )
+        return SweepFolder(Path(out)), before, width  # whose order is that of the lanes
+    width = together or min(map(fitting, grid.configs))
+    folder = _new(grid, out)
+    request = grid.to_json() | {"together": width}
+    written = {"request": request, "digest": digest(request), **run_folder.circumstances()}
+    write_whole(folder.description, json.dumps(written, indent=1) + "\n")
+    return folder, grid, width
+
+
+def _new(grid: Grid, out: str | Path | None) -> SweepFolder:
     stem = f"{grid.base.algorithm.name}-{grid.base.environment.name}"
     stem = f"sweep-{stem}" if grid.over else f"{stem}-seeds"
     folder = SweepFolder(run_folder.make_numbered(stem) if out is None else run_folder.make_new(Path(out)))
     if grid.base.rule is not None:
         rule_file.write(grid.base.rule, folder.rule)
-    request = grid.to_json() | {"together": width}
-    written = {"request": request, "digest": digest(request), **run_folder.circumstances()}
-    write_whole(folder.description, json.dumps(written, indent=1) + "\n")
-    return folder, width
+    return folder
 
 
 def read(folder: SweepFolder) -> tuple[Grid, int]:
@@ -81,14 +84,7 @@ def read(folder: SweepFolder) -> tuple[Grid, int]:
     """
     if not folder.description.is_file():
         raise UsageError(f"{folder.path} is not a sweep: it has no {folder.description.name}")
-    edited = UsageError(f"{folder.description} was edited; restore it, or start another sweep")
-    try:
-        written = json.loads(folder.description.read_text())
-        request, seal = written["request"], written["digest"]
-    except (LookupError, TypeError, ValueError) as error:
-        raise edited from error
-    if digest(request) != seal:
-        raise edited
+    request = run_folder.sealed(folder.description, "request", "metarl sweep")
     rule = rule_file.read(folder.rule) if request["config"]["rule"] is not None else None
     base = RunConfig.from_json(request["config"], rule)
     return Grid(base, request["over"], tuple(request["seeds"])), int(request["together"])

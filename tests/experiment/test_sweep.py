@@ -160,6 +160,8 @@ def test_another_request_in_the_same_folder_is_refused(whole: Any, tmp_path: Pat
     for change in ({"seeds": 2}, {"over": {"scale": [0.5]}}, {"meta_steps": 4}, {"together": 3}):
         with pytest.raises(UsageError, match="another sweep is in it"):
             metarl_jax.sweep(*PAIR, **({"over": OVER, "seeds": 3, "out": whole.path} | LONG | change))
+    with pytest.raises(UsageError, match=r"is not a run, but holds 12: name one of them, such as .*seed=0"):
+        metarl_jax.load(whole.path)
     (tmp_path / "taken").mkdir()
     with pytest.raises(UsageError, match="exists"):
         metarl_jax.sweep(*PAIR, over=OVER, out=tmp_path / "taken", **LONG)
@@ -175,7 +177,7 @@ def test_a_diverged_run_does_not_stop_the_others(
 ) -> None:
     over = {"scale": [0.5, TOO_LARGE]}
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 16)  # in the chunk after the divergence
+        interrupt_after(patch, 20)  # in the chunk after the divergence
         with pytest.raises(Interrupted):
             metarl_jax.sweep(*PAIR, over=over, seeds=3, out=tmp_path / "sweep", **LONG)
     found = metarl_jax.resume_sweep(tmp_path / "sweep", quiet=True)
