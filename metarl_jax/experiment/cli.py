@@ -1,4 +1,4 @@
-"""The command line: metarl train | evaluate | compare | report | play | resume | list | doctor.
+"""The command line: metarl train | sweep | evaluate | compare | report | play | export | resume | list | doctor.
 
 tyro parses the arguments, prints help and refuses illegal ones with exit code 2; errors that only a command detects are
 one sentence. Each command imports the modules with JAX itself, so that help is printed without delay.
@@ -14,6 +14,7 @@ from metarl_jax.experiment.commands.describe import doctor, list_names
 from metarl_jax.experiment.commands.evaluate import compare, evaluate, report
 from metarl_jax.experiment.commands.play import play
 from metarl_jax.experiment.commands.style import STYLE
+from metarl_jax.experiment.commands.sweep import sweep, sweep_with_flags
 from metarl_jax.experiment.commands.train import resume, train, with_flags
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
 
@@ -27,7 +28,7 @@ DESCRIPTION = """Meta-reinforcement learning as one fused JAX program.
 Complete words with the tab key: eval "$(metarl --print-completion bash)", or zsh, or fish with | source."""
 
 app = SubcommandApp()
-for command in (train, evaluate, compare, report, play, resume, list_names, doctor):
+for command in (train, sweep, evaluate, compare, report, play, resume, list_names, doctor):
     app.command(name=command.__name__.removesuffix("_names"))(command)
 
 
@@ -53,10 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    """Dispatch with tyro, except for `train`, whose options depend on its first two arguments."""
+    """Dispatch with tyro, except for `train` and `sweep`, whose options depend on their first two arguments."""
     match _with_rule_last(words):
         case ["train", algorithm, environment, *flags] if "-" not in (algorithm[:1], environment[:1]):
             return with_flags(algorithm, environment, flags)
+        case ["sweep", algorithm, environment, *flags] if "-" not in (algorithm[:1], environment[:1]):
+            return sweep_with_flags(algorithm, environment, flags)
         case ["train", environment, *flags] if environment[:1] != "-" and _has_rule(flags):
             return with_flags(None, environment, flags)
         case ["--print-completion", *shell]:

@@ -43,6 +43,12 @@ def heading(table: Table) -> str:
     return f"{subject} on {tasks(table)} {SPLITS[split]} of {environment}"
 
 
+def caption(table: Table) -> str:
+    """What stands behind a value."""
+    seeds = max((len(row.by_seed or ()) for row in table.rows), default=0)
+    return "± half a 95 % interval over tasks" + (f", or over {seeds} seeds" if seeds else "")
+
+
 def tasks(table: Table) -> str:
     """How many tasks the cells are from."""
     counts = sorted({table.provenance(row)["tasks"] for row in table.rows} or {table.tasks})
@@ -58,8 +64,8 @@ def to_rich(table: Table, width: int, every: bool = False) -> "Group":
     name_width = min(max(len(name) for name in table.methods()), max(12, width // 3))
     blocks = [_block(table, cells, columns, name_width) for columns in _fitting(cells, width - name_width)]
     spaced = [part for block in blocks for part in (block, Text())]
-    caption = Text("mean return" if _has_returns(table) else "mean", style="italic")
-    return Group(Text(heading(table), style="bold"), *spaced, caption + " ± half a 95 % interval over tasks")
+    what = Text("mean return" if _has_returns(table) else "mean", style="italic")
+    return Group(Text(heading(table), style="bold"), *spaced, what + f" {caption(table)}")
 
 
 def to_html(table: Table) -> str:
@@ -72,9 +78,8 @@ def to_html(table: Table) -> str:
         + "</tr>"
         for method in table.methods()
     )
-    caption = f"{escape(heading(table))}; ± half a 95 % interval over tasks"
-    body = "".join(rows)
-    return f"<table><caption>{caption}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
+    body, about = "".join(rows), f"{escape(heading(table))}; {caption(table)}"
+    return f"<table><caption>{about}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def texts(table: Table, columns: Sequence[str]) -> dict[str, dict[str, str]]:
