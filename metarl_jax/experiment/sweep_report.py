@@ -127,7 +127,7 @@ def to_rich(table: Table, grid: Grid, winner: str | None) -> "RichTable":
     """The table for a terminal: a line for each combination of options, the row `winner` in bold."""
     from rich.table import Table as RichTable
 
-    drawn = RichTable(title=table.table, caption=f"{len(grid.seeds)} seeds, ± half a 95 % interval over seeds")
+    drawn = RichTable(title=table.table, caption=f"±: 95 % over {len(grid.seeds)} seeds")
     for name in (*grid.over, RETURN, "±", "note"):
         drawn.add_column(name, justify="left" if name == "note" else "right")
     for options in grid.cells():
