@@ -54,7 +54,7 @@ WRONG = [
     ("sweep", "FILE", "metarl sweep --help"),
     ("sweep maml", "maml is no .toml or .json file"),
     ("sweep nowhere.toml", "nowhere.toml does not exist"),
-    ("sweep maml maze --ovr gamma=1", "--ovr, gamma=1", "--over"),
+    ("sweep maml maze --ovr gamma=1", "--ovr"),
     ("sweep maml maze --over metalr=1", "unknown option of maml on maze in over 'metalr'", "did you mean 'meta_lr'?"),
     ("sweep maml maze --over env.sise=1", "did you mean 'env.size'?"),
     ("sweep maml maze --over meta_lr", "'meta_lr'", "--over meta_lr=1e-4,1e-3"),

@@ -83,12 +83,12 @@ def programs(
         kept = jax.tree.map(lambda new, old: jnp.where(alive & finite, new, old), new, state)
         return kept, infos, finite
 
-    init = jax.vmap(lambda options, key: learner(options).init(key))
-    chunks = jax.vmap(chunk, (0, 0, 0, 0, None, None))
-    return Programs(
-        jax.jit(divided(init, mesh, (LANES, LANES))),
-        jax.jit(divided(chunks, mesh, (LANES,) * 4 + (WHOLE,) * 2), donate_argnums=1),
-    )
+    init = divided(jax.vmap(lambda options, key: learner(options).init(key)), mesh, (LANES, LANES))
+    chunks = divided(jax.vmap(chunk, (0, 0, 0, 0, None, None)), mesh, (LANES,) * 4 + (WHOLE,) * 2)
+    # Without fixed shardings the second chunk would have another layout than the first, and be compiled again.
+    lanes, whole = (jax.sharding.NamedSharding(mesh, axes) for axes in (LANES, WHOLE))
+    shardings: Any = {"in_shardings": (lanes,) * 4 + (whole,) * 2, "out_shardings": lanes}
+    return Programs(jax.jit(init, out_shardings=lanes), jax.jit(chunks, donate_argnums=1, **shardings))
 
 
 def divided(function: Callable[..., Any], mesh: jax.sharding.Mesh, arguments: tuple[Any, ...]) -> Callable[..., Any]:

@@ -102,9 +102,9 @@ class Results:
         return learning_figure(metrics, self.path.name)
 
 
-def gathered(folder: SweepFolder, grid: Grid, parts: tuple[Cohort, ...]) -> Results:
-    """The runs of a sweep from their folders."""
-    runs = {run.path: run for each in parts for run in loaded(each)}
+def gathered(folder: SweepFolder, grid: Grid, parts: tuple[Cohort, ...], found: Sequence[api.Result]) -> Results:
+    """The runs of a sweep in the order of its grid."""
+    runs = {run.path: run for run in found}
     paths = [folder.run(member).path for member in grid.members]
     diverged = tuple(path for path in paths if path not in runs)
     return Results(folder.path, grid, parts, tuple(runs[path] for path in paths if path in runs), diverged)

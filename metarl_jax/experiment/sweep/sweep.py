@@ -125,7 +125,8 @@ def load_sweep(path: str | Path) -> Results:
     grid, together = read(folder)
     if not folder.table.exists():
         raise UsageError(f"{path} is not finished; continue it with `metarl resume {path}`")
-    return gathered(folder, grid, cohorts(folder, grid, together))
+    parts = cohorts(folder, grid, together)
+    return gathered(folder, grid, parts, [run for each in parts for run in loaded(each)])
 
 
 def is_sweep(path: str | Path) -> bool:
@@ -139,11 +140,13 @@ def _finish(folder: SweepFolder, grid: Grid, together: int, quiet: bool, on_log:
     with locked(RunFolder(folder.path)):
         for member in grid.members:
             begin(folder.run(member), member.config)
+        runs = []
         for number, each in enumerate(parts, start=1):
             if len(parts) > 1 and not quiet:
                 print(f"program {number} of {len(parts)}: {len(each.folders)} runs", file=sys.stderr)
-            _complete(each, quiet, on_log)
-        results = gathered(folder, grid, parts)
+            runs += _complete(each, quiet, on_log)
+        shutil.rmtree(folder.checkpoints(0).parent, ignore_errors=True)
+        results = gathered(folder, grid, parts, runs)
         results.table.write(folder.table)
         if results.runs and (grid.over or grid.base.run.evaluation_tasks):
             write_figure(results.plot(), folder.figure)
@@ -155,8 +158,8 @@ def _finish(folder: SweepFolder, grid: Grid, together: int, quiet: bool, on_log:
     return results
 
 
-def _complete(each: Cohort, quiet: bool, on_log: OnLog | None) -> None:
-    """Train a cohort and evaluate its runs, as far as that is left to do."""
+def _complete(each: Cohort, quiet: bool, on_log: OnLog | None) -> list[api.Result]:
+    """Train a cohort and evaluate its runs, as far as that is left to do; the runs that did not diverge."""
     if not all(map(_is_trained, each.folders, each.configs)):
         cohort.advance(each, quiet, on_log)
     shutil.rmtree(each.checkpoints, ignore_errors=True)
@@ -169,6 +172,7 @@ def _complete(each: Cohort, quiet: bool, on_log: OnLog | None) -> None:
         how = {"tasks": tasks, "from_scratch": each.like.run.from_scratch, "quiet": quiet}
         for run, evaluation in zip(left, evaluated(each, left, **how), strict=True):
             evaluation.table.write(RunFolder(run.path).evaluation)
+    return runs
 
 
 def _is_trained(folder: RunFolder, config: RunConfig) -> bool:
