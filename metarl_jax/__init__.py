@@ -95,6 +95,7 @@ _HOMES = {
     "build": "experiment.api",
     "adapt": "experiment.api",
     "compare": "experiment.api",
+    "export": "experiment.export",
     "Result": "experiment.api",
 }
 _CALLED = {"make_environment": "make", "make_algorithm": "make", "make_memory": "make"}  # name in the module

@@ -1,73 +1,121 @@
-"""An adapted agent that acts one step at a time in an environment of the user."""
+"""The agents of a run, which act one step at a time in an environment of the user."""
 
-from collections.abc import Callable
-from typing import Any
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.core.life import World
-from metarl_jax.core.once import once
 from metarl_jax.core.rollout import Scene
-from metarl_jax.core.types import Agent, Array, Key, Timestep, Tree
-from metarl_jax.experiment.config import require
+from metarl_jax.core.types import Agent as Learned
+from metarl_jax.core.types import Key, Tree
+from metarl_jax.experiment.config import RunConfig
+from metarl_jax.experiment.deployed import Agent, Arrays, Spec
+from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.programs import MEMORY, Forms, like, named, programs
+
+if TYPE_CHECKING:
+    from metarl_jax.experiment.api import Result
 
 
-class ActingAgent:
-    """An adapted agent: its parameters, learning state, memory, last action and last reward.
+class ActingAgent(Agent):
+    """An agent of a run. With a seed it lives exactly as an exported one does with that seed.
 
         action = agent.act(observation)
         ...  # a step of your environment
-        agent.observe(reward, terminated, truncated)
+        agent.observe(reward, terminated, truncated, observation)
 
-    Episodes follow one another in the task to which it has adapted; an agent with memory continues to learn in it.
+    Episodes follow one another in its task, in whose experience or memory it learns. `reset` begins another life.
     """
 
-    def __init__(self, world: World, agent: Agent, scene: Scene, task: Tree, key: Key) -> None:
-        self.params, self.state = agent
-        self.memory = scene.memory
-        self._world, self._key, self._acts = world, key, 0
-        self._timestep = scene.timestep._replace(first=jnp.ones_like(scene.timestep.first))
-        self._size = world.environment.observation_space.shape[0]
-        inform = getattr(world.environment, "informed", lambda observation, task: observation)
-        self._privileged = inform(jnp.zeros(0), task)  # task numbers, if the policy observes them
+    error = UsageError
 
-    def act(self, observation: Any, *, greedy: bool = False) -> np.ndarray:
-        """Choose an action for the observation [O]: a number, or a vector [A]; the most likely one if `greedy`.
+    def __init__(
+        self, result: "Result", spec: Spec, *, seed: int = 0, envs: int | None = None, start: Arrays | None = None
+    ) -> None:
+        self._result, self._forms = result, Forms(result.config.world)
+        meta_params = named(result.meta_params)
+        super().__init__(spec, programs(result.config.world), meta_params, seed=seed, envs=envs, start=start)
+
+    @property
+    def params(self) -> Tree:
+        """Its parameters θ."""
+        return like(self._forms.agent, self.life.agent).params
+
+    @property
+    def state(self) -> Tree:
+        """Its learning state, such as that of its optimiser."""
+        return like(self._forms.agent, self.life.agent).state
+
+    @property
+    def memory(self) -> Tree:
+        """Its memory [E, ...], with an axis of size 1 for a single environment."""
+        return like(self._forms.memory, self.life.scene)[MEMORY]
+
+    def export(self, out: str | Path) -> Path:
+        """Export the run with this agent as it is now, whose life is where exported agents begin; see `export`.
 
         Raises:
-            UsageError: the observation has another shape.
+            UsageError: `out` exists.
         """
-        timestep = self._timestep._replace(observation=self._perceived(observation)[None])
-        key = jax.random.fold_in(self._key, self._acts)
-        self.memory, action = _step(self._world)(self.params, self.memory, timestep, key, greedy)
-        self._timestep, self._acts = timestep._replace(previous_action=action), self._acts + 1
-        return np.asarray(action)[0]
+        from metarl_jax.experiment.export import export
 
-    def _perceived(self, observation: Any) -> Array:
-        """The observation with the task numbers, if the policy observes them."""
-        expected = (self._size - self._privileged.size,)
-        rule = f"of shape {expected}, as {self._world.environment.name} shows it"
-        require(np.shape(observation) == expected, "observation", f"of shape {np.shape(observation)}", rule)
-        return jnp.concatenate([jnp.asarray(observation, jnp.float32), self._privileged])
-
-    def observe(self, reward: Any, terminated: bool = False, truncated: bool = False) -> None:
-        """Record the outcome of the last action; after the end of an episode the next `act` begins a new one."""
-        self._timestep = self._timestep._replace(
-            previous_reward=jnp.full(1, reward, jnp.float32), first=jnp.full(1, bool(terminated or truncated))
-        )
+        return export(self._result, out, spec=self.spec, start=self.saved())
 
 
-@once
-def _step(world: World) -> Callable[..., tuple[Tree, Array]]:
-    """The program (θ, memory, timestep, key, greedy) -> memory, action of one environment."""
-    policy = world.policy
+def born(result: "Result", *, seed: int = 0, envs: int | None = None) -> ActingAgent:
+    """A newborn agent, which learns as in training.
 
-    @jax.jit
-    def step(params: Tree, memory: Tree, timestep: Timestep, key: Key, greedy: Array) -> tuple[Tree, Array]:
-        memory, output = policy.apply(params, memory, timestep)
-        sampled, mode = policy.distribution.sample(key, output.distribution), policy.distribution.mode
-        return memory, jnp.where(greedy, mode(output.distribution), sampled)
+    Raises:
+        UsageError: its policy reads the numbers of a task, or `envs` does not divide those of a rollout.
+    """
+    return ActingAgent(result, spec_of(result.config), seed=seed, envs=envs)
 
-    return step
+
+def grown(result: "Result", agent: Learned, scene: Scene, task: Tree, key: Key) -> ActingAgent:
+    """An agent that has adapted to a task, at the scene where its last trial ended; it adapts no more."""
+    spec = dataclasses.replace(spec_of(result.config, task), adaptations=0)
+    acting = ActingAgent(result, spec)
+    now = scene.timestep._replace(observation=jnp.zeros((1, *spec.observation)), first=jnp.ones(1, bool))
+    life = acting.life
+    life.agent, life.scene = named(agent), {**now._asdict(), **named({MEMORY: scene.memory})}
+    life.clock["key"] = np.asarray(jax.random.key_data(key))
+    acting.begins_here()
+    return acting
+
+
+def spec_of(config: RunConfig, task: Tree = None) -> Spec:
+    """How the agents of a run live; in a `task`, its numbers follow every observation of a policy that reads them.
+
+    Raises:
+        UsageError: there is no task, and the policy reads its numbers.
+    """
+    world, recipe, environment = config.world, config.recipe, config.environment
+    space = environment.observation_space
+    lasting = not (recipe.window.newborn or world.learner.shared)
+    return Spec(
+        observation=space.shape,
+        action=environment.action_space.shape,
+        action_dtype=jnp.dtype(environment.action_space.dtype).name,
+        envs=world.envs,
+        steps=world.steps,
+        quota=world.quota,
+        fresh=world.fresh,
+        adaptations=None if lasting else recipe.turns,
+        has_memory=world.policy.has_memory,
+        told=_told(config, task),
+        name=environment.name,
+    )
+
+
+def _told(config: RunConfig, task: Tree) -> tuple[float, ...]:
+    """The task numbers that the policy observes; zeros where it does not use them."""
+    shown = config.world.environment
+    size = shown.observation_space.shape[0] - config.environment.observation_space.shape[0]
+    if task is not None and size:
+        return tuple(float(x) for x in shown.informed(jnp.zeros(0), task))  # type: ignore[attr-defined]
+    if size and getattr(config.algorithm, "knows_task", False):
+        raise UsageError(f"the policy of {config.algorithm.name} reads the numbers of its task: name one")
+    return (0.0,) * size

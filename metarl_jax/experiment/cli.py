@@ -1,4 +1,4 @@
-"""The command line: metarl train | evaluate | compare | resume | list | doctor.
+"""The command line: metarl train | evaluate | compare | resume | export | list | doctor.
 
 tyro parses the arguments, prints help and refuses illegal ones with exit code 2; errors that only a command detects are
 one sentence. Each command imports the modules with JAX itself, so that help is printed without delay.
@@ -12,12 +12,13 @@ from tyro.extras import SubcommandApp
 
 from metarl_jax.experiment.commands.describe import doctor, list_names
 from metarl_jax.experiment.commands.evaluate import compare, evaluate
+from metarl_jax.experiment.commands.export import export
 from metarl_jax.experiment.commands.style import STYLE
 from metarl_jax.experiment.commands.train import resume, train, with_flags
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
 
 app = SubcommandApp()
-for command in (train, evaluate, compare, resume, list_names, doctor):
+for command in (train, evaluate, compare, resume, export, list_names, doctor):
     app.command(name=command.__name__.removesuffix("_names"))(command)
 
 

@@ -122,7 +122,15 @@ def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
     folder = RunFolder(Path(path))
     if not folder.description.is_file():
         raise UsageError(f"{path} is not a run: it has no {folder.description.name}; `metarl train` creates one")
-    written = _written_config(folder.description)
+    return folder, rebuilt(folder, _written_config(folder.description))
+
+
+def rebuilt(folder: RunFolder, written: dict[str, Any]) -> RunConfig:
+    """The configuration that was written into a folder, with the rule that lies there, if it has one.
+
+    Raises:
+        UsageError: it belongs to another version, or the rule is not its own.
+    """
     _check_known(folder.path, written)
     rule = _given_rule(folder, written.get("rule"))
     try:
@@ -132,7 +140,7 @@ def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
     newer = [f"{name}={value}" for part, name, value in _options(config.to_json()) if name not in written[part]]
     if newer:
         log.warning("%s is older than some options, which have their defaults: %s", folder.path, ", ".join(newer))
-    return folder, config
+    return config
 
 
 def _given_rule(folder: RunFolder, digest: str | None) -> Rule | None:
