@@ -17,7 +17,7 @@ from metarl_jax.experiment.config import resolve
 
 # By tyro or by us, and what each must say.
 WRONG = [
-    ("", "{train, evaluate, compare, resume, list, doctor}"),
+    ("", "{train, evaluate, compare, resume, export, list, doctor}"),
     ("trian", "trian", "Available subcommands: train, evaluate"),
     ("train", "ALGORITHM", "ENVIRONMENT", "`metarl list` prints all"),
     ("train mamml cartpole", "did you mean 'maml'?"),
@@ -59,6 +59,8 @@ WRONG = [
     ("compare nowhere --split tset", "did you mean 'test'?"),
     ("resume nowhere", "nowhere is not a run"),
     ("resume nowhere --meta-step 3", "--meta-step, 3", "--meta-steps INT", "metarl resume --help"),
+    ("export nowhere --out there", "nowhere is not a run"),
+    ("export nowhere", "--out"),
     ("list --jsn", "--jsn", "--json", "metarl list --help"),
     ("doctor now", "now"),
 ]
@@ -106,7 +108,7 @@ def test_list_names_everything_in_the_agreed_format(capsys):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("--help", "{train,evaluate,compare,resume,list,doctor}"),
+        ("--help", "{train,evaluate,compare,resume,export,list,doctor}"),
         ("train --help", "ALGORITHM ENVIRONMENT"),
         ("train rl2 --help", "ENVIRONMENT"),
         ("evaluate --help", "--split STR"),
