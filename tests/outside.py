@@ -12,9 +12,8 @@ import numpy as np
 
 def live(agent: Any, steps: int, *, ends: float = 0.3) -> np.ndarray:
     """The actions of an agent for some steps of nonsense, in which a third of all steps end an episode."""
-    chance, shape, envs = np.random.default_rng(0), agent.spec.observation, agent._envs
-    shape = shape if agent._alone else (envs, *shape)
-    many = () if agent._alone else (envs,)
+    chance, many = np.random.default_rng(0), () if agent.envs is None else (agent.envs,)
+    shape = (*many, *agent.spec.observation)
     actions = []
     for _ in range(steps):
         action = agent.act(chance.normal(size=shape))

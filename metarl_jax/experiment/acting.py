@@ -14,7 +14,7 @@ from metarl_jax.core.types import Key, Tree
 from metarl_jax.experiment.config import RunConfig
 from metarl_jax.experiment.deployed import Agent, Arrays, Spec
 from metarl_jax.experiment.errors import UsageError
-from metarl_jax.experiment.programs import MEMORY, Forms, like, named, programs
+from metarl_jax.experiment.programs import MEMORY, forms_of, like, named, programs
 
 if TYPE_CHECKING:
     from metarl_jax.experiment.api import Result
@@ -35,7 +35,7 @@ class ActingAgent(Agent):
     def __init__(
         self, result: "Result", spec: Spec, *, seed: int = 0, envs: int | None = None, start: Arrays | None = None
     ) -> None:
-        self._result, self._forms = result, Forms(result.config.world)
+        self._result, self._forms = result, forms_of(result.config.world)
         meta_params = named(result.meta_params)
         super().__init__(spec, programs(result.config.world), meta_params, seed=seed, envs=envs, start=start)
 
@@ -62,7 +62,7 @@ class ActingAgent(Agent):
         """
         from metarl_jax.experiment.export import export
 
-        return export(self._result, out, spec=self.spec, start=self.saved())
+        return export(self._result, out, agent=self)
 
 
 def born(result: "Result", *, seed: int = 0, envs: int | None = None) -> ActingAgent:
@@ -82,7 +82,7 @@ def grown(result: "Result", agent: Learned, scene: Scene, task: Tree, key: Key) 
     life = acting.life
     life.agent, life.scene = named(agent), {**now._asdict(), **named({MEMORY: scene.memory})}
     life.clock["key"] = np.asarray(jax.random.key_data(key))
-    acting.begins_here()
+    acting.start_here()
     return acting
 
 

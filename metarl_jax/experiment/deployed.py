@@ -17,7 +17,7 @@ The exported programs run code of whoever made the folder. The checksums find da
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,10 +96,9 @@ class Agent:
         envs: int | None = None,
         start: Arrays | None = None,
     ) -> None:
-        self.spec, self._programs, self._meta_params, self._start = spec, programs, meta_params, start
-        self._seed = seed
-        self._alone, self._envs = envs is None, 1 if envs is None else envs
-        divides = self._envs >= 1 and (spec.adaptations == 0 or spec.envs % self._envs == 0)
+        self.spec, self.meta_params, self._programs, self.start = spec, meta_params, programs, start
+        self._seed, self.envs, self._count = seed, envs, 1 if envs is None else envs
+        divides = self._count >= 1 and (spec.adaptations == 0 or spec.envs % self._count == 0)
         self._require(divides, "envs", envs, f"a divisor of {spec.envs}, the environments of a rollout in training")
         self.reset(seed)
 
@@ -107,13 +106,13 @@ class Agent:
         """Forget everything and begin a new life, by default that of the next seed."""
         self._seed = self._seed + 1 if seed is None else seed
         key = np.asarray(jax.random.key_data(jax.random.key(self._seed, impl="threefry2x32")))
-        agent, blank = self._programs.born(self._meta_params, key)
-        self._blank = {name: np.repeat(np.asarray(x)[None], self._envs, axis=0) for name, x in blank.items()}
+        agent, blank = self._programs.born(self.meta_params, key)
+        self._blank = {name: np.repeat(np.asarray(x)[None], self._count, axis=0) for name, x in blank.items()}
         clock = {"key": key, **{name: np.int32(0) for name in ("age", "round", "step")}}
-        clock |= {"episodes": np.zeros(self._envs, np.int32), "acting": np.bool_(False)}
+        clock |= {"episodes": np.zeros(self._count, np.int32), "acting": np.bool_(False)}
         self.life = Life(agent, self._opening() | self._blank, *self._blank_rollout(), clock)
-        if self._start is not None:
-            self._continue(self._start)
+        if self.start is not None:
+            self._continue(self.start)
             self.life.clock["key"] = key
 
     def act(self, observation: Any, *, greedy: bool = False) -> Any:
@@ -136,7 +135,7 @@ class Agent:
         self._note(**{name: life.scene[name] for name in TIMESTEP}, action=action)
         life.scene |= {**chosen, "previous_action": action}
         clock["acting"] = np.bool_(True)
-        return action[0] if self._alone else action
+        return action[0] if self.envs is None else action
 
     def observe(self, reward: Any, terminated: Any = False, truncated: Any = False, observation: Any = None) -> None:
         """Record the outcome of the last action; after the end of an episode the next `act` begins a new one.
@@ -153,15 +152,14 @@ class Agent:
         life, clock = self.life, self.life.clock
         if not clock["acting"]:
             raise self.error("there was no action whose outcome this could be; call `act` first")
-        outcome = [
-            np.broadcast_to(np.asarray(x, kind), self._envs) for x, kind in ((terminated, bool), (truncated, bool))
-        ]
-        reward, over = np.broadcast_to(np.asarray(reward, np.float32), self._envs), outcome[0] | outcome[1]
+        reward = np.broadcast_to(np.asarray(reward, np.float32), self._count)
+        terminated, truncated = (np.broadcast_to(np.asarray(x, bool), self._count) for x in (terminated, truncated))
+        over = terminated | truncated
         if observation is not None:
             self._note(next_observation=self._perceived(observation))
         elif self.adapts and over.any():
             raise self.error("observation is missing: it must be where the step led, before any reset, at an end")
-        self._note(reward=reward, terminated=outcome[0], truncated=outcome[1])
+        self._note(reward=reward, terminated=terminated, truncated=truncated)
         life.scene |= {"previous_reward": reward, "first": over}
         clock |= {"episodes": clock["episodes"] + over, "step": clock["step"] + np.int32(1), "acting": np.bool_(False)}
 
@@ -180,14 +178,16 @@ class Agent:
         with Path(path).open("xb") as file:
             file.write(content)
 
-    def begins_here(self) -> None:
+    def start_here(self) -> None:
         """Let all further lives begin with the life so far."""
-        self._start = self.saved()
+        self.start = self.saved()
 
     def saved(self) -> Arrays:
         """The life so far, as arrays by name."""
         parts = {part.name: getattr(self.life, part.name) for part in dataclasses.fields(Life)}
-        return {f"{part}/{name}": np.array(x) for part, arrays in parts.items() for name, x in arrays.items()}
+        return {
+            f"{part}/{name}": np.array(x, order="C") for part, arrays in parts.items() for name, x in arrays.items()
+        }
 
     def restore(self, path: str | Path) -> None:
         """Continue the life that was saved in a file.
@@ -213,7 +213,7 @@ class Agent:
 
     def _opening(self) -> Arrays:
         """The timestep at the start of an episode that nothing preceded."""
-        envs, spec = self._envs, self.spec
+        envs, spec = self._count, self.spec
         return {
             "observation": np.zeros((envs, spec.observation[0] + len(spec.told)), np.float32),
             "previous_action": np.zeros((envs, *spec.action), spec.action_dtype),
@@ -225,7 +225,7 @@ class Agent:
         """A rollout without content: record, start and end."""
         if self.spec.adaptations == 0:
             return {}, {}, {}
-        rounds = self.spec.envs // self._envs
+        rounds = self.spec.envs // self._count
         step = self._opening()
         step |= {"action": step["previous_action"], "reward": step["previous_reward"]}
         step |= {"terminated": ~step["first"], "truncated": ~step["first"], "next_observation": step["observation"]}
@@ -235,17 +235,17 @@ class Agent:
 
     def _perceived(self, observation: Any) -> np.ndarray:
         """The observation [B, O]."""
-        expected = self.spec.observation if self._alone else (self._envs, *self.spec.observation)
+        expected = self.spec.observation if self.envs is None else (self.envs, *self.spec.observation)
         rule = f"of shape {expected}, as {self.spec.name} shows it"
         self._require(np.shape(observation) == expected, "observation", f"of shape {np.shape(observation)}", rule)
-        seen = np.asarray(observation, np.float32).reshape(self._envs, *self.spec.observation)
-        return np.concatenate([seen, np.tile(np.array(self.spec.told, np.float32), (self._envs, 1))], axis=1)
+        seen = np.asarray(observation, np.float32).reshape(self._count, *self.spec.observation)
+        return np.concatenate([seen, np.tile(np.array(self.spec.told, np.float32), (self._count, 1))], axis=1)
 
     @property
     def _columns(self) -> slice:
         """Those of the rollout that are lived now."""
-        first = int(self.life.clock["round"]) * self._envs
-        return slice(first, first + self._envs)
+        first = int(self.life.clock["round"]) * self._count
+        return slice(first, first + self._count)
 
     def _note(self, **fields: Any) -> None:
         """Write fields of the current step into the rollout."""
@@ -273,10 +273,10 @@ class Agent:
         life, clock = self.life, self.life.clock
         _write(life.end, self._columns, life.scene)
         clock |= {"round": clock["round"] + np.int32(1), "step": np.int32(0), "episodes": 0 * clock["episodes"]}
-        if clock["round"] * self._envs == self.spec.envs:
+        if clock["round"] * self._count == self.spec.envs:
             clock |= {"round": np.int32(0), "age": clock["age"] + np.int32(1)}
             seen = (life.record, life.start, life.end)
-            life.agent = self._programs.adapt(self._meta_params, life.agent, *seen, clock["key"], clock["age"])
+            life.agent = self._programs.adapt(self.meta_params, life.agent, *seen, clock["key"], clock["age"])
         columns = self._columns
         for x in life.record.values() if self.adapts else ():
             x[:, columns] = 0
@@ -307,11 +307,10 @@ def load(folder: str | Path = Path(__file__).parent, *, seed: int = 0, envs: int
     return agent_of(card, contents, seed=seed, envs=envs)
 
 
-def agent_of(card: dict[str, Any], contents: dict[str, bytes], *, seed: int = 0, envs: int | None = None) -> Agent:
+def agent_of(
+    card: Mapping[str, Any], contents: Mapping[str, bytes], *, seed: int = 0, envs: int | None = None
+) -> Agent:
     """The agent of a card and the contents of its files, whose programs it loads."""
-    spec: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in card["spec"].items()
-    }
     programs = {
         name: jax.jit(jax.export.deserialize(bytearray(contents[PROGRAM.format(name)])).call)
         for name in card["programs"]
@@ -319,7 +318,13 @@ def agent_of(card: dict[str, Any], contents: dict[str, bytes], *, seed: int = 0,
     start = safetensors.numpy.load(contents[START]) if START in contents else None
     meta_params = safetensors.numpy.load(contents[TENSORS])
     blank: Any = dict.fromkeys(Programs._fields)
-    return Agent(Spec(**spec), Programs(**blank | programs), meta_params, seed=seed, envs=envs, start=start)
+    return Agent(spec_of(card), Programs(**blank | programs), meta_params, seed=seed, envs=envs, start=start)
+
+
+def spec_of(card: Mapping[str, Any]) -> Spec:
+    """How the agent of a card lives."""
+    fields: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in card["spec"].items()}
+    return Spec(**fields)
 
 
 def _content(path: Path, digest: str) -> bytes:

@@ -12,15 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
+from metarl_jax.core.life import World
 from metarl_jax.experiment import api, deployed, devices, rule_file, run_folder, sealed
-from metarl_jax.experiment.acting import spec_of
+from metarl_jax.experiment.acting import ActingAgent
 from metarl_jax.experiment.api import Result
 from metarl_jax.experiment.checkpoint import leaf_form, sync, sync_tree
 from metarl_jax.experiment.config import RunConfig
-from metarl_jax.experiment.deployed import CARD, FORMAT, PROGRAM, START, TENSORS, Arrays, Spec
+from metarl_jax.experiment.deployed import CARD, FORMAT, PROGRAM, START, TENSORS, Agent, Arrays
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.plugins import is_plugin
-from metarl_jax.experiment.programs import Forms, functions, like, named
+from metarl_jax.experiment.programs import forms_of, functions, like, named
 from metarl_jax.experiment.run_folder import RunFolder
 from metarl_jax.experiment.sealed import Card
 
@@ -39,7 +40,14 @@ class Exported(Result):
     """The files of the export by name."""
     trusted: bool = False
 
-    def agent(self, *, seed: int = 0, envs: int | None = None) -> deployed.Agent:
+    def policy(self, task: Any = None, *, seed: int = 0, envs: int | None = None) -> ActingAgent:
+        """As of a run, except that without a `task` its life begins where that of the exported agent does."""
+        if task is not None or START not in self.contents:
+            return super().policy(task, seed=seed, envs=envs)
+        spec, start = deployed.spec_of(self.card), safetensors.numpy.load(self.contents[START])
+        return ActingAgent(self, spec, seed=seed, envs=envs, start=start)
+
+    def agent(self, *, seed: int = 0, envs: int | None = None) -> Agent:
         """The agent that acts with the exported programs, as in a process without this package; see `Agent`.
 
         Raises:
@@ -50,15 +58,15 @@ class Exported(Result):
                 f"the programs in {self.path} run code of whoever made them, and were not loaded; if you trust them: "
                 f"metarl_jax.load({str(self.path)!r}, trust=True)"
             )
-        return deployed.agent_of(dict(self.card), dict(self.contents), seed=seed, envs=envs)
+        return deployed.agent_of(self.card, self.contents, seed=seed, envs=envs)
 
 
-def export(run: Result | str | Path, out: str | Path, *, spec: Spec | None = None, start: Arrays | None = None) -> Path:
+def export(run: Result | str | Path, out: str | Path, *, agent: Agent | None = None) -> Path:
     """Write the agent of a run into a new folder `out`, from which it acts and learns without this package.
 
     The folder holds φ, a card, the programs of `born`, `act` and, for agents that adapt, `adapt` for any number of
-    environments, and `agent.py`, which needs only JAX, NumPy and safetensors. Exported agents begin their life with
-    their birth, or at a `start` from `Agent.saved`.
+    environments, and `agent.py`, which needs only JAX, NumPy and safetensors. Exported agents are newborn, or begin
+    with the life of `agent` so far.
 
     Raises:
         UsageError: `out` exists, the run is not usable, or its policy reads the numbers of a task that is not given.
@@ -67,15 +75,14 @@ def export(run: Result | str | Path, out: str | Path, *, spec: Spec | None = Non
     if out.exists():
         raise UsageError(f"{out} exists, and an export never overwrites; name another folder")
     result = run if isinstance(run, Result) else api.load(run)
-    spec = spec or spec_of(result.config)
-    meta_params = safetensors.numpy.save(
-        {name: np.asarray(x, order="C") for name, x in named(result.meta_params).items()}
-    )
+    start = result.policy().start if agent is None else agent.saved()
+    agent = agent or result.policy()
+    meta_params = safetensors.numpy.save({name: np.array(x, order="C") for name, x in agent.meta_params.items()})
     contents = {TENSORS: meta_params, AGENT: Path(deployed.__file__).read_bytes()}
     contents |= {} if start is None else {START: safetensors.numpy.save(start)}
-    programs, described = _programs(result.config, spec)
+    programs, described = _programs(result.config.world, agent)
     contents |= {PROGRAM.format(name): content for name, content in programs.items()}
-    card = _card(result, spec, start, contents) | {"programs": described}
+    card = _card(result, agent, start, contents) | {"programs": described}
     draft = sealed.draft(out, contents | {CARD: sealed.written(card)})
     if result.config.rule is not None:
         rule_file.write(result.config.rule, RunFolder(draft).rule)
@@ -108,7 +115,7 @@ def read(path: str | Path, trust: bool = False) -> Exported:
 def _fitted(path: Path, config: RunConfig, arrays: Arrays) -> Any:
     """The arrays as φ of the configuration."""
     devices.prepare()
-    template = Forms(config.world).meta_params
+    template = forms_of(config.world).meta_params
     own, here = ({name: leaf_form(x) for name, x in leaves.items()} for leaves in (arrays, named(template)))
     for name in sorted(own.keys() | here.keys()):
         if own.get(name) != here.get(name):
@@ -141,13 +148,13 @@ def _is_sound(card: Card) -> bool:
     return known and counted and sealed.are_words(*words) and all(map(sealed.are_forms, leaves.values()))
 
 
-def _card(result: Result, spec: Spec, start: Arrays | None, contents: Mapping[str, bytes]) -> Card:
-    arrays = {TENSORS: named(result.meta_params)} | ({} if start is None else {START: start})
+def _card(result: Result, agent: Agent, start: Arrays | None, contents: Mapping[str, bytes]) -> Card:
+    arrays = {TENSORS: agent.meta_params} | ({} if start is None else {START: start})
     known = result.card["training"] if isinstance(result, Exported) else None
     return {
         "format": FORMAT,
         "config": result.config.to_json(),
-        "spec": {name: list(x) if isinstance(x, tuple) else x for name, x in dataclasses.asdict(spec).items()},
+        "spec": {name: list(x) if isinstance(x, tuple) else x for name, x in dataclasses.asdict(agent.spec).items()},
         "training": known or api.how_trained(RunFolder(result.path), result),
         "exported": run_folder.circumstances(),
         "leaves": {file: {name: leaf_form(x) for name, x in leaves.items()} for file, leaves in arrays.items()},
@@ -155,11 +162,11 @@ def _card(result: Result, spec: Spec, start: Arrays | None, contents: Mapping[st
     }
 
 
-def _programs(config: RunConfig, spec: Spec) -> tuple[dict[str, bytes], dict[str, Any]]:
+def _programs(world: World, agent: Agent) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The serialised programs by name, and their description: inputs and outputs by name, and platforms."""
     contents, described = {}, {}
-    for name, arguments in _inputs(config, spec).items():
-        program = _lowered(getattr(functions(config.world), name), tuple(arguments.values()))
+    for name, arguments in _inputs(agent).items():
+        program = _lowered(getattr(functions(world), name), tuple(arguments.values()))
         contents[name] = bytes(program.serialize(vjp_order=0))
         outputs = jax.tree.unflatten(program.out_tree, program.out_avals)
         described[name] = {
@@ -189,36 +196,26 @@ def _lowered(function: Any, arguments: tuple[Any, ...]) -> jax.export.Exported:
         return lowered(tuple(filter(possible, PLATFORMS)))
 
 
-def _inputs(config: RunConfig, spec: Spec) -> dict[str, dict[str, Any]]:
+def _inputs(agent: Agent) -> dict[str, dict[str, Any]]:
     """The arguments of every program by name, with any number `e` of environments."""
-    forms, size = Forms(config.world), spec.observation[0] + len(spec.told)
-    (envs,), steps = jax.export.symbolic_shape("e"), spec.steps
-    key, count, flag = _form((2,), "uint32"), _form((), "int32"), _form((), "bool")
-    meta_params, agent, memory = (named(tree) for tree in (forms.meta_params, forms.agent, forms.memory))
-    shapes = {"observation": (size,), "previous_action": spec.action, "previous_reward": (), "first": ()}
-    dtypes = {
-        "observation": "float32",
-        "previous_action": spec.action_dtype,
-        "previous_reward": "float32",
-        "first": "bool",
-    }
-    remembered = {name: _form((envs, *x.shape), x.dtype) for name, x in memory.items()}
-    scene = {name: _form((envs, *shapes[name]), dtypes[name]) for name in shapes} | remembered
-    step = {name: _form((steps, *scene[name].shape), dtypes[name]) for name in shapes}
-    record = step | {"action": step["previous_action"], "reward": step["previous_reward"]}
-    record |= {"terminated": step["first"], "truncated": step["first"], "next_observation": step["observation"]}
+    life, (envs,) = agent.life, jax.export.symbolic_shape("e")
+    meta_params, own = _any(agent.meta_params), _any(life.agent)
+    key, age = _any(life.clock)["key"], _any(life.clock)["age"]
+    scene, greedy = _any(life.scene, envs), _any(life.clock)["acting"]
     inputs = {
         "born": {"meta_params": meta_params, "key": key},
-        "act": {"agent": agent, "scene": scene, "key": key, "age": count, "time": count, "greedy": flag},
+        "act": {"agent": own, "scene": scene, "key": key, "age": age, "time": age, "greedy": greedy},
     }
-    if spec.adaptations != 0:
-        seen = {"record": record, "start": remembered, "end": scene}
-        inputs["adapt"] = {"meta_params": meta_params, "agent": agent, **seen, "key": key, "age": count}
+    if agent.spec.adaptations != 0:
+        record = _any(life.record, agent.spec.steps, envs)
+        seen = {"record": record, "start": _any(life.start, envs), "end": _any(life.end, envs)}
+        inputs["adapt"] = {"meta_params": meta_params, "agent": own, **seen, "key": key, "age": age}
     return inputs
 
 
-def _form(shape: tuple[Any, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, dtype)
+def _any(arrays: Arrays, *leading: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """The forms of arrays with other leading axes."""
+    return {name: jax.ShapeDtypeStruct((*leading, *x.shape[len(leading) :]), x.dtype) for name, x in arrays.items()}
 
 
 def _forms(tree: Any) -> Any:

@@ -1,6 +1,6 @@
 """The functions that a life is made of, over dicts of arrays: for agents that act outside the package."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,18 +27,25 @@ def like(template: Tree, arrays: Arrays) -> Tree:
     return jax.tree.unflatten(structure, [arrays[leaf_name(keys)] for keys, _ in leaves])
 
 
-class Forms:
+class Forms(NamedTuple):
     """The structures of φ, agents and memories in a world."""
 
-    def __init__(self, world: World) -> None:
-        key = jax.random.key(0)
-        self.meta_params = jax.eval_shape(world.learner.meta_init, key)
-        self.agent = jax.eval_shape(world.learner.birth, self.meta_params, key)
-        self.memory = {MEMORY: jax.eval_shape(lambda: world.policy.initial_memory(()))}
+    meta_params: Tree
+    agent: Tree
+    memory: Tree
 
     def scene(self, arrays: Arrays) -> tuple[Timestep, Tree]:
         """The timestep and the memory of a scene."""
         return Timestep(*(arrays[name] for name in Timestep._fields)), like(self.memory, arrays)[MEMORY]
+
+
+@once
+def forms_of(world: World) -> Forms:
+    """Those of a world."""
+    key = jax.random.key(0)
+    meta_params = jax.eval_shape(world.learner.meta_init, key)
+    agent = jax.eval_shape(world.learner.birth, meta_params, key)
+    return Forms(meta_params, agent, {MEMORY: jax.eval_shape(lambda: world.policy.initial_memory(()))})
 
 
 @once
@@ -49,7 +56,7 @@ def programs(world: World) -> Programs:
 
 def functions(world: World) -> Programs:
     """The same functions, not compiled."""
-    policy, learner, forms = world.policy, world.learner, Forms(world)
+    policy, learner, forms = world.policy, world.learner, forms_of(world)
 
     def born(meta_params: Arrays, key: Array) -> tuple[Arrays, Arrays]:
         agent = learner.birth(like(forms.meta_params, meta_params), _draws(key, jnp.int32(0)).adapt)
