@@ -1,4 +1,4 @@
-"""An exported agent, which learns while it acts. It needs JAX, NumPy and safetensors, and nothing else.
+"""An exported agent, which learns while it acts. It needs jax, flatbuffers, numpy and safetensors, no more.
 
 This file is complete: `metarl export` copies it as `agent.py` into the folder that it writes. In a loop of Gymnasium:
 
@@ -127,7 +127,7 @@ class Agent:
         clock = life.clock
         if clock["acting"] and (self.adapts or self.spec.has_memory):
             raise self.error("the outcome of the last action is missing; call `observe` after each step")
-        clock["step"] += clock["acting"]  # others need not know it
+        clock["step"] = clock["step"] + clock["acting"]  # others need not know it
         self._arrive(perceived)
         time = np.int32(clock["round"] * self.spec.steps + clock["step"])
         chosen = self._programs.act(life.agent, life.scene, clock["key"], clock["age"], time, np.bool_(greedy))
@@ -275,7 +275,7 @@ class Agent:
         clock |= {"round": clock["round"] + np.int32(1), "step": np.int32(0), "episodes": 0 * clock["episodes"]}
         if clock["round"] * self._count == self.spec.envs:
             clock |= {"round": np.int32(0), "age": clock["age"] + np.int32(1)}
-            seen = (life.record, life.start, life.end)
+            seen = (_map(np.copy, x) for x in (life.record, life.start, life.end))  # JAX may read them later
             life.agent = self._programs.adapt(self.meta_params, life.agent, *seen, clock["key"], clock["age"])
         columns = self._columns
         for x in life.record.values() if self.adapts else ():

@@ -108,8 +108,8 @@ def test_the_folder_says_what_it_is(result: Any, exported: Path) -> None:
 def test_an_export_is_loaded_as_the_run_that_it_was(result: Any, exported: Path) -> None:
     loaded = metarl_jax.load(exported)
     assert (loaded.config, loaded.step) == (result.config, result.step)
-    how: dict[str, Any] = {"tasks": 3, "adaptations": 1}
-    assert loaded.evaluate(**how).table.cells == result.evaluate(**how).table.cells
+    returns = [metarl_jax.adapt(run, {"good": 1}, adaptations=2).returns for run in (loaded, result)]
+    np.testing.assert_array_equal(*returns)
     np.testing.assert_array_equal(live(loaded.policy(seed=1), 20), live(result.policy(seed=1), 20))
 
 
