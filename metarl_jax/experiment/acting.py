@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.core import types
 from metarl_jax.core.rollout import Scene
-from metarl_jax.core.types import Agent as Learned
 from metarl_jax.core.types import Key, Tree
 from metarl_jax.experiment.config import RunConfig
 from metarl_jax.experiment.deployed import Agent, Arrays, Spec
@@ -74,7 +74,7 @@ def born(result: "Result", *, seed: int = 0, envs: int | None = None) -> ActingA
     return ActingAgent(result, spec_of(result.config), seed=seed, envs=envs)
 
 
-def grown(result: "Result", agent: Learned, scene: Scene, task: Tree, key: Key) -> ActingAgent:
+def grown(result: "Result", agent: types.Agent, scene: Scene, task: Tree, key: Key) -> ActingAgent:
     """An agent that has adapted to a task, at the scene where its last trial ended; it adapts no more."""
     spec = dataclasses.replace(spec_of(result.config, task), adaptations=0)
     acting = ActingAgent(result, spec)

@@ -65,8 +65,8 @@ def export(run: Result | str | Path, out: str | Path, *, agent: Agent | None = N
     """Write the agent of a run into a new folder `out`, from which it acts and learns without this package.
 
     The folder holds φ, a card, the programs of `born`, `act` and, for agents that adapt, `adapt` for any number of
-    environments, and `agent.py`, which needs only jax, flatbuffers, numpy and safetensors. Exported agents are newborn, or begin
-    with the life of `agent` so far.
+    environments, and `agent.py`, which needs only jax, flatbuffers, numpy and safetensors. Exported agents are newborn,
+    or begin with the life of `agent` so far.
 
     Raises:
         UsageError: `out` exists, the run is not usable, or its policy reads the numbers of a task that is not given.
