@@ -347,3 +347,7 @@ def _write(into: Arrays, columns: slice, arrays: Arrays) -> None:
 def _over(mask: np.ndarray, like: np.ndarray) -> np.ndarray:
     """A mask [B] in front of the axes of an array [B, ...]."""
     return mask.reshape(mask.shape + (1,) * (like.ndim - 1))
+
+
+if __name__ == "__main__":  # say that the folder is whole, and how its agent lives
+    print(load().spec)
