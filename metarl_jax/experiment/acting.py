@@ -78,9 +78,10 @@ def grown(result: "Result", agent: types.Agent, scene: Scene, task: Tree, key: K
     """An agent that has adapted to a task, at the scene where its last trial ended; it adapts no more."""
     spec = dataclasses.replace(spec_of(result.config, task), adaptations=0)
     acting = ActingAgent(result, spec)
-    now = scene.timestep._replace(observation=jnp.zeros((1, *spec.observation)), first=jnp.ones(1, bool))
-    life = acting.life
-    life.agent, life.scene = named(agent), {**now._asdict(), **named({MEMORY: scene.memory})}
+    life, last = acting.life, scene.timestep
+    life.agent = named(agent)
+    life.scene |= {"previous_action": last.previous_action, "previous_reward": last.previous_reward}
+    life.scene |= named({MEMORY: scene.memory})
     life.clock["key"] = np.asarray(jax.random.key_data(key))
     acting.start_here()
     return acting

@@ -181,7 +181,8 @@ def _lowered(function: Any, arguments: tuple[Any, ...]) -> jax.export.Exported:
     """The program for all platforms for which it can be lowered here."""
 
     def lowered(platforms: tuple[str, ...]) -> jax.export.Exported:
-        return jax.export.export(jax.jit(function), platforms=platforms)(*arguments)
+        with jax.default_matmul_precision("float32"):  # as in training, also on accelerators
+            return jax.export.export(jax.jit(function), platforms=platforms)(*arguments)
 
     def possible(platform: str) -> bool:
         try:
