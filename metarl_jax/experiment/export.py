@@ -75,8 +75,8 @@ def export(run: Result | str | Path, out: str | Path, *, agent: Agent | None = N
     if out.exists():
         raise UsageError(f"{out} exists, and an export never overwrites; name another folder")
     result = run if isinstance(run, Result) else api.load(run)
-    start = result.policy().start if agent is None else agent.saved()
-    agent = agent or result.policy()
+    given, agent = agent, agent or result.policy()
+    start = agent.start if given is None else agent.saved()
     meta_params = safetensors.numpy.save({name: np.array(x, order="C") for name, x in agent.meta_params.items()})
     contents = {TENSORS: meta_params, AGENT: Path(deployed.__file__).read_bytes()}
     contents |= {} if start is None else {START: safetensors.numpy.save(start)}
