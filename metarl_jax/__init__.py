@@ -100,6 +100,7 @@ _HOMES = {
     "compare": "experiment.api",
     "report": "experiment.report.report",
     "films": "experiment.films",
+    "export": "experiment.agents.export",
     "Result": "experiment.api",
     "Results": "experiment.sweep.results",
 }

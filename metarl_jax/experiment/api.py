@@ -12,7 +12,8 @@ import numpy as np
 from metarl_jax.core.checks import nearest
 from metarl_jax.core.types import Split
 from metarl_jax.experiment import devices, results, rule_file, run_folder, training
-from metarl_jax.experiment.acting import ActingAgent
+from metarl_jax.experiment.agents import acting
+from metarl_jax.experiment.agents.acting import ActingAgent
 from metarl_jax.experiment.audience import OnLog
 from metarl_jax.experiment.comparison import compared
 from metarl_jax.experiment.config import RunConfig, learner_of, require, resolve
@@ -75,6 +76,29 @@ class Result:
         evaluation.table.env_steps = int(cost["env_steps"]) if "env_steps" in cost else None
         evaluation.table.wall_seconds = float(cost["wall_seconds"]) if "wall_seconds" in cost else None
         return evaluation
+
+    def policy(self, task: "Any | Adapted" = None, *, seed: int = 0, envs: int | None = None) -> ActingAgent:
+        """An agent that acts with `act` and `observe`: newborn, learning as in training; or adapted to a given task.
+
+        With `envs` it acts in that many parallel environments, which must divide those of a rollout in training.
+
+        Raises:
+            UsageError: the task is illegal, or missing for a policy that reads it; or `envs` does not divide.
+        """
+        if task is None:
+            return acting.born(self, seed=seed, envs=envs)
+        require(envs is None, "envs", envs, "left out: an agent that has adapted to a task acts in one environment")
+        return task.agent if isinstance(task, Adapted) else adapt(self, task, seed=seed).agent
+
+    def export(self, out: str | Path) -> Path:
+        """Write a newborn agent into a new folder, from which it acts and learns without this package; see `export`.
+
+        Raises:
+            UsageError: `out` exists.
+        """
+        from metarl_jax.experiment.agents.export import export
+
+        return export(self, out)
 
     def plot(self, kind: Literal["adaptation", "learning"] = "adaptation") -> "Figure":
         """Draw how the trained learner adapts to held-out tasks, or the diagnostics of its training."""
@@ -239,13 +263,17 @@ def resume(
     return _finish(folder, config, quiet, longer=length > planned, on_log=on_log)
 
 
-def load(path: str | Path) -> Result:
-    """A run at its newest usable checkpoint.
+def load(path: str | Path, *, trust: bool = False) -> Result:
+    """A run at its newest usable checkpoint; or an export, whose programs are used only with `trust`.
 
     Raises:
-        UsageError: the folder is not a run, its configuration was edited, or it has no checkpoint.
+        UsageError: the folder is neither, it was edited or damaged, or the run has no checkpoint.
         UnusableRun: it has checkpoints, but none is usable.
     """
+    if (Path(path) / rule_file.CARD).exists() and not RunFolder(Path(path)).description.exists():
+        from metarl_jax.experiment.agents import export
+
+        return export.read(path, trust)
     folder, config = run_folder.open_run(path)
     devices.prepare()
     restored = training.restore(folder, config.learner(), training.run_keys(config.run.seed))
@@ -347,8 +375,8 @@ def adapt(
     require(quota >= 1, "episodes", quota, "at least 1")
     key = jax.random.key(seed)
     agent, scene, curve = one_life(world, turns, quota)(result.meta_params, checked, key)
-    acting = ActingAgent(world, agent, scene, checked, jax.random.fold_in(key, 1))
-    return Adapted(acting, *(np.asarray(field) for field in curve))
+    grown = acting.grown(result, agent, scene, checked, jax.random.fold_in(key, 1))
+    return Adapted(grown, *(np.asarray(field) for field in curve))
 
 
 def compare(*runs: Result | str | Path, split: Split = "test", tasks: int = 200, seed: int = 0) -> results.Table:
@@ -377,11 +405,11 @@ def _finish(
 def save_rule(folder: RunFolder, result: Result) -> None:
     """Write the rule that a run has learned, if φ is one."""
     if result.config.rule is None and is_rule(result.config.recipe):
-        rule_file.write(learned(result.config, result.meta_params, _training(folder, result)), folder.rule)
+        rule_file.write(learned(result.config, result.meta_params, how_trained(folder, result)), folder.rule)
 
 
-def _training(folder: RunFolder, result: Result) -> dict[str, Any]:
-    """How a rule was trained, for its card; the same whenever it is written."""
+def how_trained(folder: RunFolder, result: Result) -> dict[str, Any]:
+    """How a run was trained, for the cards of its rule and exports; the same whenever they are written."""
     steps, seconds = (result.metrics[name][-1] for name in ("env_steps", "wall_seconds"))
     spent = {"meta_steps": result.step, "env_steps": int(steps), "wall_seconds": float(seconds)}
     began = run_folder.described(folder)

@@ -12,6 +12,7 @@ from tyro.extras import SubcommandApp
 
 from metarl_jax.experiment.commands.describe import doctor, list_names
 from metarl_jax.experiment.commands.evaluate import compare, evaluate, report
+from metarl_jax.experiment.commands.export import export
 from metarl_jax.experiment.commands.play import play
 from metarl_jax.experiment.commands.style import STYLE
 from metarl_jax.experiment.commands.sweep import sweep, sweep_with_flags
@@ -28,7 +29,7 @@ DESCRIPTION = """Meta-reinforcement learning as one fused JAX program.
 Complete words with the tab key: eval "$(metarl --print-completion bash)", or zsh, or fish with | source."""
 
 app = SubcommandApp()
-for command in (train, sweep, evaluate, compare, report, play, resume, list_names, doctor):
+for command in (train, sweep, evaluate, compare, report, play, export, resume, list_names, doctor):
     app.command(name=command.__name__.removesuffix("_names"))(command)
 
 

@@ -149,7 +149,15 @@ def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
         if held:
             raise UsageError(f"{path} is not a run, but holds {len(held)}: name one of them, such as {held[0]}")
         raise UsageError(f"{path} is not a run: it has no {folder.description.name}; `metarl train` creates one")
-    written = sealed(folder.description, "config", "metarl train")
+    return folder, rebuilt(folder, read_sealed(folder.description, "config", "metarl train"))
+
+
+def rebuilt(folder: RunFolder, written: dict[str, Any]) -> RunConfig:
+    """The configuration that was written into a folder, with the rule that lies there, if it has one.
+
+    Raises:
+        UsageError: it belongs to another version, or the rule is not its own.
+    """
     _check_known(folder.path, written)
     rule = _given_rule(folder, written.get("rule"))
     try:
@@ -159,7 +167,7 @@ def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
     newer = [f"{name}={value}" for part, name, value in _options(config.to_json()) if name not in written[part]]
     if newer:
         log.warning("%s is older than some options, which have their defaults: %s", folder.path, ", ".join(newer))
-    return folder, config
+    return config
 
 
 def _given_rule(folder: RunFolder, digest: str | None) -> Rule | None:
@@ -172,7 +180,7 @@ def _given_rule(folder: RunFolder, digest: str | None) -> Rule | None:
     return rule
 
 
-def sealed(path: Path, part: str, command: str) -> dict[str, Any]:
+def read_sealed(path: Path, part: str, command: str) -> dict[str, Any]:
     """A part of a JSON file that has its digest beside it.
 
     Raises:

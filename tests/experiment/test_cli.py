@@ -17,7 +17,7 @@ from metarl_jax.experiment.config import resolve
 
 # By tyro or by us, and what each must say.
 WRONG = [
-    ("", "{train, sweep, evaluate, compare, report, play, resume, list, doctor}"),
+    ("", "{train, sweep, evaluate, compare, report, play, export, resume, list, doctor}"),
     ("trian", "trian", "Available subcommands: train, sweep, evaluate"),
     ("train", "ALGORITHM", "ENVIRONMENT", "`metarl list` prints all"),
     ("train mamml cartpole", "did you mean 'maml'?"),
@@ -93,6 +93,8 @@ WRONG = [
     ("play nowhere --gif film.gif --tasks 0", "tasks is 0; it must be at least 1"),
     ("resume nowhere", "nowhere is not a run"),
     ("resume nowhere --meta-step 3", "--meta-step, 3", "--meta-steps INT", "metarl resume --help"),
+    ("export nowhere --out there", "nowhere is not a run"),
+    ("export nowhere", "--out"),
     ("list --jsn", "--jsn", "--json", "metarl list --help"),
     ("doctor now", "now"),
 ]
@@ -140,7 +142,7 @@ def test_list_names_everything_in_the_agreed_format(capsys):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("--help", "{train,sweep,evaluate,compare,report,play,resume,list,doctor}"),
+        ("--help", "{train,sweep,evaluate,compare,report,play,export,resume,list,doctor}"),
         ("train --help", "ALGORITHM ENVIRONMENT"),
         ("train rl2 --help", "ENVIRONMENT"),
         ("evaluate --help", "--split STR"),

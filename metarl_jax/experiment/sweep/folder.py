@@ -84,7 +84,7 @@ def read(folder: SweepFolder) -> tuple[Grid, int]:
     """
     if not folder.description.is_file():
         raise UsageError(f"{folder.path} is not a sweep: it has no {folder.description.name}")
-    request = run_folder.sealed(folder.description, "request", "metarl sweep")
+    request = run_folder.read_sealed(folder.description, "request", "metarl sweep")
     rule = rule_file.read(folder.rule) if request["config"]["rule"] is not None else None
     base = RunConfig.from_json(request["config"], rule)
     return Grid(base, request["over"], tuple(request["seeds"])), int(request["together"])
