@@ -22,10 +22,13 @@ def sweep(
     json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Sweep over options and seeds: metarl sweep ALGORITHM ENVIRONMENT --over meta_lr=1e-4,1e-3 --seeds 8.
+    """Meta-train and evaluate a run for each combination of options, and for each seed, in one folder.
 
     Options and seeds are given by a file, or by flags after an algorithm and an environment, where --help lists them.
     The same command with the same --out continues a sweep that was interrupted, as does `metarl resume`.
+
+    metarl sweep maml navigation --over meta_lr=1e-4,1e-3 --over hidden=16,32x32 --seeds 8
+    metarl sweep study.toml --out runs/study
 
     Args:
         file: A .toml or .json file with algorithm, environment, options, env, preset, over and seeds; or an algorithm.
