@@ -138,7 +138,8 @@ def test_play_writes_a_new_gif_and_nothing_else(adapting, tmp_path, monkeypatch,
     assert main(words) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'film.gif'}\n"
     assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]
-    assert Image.open(tmp_path / "film.gif").n_frames == 6
+    with Image.open(tmp_path / "film.gif") as image:
+        assert image.n_frames == 6
     assert main(words) == 2
     assert "nothing is overwritten" in capsys.readouterr().err
 
