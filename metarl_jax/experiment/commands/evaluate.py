@@ -22,10 +22,10 @@ def evaluate(
 ) -> int:
     """Evaluate a run on held-out tasks, in comparison with random, from-scratch and reference agents.
 
-    metarl evaluate runs/maml-navigation-0-1 --no-from-scratch
-    metarl evaluate runs/maml-navigation-0-1 --split extrapolation --tasks 500 --adaptations 5
-    metarl evaluate runs/maml-navigation-0-1 --all
-    metarl evaluate runs/maml-navigation-0-1 --json > table.json
+    $ metarl evaluate runs/maml-navigation-0-1 --no-from-scratch
+    $ metarl evaluate runs/maml-navigation-0-1 --split extrapolation --tasks 500 --adaptations 5
+    $ metarl evaluate runs/maml-navigation-0-1 --all
+    $ metarl evaluate runs/maml-navigation-0-1 --json > table.json
 
     Args:
         run: The run folder.
@@ -58,7 +58,7 @@ def compare(
 ) -> int:
     """Compare runs in one environment on the same held-out tasks, with their differences to the first.
 
-    metarl compare runs/maml-navigation-0-1 runs/rl2-navigation-0-1
+    $ metarl compare runs/maml-navigation-0-1 runs/rl2-navigation-0-1
 
     Args:
         runs: The run folders.

@@ -15,10 +15,10 @@ from metarl_jax.experiment.commands.style import STYLE
 def train(algorithm: Positional[str], environment: Positional[str], *, rule: Path | None = None) -> int:
     """Meta-train and evaluate; --help after both names lists every option.
 
-    metarl train maml navigation --preset tiny
-    metarl train rl2 bandit --seed 1 --meta-steps 200 --out runs/mine
-    metarl train my_module:MyAlgorithm maze --help
-    metarl train --rule runs/learned_rule-catch-0-1 maze
+    $ metarl train maml navigation --preset tiny
+    $ metarl train rl2 bandit --seed 1 --meta-steps 200 --out runs/mine
+    $ metarl train my_module:MyAlgorithm maze --help
+    $ metarl train --rule runs/learned_rule-catch-0-1 maze
 
     Args:
         algorithm: Name of the algorithm, which a rule makes superfluous; `metarl list` prints all.
@@ -73,8 +73,8 @@ def _preset_and_rule(flags: Sequence[str], program: str) -> tuple[str, Path | No
 def resume(run: Positional[Path], *, meta_steps: int | None = None, quiet: bool = False) -> int:
     """Continue a run from its newest usable checkpoint, bit for bit.
 
-    metarl resume runs/maml-navigation-0-1
-    metarl resume runs/maml-navigation-0-1 --meta-steps 1000
+    $ metarl resume runs/maml-navigation-0-1
+    $ metarl resume runs/maml-navigation-0-1 --meta-steps 1000
 
     Args:
         run: The run folder.
