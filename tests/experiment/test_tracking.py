@@ -93,7 +93,7 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(t
 
 
 def test_an_unknown_tracker_is_refused():
-    with pytest.raises(UsageError, match="unknown tracker 'tensorbord'.*did you mean 'tensorboard'"):
+    with pytest.raises(UsageError, match=r"unknown tracker 'tensorbord'.*did you mean 'tensorboard'"):
         api.train(*TOY, tracker=("tensorbord",))
 
 
