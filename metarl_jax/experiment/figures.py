@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BLUE, SKY, ORANGE, BLACK, GREY = "#0072B2", "#56B4E9", "#E69F00", "#000000", "#7F7F7F"
 OTHERS = ("#D55E00", "#009E73", "#CC79A7", "#F0E442")
 X_LABELS = {"step": "gradient steps in the task", "episode": "episode in the task"}
-Y_LABEL = "return (rewards of an episode)"
+Y_LABEL = "return (sum of the rewards of an episode)"
 WIDE = 3  # panels beside each other
 LINE_GAP = 0.055  # between two lines of labels, as a share of the panel's height
 Points = list[tuple[int, Row]]
@@ -52,7 +52,7 @@ def adaptation_figure(table: Table) -> "Figure":
     else:
         _draw_dots(panel, table, kind)
         panel.set(xlabel=Y_LABEL)
-    panel.set_title(fill(f"{heading(table)}; bands: 95 %", 60), fontsize="medium", loc="left")
+    panel.set_title(fill(f"{heading(table)}; 95 % intervals", 60), fontsize="medium", loc="left")
     return figure
 
 
@@ -83,7 +83,7 @@ def draw_curves(panel: Any, table: Table, kind: str) -> None:
         panel.plot(*_values(points), label=method, marker=marker, markersize=3, **how)
         banded = [(x, row.interval) for x, row in points if row.interval is not None]
         low, high = [interval[0] for _, interval in banded], [interval[1] for _, interval in banded]
-        band = {"color": style.colour, "alpha": 0.15, "linewidth": 0, "zorder": style.over - 1}
+        band = {"color": style.colour, "alpha": 0.06 * style.width, "linewidth": 0, "zorder": style.over - 1}
         panel.fill_between([x for x, _ in banded], low, high, **band)
     panel.xaxis.get_major_locator().set_params(integer=True)
 

@@ -68,7 +68,7 @@ def test_a_gpu_that_is_not_used(healthy, monkeypatch, tmp_path):
 def test_folders_that_cannot_be_written(healthy, monkeypatch):
     monkeypatch.setattr(os, "access", lambda folder, mode: False)
     assert "name one with --out" in problems()["folder of runs"]
-    monkeypatch.setitem(jax.config.values, "jax_compilation_cache_dir", None)
+    monkeypatch.setattr(doctor.jax, "config", SimpleNamespace(values={"jax_compilation_cache_dir": None}))
     assert "set XDG_CACHE_HOME" in doctor._cache().problem
 
 

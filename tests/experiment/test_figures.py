@@ -74,7 +74,7 @@ def test_titles_and_axes_are_in_words():
     panel = figures.adaptation_figure(adapting()).axes[0]
     assert panel.get_title(loc="left").startswith("maml on 20 held-out tasks of cartpole")
     assert panel.get_xlabel() == "gradient steps in the task"
-    assert panel.get_ylabel() == "return (rewards of an episode)"
+    assert panel.get_ylabel() == "return (sum of the rewards of an episode)"
 
 
 def test_a_single_report_is_a_dot_for_each_method_beside_its_name():
@@ -83,7 +83,7 @@ def test_a_single_report_is_a_dot_for_each_method_beside_its_name():
     table.add("reference", "episode=1", 9.0, note="the best arm")
     panel = figures.adaptation_figure(table).axes[0]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["rl2", "the best arm"]
-    assert panel.get_xlabel() == "return (rewards of an episode)"
+    assert panel.get_xlabel() == "return (sum of the rewards of an episode)"
 
 
 def test_diagnostics_are_panels_in_rows_without_those_never_measured():

@@ -60,8 +60,8 @@ def test_no_number_and_no_header_is_broken_at_any_width(width, every, kind):
     assert max(map(len, text.splitlines())) <= width
     columns = table.columns() if every else tables.chosen(table)
     for column, cells in tables.texts(table, columns).items():
-        assert column.replace("=", " ").split(",")[0] in text
-        assert all(words in text for words in cells.values())
+        assert all(words in text for words in column.replace("=", " ").replace(",", " ").split())
+        assert all(words in text for cell in cells.values() for words in cell.split())
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -71,7 +71,7 @@ def test_intervals_over_seeds_fit_too(width):
         table.add("a-long-name-of-a-method", f"episode={episode}", 1234.5, (1200.0, 1300.0), by_seed=[1000.0, 2000.0])
     text = printed(table, width)
     assert max(map(len, text.splitlines())) <= width
-    assert text.count("1234 ±50") == text.count("seeds ±6353") == 4
+    assert text.count("1234") == text.count("±50") == text.count("±6353") == 4
 
 
 def test_methods_are_rows_and_references_stand_beside_the_last_gradient_step():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction
 
 from metarl_jax.experiment.commands.output import announce
 from metarl_jax.experiment.commands.style import STYLE
@@ -37,7 +37,7 @@ def with_flags(algorithm: str | None, environment: str, flags: Sequence[str]) ->
     start = config.defaults(algorithm, environment, preset, None if given is None else api.load_rule(given))
 
     def flagged(
-        run: Annotated[config.RunOptions, OmitArgPrefixes] = start.run,
+        run: Annotated[config.RunOptions, OmitArgPrefixes, UseAppendAction] = start.run,
         algorithm: Annotated[config.Algorithm, OmitArgPrefixes] = start.algorithm,
         environment: Annotated[config.Environment, tyro.conf.arg(name="env")] = start.environment,
         preset: str = start.preset,
@@ -47,7 +47,7 @@ def with_flags(algorithm: str | None, environment: str, flags: Sequence[str]) ->
     ) -> int:
         """Meta-train and evaluate in a new run folder.
 
-        For example with --preset tiny, or --seed 1 --meta-steps 200 --out runs/mine, or --tracker tensorboard.
+        For example with --preset tiny, with --seed 1 --meta-steps 200 --out runs/mine, or with --tracker tensorboard.
 
         Args:
             preset: Selects all other defaults; a tiny run takes seconds.
