@@ -145,7 +145,7 @@ def test_several_trackers_can_be_named(monkeypatch):
     chosen = []
     monkeypatch.setattr(api, "run", lambda config, **how: chosen.append(config.run.tracker))
     monkeypatch.setattr(commands.train, "announce", lambda result, quiet: 0)
-    assert main("train toy bandit --tracker tensorboard --tracker wandb".split()) == 0
+    assert main(["train", "toy", "bandit", "--tracker", "tensorboard", "--tracker", "wandb"]) == 0
     assert chosen == [("tensorboard", "wandb")]
 
 
