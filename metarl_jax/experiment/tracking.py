@@ -61,11 +61,12 @@ class Csv:
 
     def _write(self, lines: Sequence[Line]) -> None:
         self.names = list(dict.fromkeys(name for line in lines for name in line))
-        write_whole(self.folder.spreadsheet, self._text([{name: name for name in self.names}, *lines]))
+        head = [{name: name for name in self.names}] if lines else []
+        write_whole(self.folder.spreadsheet, self._text([*head, *lines]))
 
     def _text(self, lines: Iterable[Line]) -> str:
         text = io.StringIO()
-        writer = csv.writer(text)
+        writer = csv.writer(text, lineterminator="\n")
         writer.writerows([[_finite(line.get(name)) for name in self.names] for line in lines])
         return text.getvalue()
 
