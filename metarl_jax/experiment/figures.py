@@ -23,6 +23,7 @@ BLUE, SKY, ORANGE, BLACK, GREY = "#0072B2", "#56B4E9", "#E69F00", "#000000", "#7
 OTHERS = ("#D55E00", "#009E73", "#CC79A7", "#F0E442")
 X_LABELS = {"step": "gradient steps in the task", "episode": "episode in the task"}
 Y_LABEL = "return (sum of the rewards of an episode)"
+TRAINING = {"return": "training return, last rollout", "return_before": "training return, first rollout"}
 WIDE = 3  # panels beside each other
 LINE_GAP = 0.055  # between two lines of labels, as a share of the panel's height
 Points = list[tuple[int, Row]]
@@ -60,10 +61,13 @@ def learning_figure(metrics: dict[str, np.ndarray], title: str = "") -> "Figure"
     """Every diagnostic of a training run that was measured, against environment steps; returns come first."""
     measured = [name for name in metrics if name not in BOOKKEEPING and np.isfinite(metrics[name]).any()]
     names = sorted(measured, key=lambda name: not name.startswith("return"))
+    from matplotlib.ticker import EngFormatter
+
     figure, panels = _panels(max(1, len(names)))
     for name, panel in zip(names, panels, strict=False):
         panel.plot(metrics["env_steps"], metrics[name], color=BLUE, marker="" if len(metrics[name]) > 1 else "o")
-        panel.set_title(name.replace("_", " "), fontsize="medium", loc="left")
+        panel.set_title(TRAINING.get(name, name.replace("_", " ")), fontsize="medium", loc="left")
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
         panel.set(xlabel="environment steps", ylabel="mean over meta-steps")
     for panel in panels[len(names) :]:
         panel.set_axis_off()

@@ -80,7 +80,10 @@ def test_a_run_is_loaded_as_it_was(result):
 
 def test_a_run_draws_its_adaptation_and_its_learning(result):
     assert result.plot().axes
-    assert {axis.get_title(loc="left") for axis in result.plot("learning").axes} >= {"return", "loss"}
+    assert {axis.get_title(loc="left") for axis in result.plot("learning").axes} >= {
+        "training return, last rollout",
+        "loss",
+    }
 
 
 def test_adapting_to_a_given_task_moves_the_agent(result):

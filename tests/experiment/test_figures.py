@@ -91,7 +91,7 @@ def test_diagnostics_are_panels_in_rows_without_those_never_measured():
     metrics |= {"never": np.full(3, np.nan), "return": np.arange(3.0)}
     figure = figures.learning_figure(metrics, "toy")
     titles = [panel.get_title(loc="left") for panel in figure.axes]
-    assert titles == ["return", "loss 0", "loss 1", "loss 2", "loss 3", ""]
+    assert titles == ["training return, last rollout", "loss 0", "loss 1", "loss 2", "loss 3", ""]
     assert figure.get_figwidth() < 15
 
 
