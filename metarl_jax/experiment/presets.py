@@ -1,8 +1,8 @@
 """Presets: overrides of the defaults, as plain data.
 
-`tiny` takes seconds on a laptop and is one set for all algorithms, except for a few pairs that are shown first; overrides
-of fields that an algorithm or an environment does not have are ignored. `default` holds the changes that an algorithm, or a pair of one with
-an environment, needs from the defaults of its fields.
+`tiny` takes seconds on a laptop and is one set for all algorithms, except for a few pairs that are shown first;
+overrides of fields that an algorithm or an environment does not have are ignored. `default` holds the changes that an
+algorithm, or a pair of one with an environment, needs from the defaults of its fields.
 """
 
 import dataclasses
