@@ -6,8 +6,9 @@ one sentence. Each command imports the modules with JAX itself, so that help is 
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import tyro
 from tyro.extras import SubcommandApp
 
 from metarl_jax.experiment.commands.describe import doctor, list_names
@@ -22,15 +23,18 @@ from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, Unusable
 SHELLS = ("bash", "zsh", "fish")
 DESCRIPTION = """Meta-reinforcement learning as one fused JAX program.
 
-    metarl train maml navigation --preset tiny     a first run, in less than a minute
-    metarl train rl2 maze --help                   every option of this pair
-    metarl list                                    all algorithms and environments
-
-Complete words with the tab key: eval "$(metarl --print-completion bash)", or zsh, or fish with | source."""
+$ metarl train maml navigation --preset tiny    a first run, in less than a minute
+$ metarl train rl2 maze --help                  every option of this pair
+$ metarl list                                   all algorithms and environments
+$ eval "$(metarl --print-completion bash)"      the tab key completes words; also zsh, fish
+"""
 
 app = SubcommandApp()
+COMMANDS: dict[str, Callable[..., int]] = {}
 for command in (train, sweep, evaluate, compare, report, play, export, resume, list_names, doctor):
-    app.command(name=command.__name__.removesuffix("_names"))(command)
+    COMMANDS[command.__name__.removesuffix("_names")] = command
+for name, command in COMMANDS.items():
+    app.command(name=name, help=(command.__doc__ or "").partition("\n")[0])(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +69,8 @@ def _dispatch(words: list[str]) -> int:
             return with_flags(None, environment, flags)
         case ["--print-completion", *shell]:
             words = ["--tyro-write-completion", _known_shell(shell), "-"]
+        case [name, *flags] if name in COMMANDS:  # whose help has examples
+            return int(tyro.cli(COMMANDS[name], prog=f"metarl {name}", args=flags, config=STYLE))
     return int(app.cli(prog="metarl", description=DESCRIPTION, args=words, config=STYLE))
 
 

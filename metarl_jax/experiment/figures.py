@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 BLUE, SKY, ORANGE, BLACK, GREY = "#0072B2", "#56B4E9", "#E69F00", "#000000", "#7F7F7F"
 OTHERS = ("#D55E00", "#009E73", "#CC79A7", "#F0E442")
 X_LABELS = {"step": "gradient steps in the task", "episode": "episode in the task"}
-Y_LABEL = "return (rewards of an episode)"
+Y_LABEL = "return (sum of the rewards of an episode)"
+TRAINING = {"return": "training return, last rollout", "return_before": "training return, first rollout"}
 WIDE = 3  # panels beside each other
 LINE_GAP = 0.055  # between two lines of labels, as a share of the panel's height
 Points = list[tuple[int, Row]]
@@ -54,8 +55,8 @@ def adaptation_figure(table: Table) -> "Figure":
         _draw_dots(panel, table, kind)
         panel.set(xlabel=Y_LABEL)
     seeds = max(len(row.by_seed or ()) for row in table.rows)
-    bands = f"95 % over {seeds} seeds" if seeds else "95 %"
-    panel.set_title(fill(f"{heading(table)}; bands: {bands}", 60), fontsize="medium", loc="left")
+    intervals = "95 % intervals" + (f" over {seeds} seeds" if seeds else "")
+    panel.set_title(fill(f"{heading(table)}; {intervals}", 60), fontsize="medium", loc="left")
     return figure
 
 
@@ -66,15 +67,18 @@ def learning_figure(metrics: dict[str, np.ndarray], title: str = "") -> "Figure"
     """
     measured = [name for name in metrics if name not in BOOKKEEPING and np.isfinite(metrics[name]).any()]
     names = sorted(measured, key=lambda name: not name.startswith("return"))
+    from matplotlib.ticker import EngFormatter
+
     figure, panels = _panels(max(1, len(names)))
     for name, panel in zip(names, panels, strict=False):
         _draw_diagnostic(panel, np.atleast_2d(metrics["env_steps"])[0], np.atleast_2d(metrics[name]))
-        panel.set_title(name.replace("_", " "), fontsize="medium", loc="left")
+        panel.set_title(TRAINING.get(name, name.replace("_", " ")), fontsize="medium", loc="left")
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
         panel.set(xlabel="environment steps", ylabel="mean over meta-steps")
     for panel in panels[len(names) :]:
         panel.set_axis_off()
     seeds = len(np.atleast_2d(metrics["env_steps"]))
-    figure.suptitle(f"{title}; bands: 95 % over {seeds} seeds" if seeds > 1 else title)
+    figure.suptitle(f"{title}; 95 % intervals over {seeds} seeds" if seeds > 1 else title)
     return figure
 
 
@@ -98,7 +102,7 @@ def draw_curves(panel: Any, table: Table, kind: str) -> None:
         panel.plot(*_values(points), label=method, marker=marker, markersize=3, **how)
         banded = [(x, band) for x, row in points if (band := row.band) is not None]
         low, high = [interval[0] for _, interval in banded], [interval[1] for _, interval in banded]
-        faint = {"color": style.colour, "alpha": 0.15, "linewidth": 0, "zorder": style.over - 1}
+        faint = {"color": style.colour, "alpha": 0.06 * style.width, "linewidth": 0, "zorder": style.over - 1}
         panel.fill_between([x for x, _ in banded], low, high, **faint)
     panel.xaxis.get_major_locator().set_params(integer=True)
 

@@ -11,7 +11,7 @@ from shell_toy import toy  # noqa: F401
 from metarl_jax.algorithms import ALGORITHMS, VARIANTS
 from metarl_jax.core.types import SPLITS
 from metarl_jax.envs import ADAPTED, ENVIRONMENTS
-from metarl_jax.experiment import api, checkpoint, commands, doctor
+from metarl_jax.experiment import api, checkpoint, cli, commands
 from metarl_jax.experiment.cli import main
 from metarl_jax.experiment.config import resolve
 
@@ -97,6 +97,11 @@ WRONG = [
     ("export nowhere", "--out"),
     ("list --jsn", "--jsn", "--json", "metarl list --help"),
     ("doctor now", "now"),
+    ("train maml maze --tracker tensorbord", "--tracker", "'tensorbord'", "tensorboard"),
+    ("train maml maze --from-scratch 3", "3"),
+    ("evaluate nowhere --al", "--al", "--all"),
+    ("--print-completion", "--print-completion is empty", "bash, zsh, fish"),
+    ("--print-completion tcsh", "--print-completion is tcsh", "bash, zsh, fish"),
 ]
 
 
@@ -172,6 +177,14 @@ def test_flags_reach_the_configuration(tmp_path, capsys):
     assert (config["run"]["seed"], config["run"]["meta_steps"]) == (7, 4)
 
 
+def test_several_trackers_can_be_named(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(api, "run", lambda config, **how: chosen.append(config.run.tracker))
+    monkeypatch.setattr(commands.train, "announce", lambda result, quiet: 0)
+    assert main(["train", "toy", "bandit", "--tracker", "tensorboard", "--tracker", "wandb"]) == 0
+    assert chosen == [("tensorboard", "wandb")]
+
+
 @pytest.mark.parametrize("flag", ["--lambda 0.5", "--lambda=0.5", "--lambda_ 0.5"])
 def test_the_flag_is_lambda_without_an_underscore(flag, monkeypatch):
     chosen = []
@@ -195,14 +208,16 @@ def test_runs_that_fail_have_their_own_exit_codes(tmp_path, capsys):
     assert main([*words.replace("/run", "/other").split(), "--breaks-at", "2"]) == 3
 
 
-def test_doctor_reports_success_here_and_names_what_fails(monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "NEEDED_GIB", 0.0)
-    monkeypatch.setattr(doctor.devices, "usable_cores", jax.device_count)
-    assert main(["doctor"]) == 0
-    assert "compute on" in capsys.readouterr().out
-    monkeypatch.setattr(doctor, "NEEDED_GIB", 1e9)
-    assert main(["doctor"]) == 1
-    assert "PROBLEM: less than" in capsys.readouterr().out
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_for_the_usual_shells(shell, capsys):
+    assert not code_of(["--print-completion", shell])
+    assert "evaluate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_the_help_of_every_command_has_an_example(command, capsys):
+    assert code_of([command, "--help"]) == 0
+    assert f"\n$ metarl {command}" in capsys.readouterr().out
 
 
 def test_running_the_module_runs_the_command():

@@ -10,7 +10,7 @@ def export(run: Positional[Path], *, out: Path) -> int:
 
     It holds the meta-parameters, a card, compiled programs, and agent.py, which shows how to use them.
 
-    metarl export runs/maml-navigation-0-1 --out agent
+    $ metarl export runs/maml-navigation-0-1 --out agent
 
     Args:
         run: The run folder, or another export.

@@ -27,8 +27,8 @@ def sweep(
     Options and seeds are given by a file, or by flags after an algorithm and an environment, where --help lists them.
     The same command with the same --out continues a sweep that was interrupted, as does `metarl resume`.
 
-    metarl sweep maml navigation --over meta_lr=1e-4,1e-3 --over hidden=16,32x32 --seeds 8
-    metarl sweep study.toml --out runs/study
+    $ metarl sweep maml navigation --over meta_lr=1e-4,1e-3 --over hidden=16,32x32 --seeds 8
+    $ metarl sweep study.toml --out runs/study
 
     Args:
         file: A .toml or .json file with algorithm, environment, options, env, preset, over and seeds; or an algorithm.
@@ -55,7 +55,7 @@ def sweep_with_flags(algorithm: str, environment: str, flags: Sequence[str]) -> 
     start, flags, _ = beginning(algorithm, environment, flags, program)
 
     def flagged(
-        run: Annotated[config.RunOptions, OmitArgPrefixes] = start.run,
+        run: Annotated[config.RunOptions, OmitArgPrefixes, UseAppendAction] = start.run,
         algorithm: Annotated[config.Algorithm, OmitArgPrefixes] = start.algorithm,
         environment: Annotated[config.Environment, tyro.conf.arg(name="env")] = start.environment,
         over: UseAppendAction[tuple[str, ...]] = (),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction
 
 from metarl_jax.experiment.commands.output import announce, announce_all
 from metarl_jax.experiment.commands.style import STYLE
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def train(algorithm: Positional[str], environment: Positional[str], *, rule: Path | None = None) -> int:
     """Meta-train and evaluate; --help after both names lists every option.
 
-    metarl train maml navigation --preset tiny
-    metarl train rl2 bandit --seed 1 --meta-steps 200 --out runs/mine
-    metarl train my_module:MyAlgorithm maze --help
-    metarl train --rule runs/learned_rule-catch-0-1 maze
+    $ metarl train maml navigation --preset tiny
+    $ metarl train rl2 bandit --seed 1 --meta-steps 200 --out runs/mine
+    $ metarl train my_module:MyAlgorithm maze --help
+    $ metarl train --rule runs/learned_rule-catch-0-1 maze
 
     Args:
         algorithm: Name of the algorithm, which a rule makes superfluous; `metarl list` prints all.
@@ -38,7 +38,7 @@ def with_flags(algorithm: str | None, environment: str, flags: Sequence[str]) ->
     start, flags, given = beginning(algorithm, environment, flags, program)
 
     def flagged(
-        run: Annotated[config.RunOptions, OmitArgPrefixes] = start.run,
+        run: Annotated[config.RunOptions, OmitArgPrefixes, UseAppendAction] = start.run,
         algorithm: Annotated[config.Algorithm, OmitArgPrefixes] = start.algorithm,
         environment: Annotated[config.Environment, tyro.conf.arg(name="env")] = start.environment,
         preset: str = start.preset,
@@ -49,7 +49,7 @@ def with_flags(algorithm: str | None, environment: str, flags: Sequence[str]) ->
     ) -> int:
         """Meta-train and evaluate in a new run folder.
 
-        For example with --preset tiny, or --seed 1 --meta-steps 200 --out runs/mine, or --tracker tensorboard.
+        For example with --preset tiny, with --seed 1 --meta-steps 200 --out runs/mine, or with --tracker tensorboard.
 
         Args:
             seeds: Number of runs, with seeds from --seed on, that one program trains in one folder.
@@ -90,8 +90,8 @@ def _preset_and_rule(flags: Sequence[str], program: str) -> tuple[str, Path | No
 def resume(run: Positional[Path], *, meta_steps: int | None = None, quiet: bool = False) -> int:
     """Continue a run from its newest usable checkpoint, bit for bit; or a sweep.
 
-    metarl resume runs/maml-navigation-0-1
-    metarl resume runs/maml-navigation-0-1 --meta-steps 1000
+    $ metarl resume runs/maml-navigation-0-1
+    $ metarl resume runs/maml-navigation-0-1 --meta-steps 1000
 
     Args:
         run: The run folder, or that of a sweep.
