@@ -106,21 +106,23 @@ class Service:
     def __init__(self, folder: RunFolder, package: str) -> None:
         self.service = importlib.import_module(package)
         self.folder, self.package = folder, package
+        self.run: Any = None
 
     def begin(self, config: dict[str, Any]) -> None:
         project = os.environ.get(f"{self.package.upper()}_PROJECT", PROJECT)
         how: dict[str, Any] = {"project": project, "config": config, "resume": "allow"}
         if self.package == "wandb":  # a resumed run goes on where it stopped
             how |= {"id": self._identity(), "name": self.folder.path.name, "dir": str(self.folder.path)}
+            how |= {"reinit": "create_new"}  # beside other runs of one program
         else:
             how |= {"name": self._identity()}
-        self.service.init(**how)
+        self.run = self.service.init(**how)
 
     def log(self, line: Line) -> None:
-        self.service.log(_measured(line), step=int(line["meta_step"]))
+        self.run.log(_measured(line), step=int(line["meta_step"]))
 
     def end(self) -> None:
-        self.service.finish()
+        self.run.finish()
 
     def _identity(self) -> str:
         """The folder and the time when the run began."""

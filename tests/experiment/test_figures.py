@@ -104,3 +104,19 @@ def test_spread_labels_do_not_overlap_and_keep_their_order_and_those_with_room_t
     assert all(high - low >= gap - 1e-9 for (low, high), gap in zip(pairwise(moved), gaps, strict=True))
     if all(high - low >= gap for (low, high), gap in zip(pairwise(heights), gaps, strict=True)):
         np.testing.assert_allclose(moved, heights, atol=1e-12)
+
+
+def test_bands_are_over_seeds_where_there_are_several_and_the_title_counts_them():
+    table = Table("rl2-bandit-test", seeds=[0, 1], tasks=20)
+    for episode, means in enumerate(([1.0, 2.0], [3.0, 4.0]), start=1):
+        table.add("rl2", f"episode={episode}", np.mean(means), by_seed=means)
+    panel = figures.adaptation_figure(table).axes[0]
+    assert "95 % intervals over 2 seeds" in panel.get_title(loc="left").replace("\n", " ")
+    (band,) = panel.collections
+    half = table.rows[0].seed_interval[1] - 1.5
+    np.testing.assert_allclose(band.get_datalim(panel.transData).height, 2 + 2 * half)
+    runs = {"env_steps": np.tile(np.arange(3.0), (2, 1)), "loss": np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])}
+    drawn = figures.learning_figure(runs, "rl2")
+    np.testing.assert_array_equal(drawn.axes[0].lines[0].get_ydata(), [2.0, 2.0, 2.0])
+    assert len(drawn.axes[0].collections) == 1
+    assert drawn.get_suptitle() == "rl2; 95 % intervals over 2 seeds"

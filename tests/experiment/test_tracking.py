@@ -112,12 +112,11 @@ def test_tensorboard_has_the_metrics_and_the_configuration(tmp_path):
 @pytest.mark.parametrize("package", ["wandb", "trackio"])
 def test_a_service_is_told_all_and_can_take_a_resumed_run_up_again(package, tmp_path, monkeypatch):
     calls = []
-    service = SimpleNamespace(
-        init=lambda **how: calls.append(how),
+    mine = SimpleNamespace(
         log=lambda line, step: calls.append((step, line["return"])),
         finish=lambda: calls.append("end"),
     )
-    monkeypatch.setitem(sys.modules, package, service)
+    monkeypatch.setitem(sys.modules, package, SimpleNamespace(init=lambda **how: calls.append(how) or mine))
     monkeypatch.setattr(api, "check_installed", lambda names: None)
     run = api.train(*TOY, meta_steps=4, tracker=(package,), out=tmp_path / "run", **SHORT)
     api.resume(run.path, meta_steps=8, quiet=True)

@@ -96,10 +96,10 @@ def run_grid(
     on_log: OnLog | None = None,
 ) -> Results:
     """`sweep` with a given grid."""
+    require(together is None or together >= 1, "together", together, "at least 1")
     devices.prepare()
     for config in grid.configs:
         api.check(config)
-    require(together is None or together >= 1, "together", together, "at least 1")
     return _finish(*open_or_create(grid, together, out), quiet, on_log)
 
 

@@ -245,6 +245,30 @@ def test_several_seeds_of_one_configuration(tmp_path: Path, monkeypatch: pytest.
     close(results.runs[-1].meta_params["w"], alone.meta_params["w"], rtol=1e-4, atol=1e-5)
 
 
+def test_what_a_callback_raises_stops_all_runs_after_they_were_saved(whole: Any, tmp_path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def stop(line: dict[str, Any]) -> None:
+        seen.append((line["run"], line["meta_step"]))
+        if seen[-1] == ("scale=1.0,tasks=4,seed=0", 8):
+            raise RuntimeError("good enough")
+
+    ask: dict[str, Any] = {"over": OVER, "seeds": 2, "out": tmp_path / "sweep"} | LONG
+    with pytest.raises(RuntimeError, match="good enough"):
+        metarl_jax.sweep(*PAIR, on_log=stop, **ask)
+    first = [folder.path.name for folder in whole.cohorts[0].folders]
+    assert seen[:4] == [(name, 4) for name in first]
+    assert seen[-1][1] == 8
+    assert_same(metarl_jax.resume_sweep(tmp_path / "sweep", quiet=True), whole)
+
+
+def test_every_run_has_trackers_of_its_own(whole: Any) -> None:
+    for run in whole.runs:
+        rows = (run.path / "metrics.csv").read_text().splitlines()
+        assert len(rows) == 1 + len(lines(run.path))
+        assert [int(row.split(",")[0]) for row in rows[1:]] == [line["meta_step"] for line in lines(run.path)]
+
+
 @pytest.mark.parametrize(("runs", "used", "lanes"), [(1, 1, 1), (3, 3, 3), (4, 4, 4), (5, 3, 6), (6, 3, 6), (8, 4, 8)])
 def test_lanes_are_divided_evenly_among_devices(runs: int, used: int, lanes: int) -> None:
     mesh, count = devices.lane_mesh(runs)
