@@ -236,13 +236,15 @@ class Table:
 def pooled(tables: Sequence[Table]) -> Table:
     """The table of several seeds from the table of each, which have the same cells.
 
-    The value of a cell is the mean over the seeds, with the mean of each beside it. Methods whose cells are the same in
-    all tables, such as references, are left as they are.
+    The value of a cell is the mean over the seeds, with the mean of each beside it. Methods beside the first, such as
+    references, are left as they are if their cells are the same in all tables.
     """
     first = tables[0]
+    own = {name := first.methods()[0], f"{name}-greedy"}
     made = dataclasses.replace(first, seeds=[seed for table in tables for seed in table.seeds], rows=[])
     columns = list(zip(*(table.rows for table in tables), strict=True))
-    shared = {row.row for row in first.rows} - {cells[0].row for cells in columns if any(x != cells[0] for x in cells)}
+    differing = {cells[0].row for cells in columns if any(x != cells[0] for x in cells)}
+    shared = {row.row for row in first.rows} - differing - own
     for one, *others in columns:
         if one.row in shared:
             made.rows.append(one)

@@ -20,11 +20,9 @@ import metarl_jax
 from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.experiment import api, devices, training
 from metarl_jax.experiment.cli import main
-from metarl_jax.experiment.config import resolve
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UsageError
-from metarl_jax.experiment.results import Table
 from metarl_jax.experiment.run_folder import RunFolder, diverged_at
-from metarl_jax.experiment.sweep import cohort, grid, report, sweep
+from metarl_jax.experiment.sweep import cohort, sweep
 from metarl_jax.experiment.sweep.grid import Grid
 
 PAIR = ("scaled", "bandit")
@@ -269,12 +267,6 @@ def test_every_run_has_trackers_of_its_own(whole: Any) -> None:
         assert [int(row.split(",")[0]) for row in rows[1:]] == [line["meta_step"] for line in lines(run.path)]
 
 
-@pytest.mark.parametrize(("runs", "used", "lanes"), [(1, 1, 1), (3, 3, 3), (4, 4, 4), (5, 3, 6), (6, 3, 6), (8, 4, 8)])
-def test_lanes_are_divided_evenly_among_devices(runs: int, used: int, lanes: int) -> None:
-    mesh, count = devices.lane_mesh(runs)
-    assert (mesh.shape[devices.LANES], count) == (used, lanes)
-
-
 def test_a_file_a_command_and_a_call_ask_for_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Grid] = []
     monkeypatch.setattr(sweep, "run_grid", lambda grid, **how: asked.append(grid))
@@ -299,31 +291,6 @@ def test_a_file_a_command_and_a_call_ask_for_the_same(tmp_path: Path, monkeypatc
     assert len(asked[0].members) == 16
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("[1]", "must be a table"),
-        ("{", "cannot be read"),
-        ('{"sedes": 3}', "did you mean 'seeds'"),
-        ('{"over": [1]}', "of type dict"),
-        ('{"algorithm": "maml"}', "no environment was named"),
-        ('{"algorithm": "maml", "environment": "maze", "over": {"gamma": 0.5}}', "a list of values"),
-        ('{"algorithm": "maml", "environment": "maze", "over": {"gamma": ["0.5"]}}', "of type float"),
-        ('{"algorithm": "maml", "environment": "maze", "seeds": [1, 1]}', "all different"),
-        ('{"algorithm": "maml", "environment": "maze", "seeds": [1.5]}', "of type int"),
-        ('{"algorithm": "maml", "environment": "maze", "over": {"size": [4], "env.size": [5]}}', "one name an option"),
-        (
-            '{"algorithm": "maml", "environment": "maze", "options": {"gamma": 1.0}, "over": {"gamma": [1]}}',
-            "leave that",
-        ),
-    ],
-)
-def test_a_wrong_file_is_refused(content: str, said: str, tmp_path: Path) -> None:
-    (tmp_path / "asked.json").write_text(content)
-    with pytest.raises(UsageError, match=said):
-        metarl_jax.sweep(str(tmp_path / "asked.json"))
-
-
 def test_the_command_prints_a_line_for_each_combination_and_the_best(
     whole: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -338,28 +305,6 @@ def test_the_command_prints_a_line_for_each_combination_and_the_best(
     assert {row["row"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"scale=0.5", "scale=1.0"}
 
 
-@pytest.mark.parametrize(
-    ("values", "logarithmic"),
-    [([1e-4, 1e-3, 1e-2], True), ([1e-3, 1e-2], True), ([0.1, 0.2, 0.3], False), ([0.9, 0.99], False), ([0, 1], False)],
-)
-def test_an_axis_is_logarithmic_where_values_are_spaced_so(values: list[float], logarithmic: bool) -> None:
-    assert grid.is_log_spaced(values) == logarithmic
-
-
-def test_the_figure_has_a_panel_an_option() -> None:
-    asked = Grid(resolve("maml", "maze"), {"meta_lr": [1e-4, 1e-3, 1e-2], "hidden": [16, [32, 32]]}, (0, 1))
-    table = Table("sweep", [0, 1], 20)
-    for number, options in enumerate(asked.cells()):
-        table.add(grid.label(options), "return", number, by_seed=[number - 0.5, number + 0.5])
-    table.add("random", "return", 0.5)
-    learning, widths = report.sweep_figure(table, asked).axes
-    assert (learning.get_xscale(), widths.get_xscale()) == ("log", "linear")
-    assert [text.get_text() for text in widths.get_xticklabels()] == ["16", "32x32"]
-    best = learning.containers[0].lines[0]
-    np.testing.assert_array_equal(best.get_xdata(), [1e-4, 1e-3, 1e-2])
-    np.testing.assert_array_equal(best.get_ydata(), [1, 3, 5])  # with the better of the other options
-
-
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
     options: dict[str, Any] = {"tasks": 4, "envs": 2, "hidden": (), "meta_steps": 4, "log_every": 2, "quiet": True}
@@ -370,6 +315,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return many, metarl_jax.train("fomaml", "bandit", inner_lr=1.0, seed=1, out=out / "run", **options)
 
 
+@pytest.mark.slow
 def test_a_real_member_learns_and_is_evaluated_as_alone(real: Any) -> None:
     many, alone = real
     member = api.load(many.path / "inner_lr=1.0,seed=1")
@@ -386,6 +332,7 @@ def test_a_real_member_learns_and_is_evaluated_as_alone(real: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_real_sweep_is_pooled_over_seeds(real: Any) -> None:
     many, _ = real
     values = [metarl_jax.load(run.path).evaluate(tasks=6).table.cell("fomaml", "step=1").value for run in many.runs[:2]]
