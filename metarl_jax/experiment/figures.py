@@ -54,10 +54,15 @@ def adaptation_figure(table: Table) -> "Figure":
     else:
         _draw_dots(panel, table, kind)
         panel.set(xlabel=Y_LABEL)
-    seeds = max(len(row.by_seed or ()) for row in table.rows)
-    intervals = "95 % intervals" + (f" over {seeds} seeds" if seeds else "")
-    panel.set_title(fill(f"{heading(table)}; {intervals}", 60), fontsize="medium", loc="left")
+    panel.set_title(fill(f"{heading(table)}; {_intervals(table)}", 60), fontsize="medium", loc="left")
     return figure
+
+
+def _intervals(table: Table) -> str:
+    """What the intervals are over."""
+    seeds = max(len(row.by_seed or ()) for row in table.rows)
+    over_tasks = any(row.interval and not row.by_seed for row in table.rows)
+    return "95 % intervals" + (f" over {seeds} seeds" + ", of some over tasks" * over_tasks if seeds else "")
 
 
 def learning_figure(metrics: dict[str, np.ndarray], title: str = "") -> "Figure":
