@@ -216,12 +216,12 @@ def loop(fixed: Fixed, step: int, state: Any, alive: np.ndarray) -> tuple[int, A
         warned = warned or _warns_of_dead_leaves(fixed, step, lines.values(), state)
         alive = alive & finite
         stop = fixed.interruption.signal_number
-        if alive.any() and (error or stop is not None or _due(fixed, step, count)):
+        if alive.any() and (error is not None or stop is not None or _due(fixed, step, count)):
             for folder in fixed.folders:  # so that a checkpoint is never ahead of the metrics
                 checkpoint.sync(folder.metrics)
             checkpoint.save(fixed.checkpoints, step, fixed.saved(state), options.keep)
             fixed.clock.note_saved()
-        if error:
+        if error is not None:
             raise error
         if alive.any() and stop is not None:
             raise Interrupted(fixed.path, stop, step)
