@@ -88,8 +88,11 @@ _HOMES = {
     "Between": "core.checks",
     # the shell
     "train": "experiment.api",
+    "sweep": "experiment.sweep.sweep",
     "resume": "experiment.api",
+    "resume_sweep": "experiment.sweep.sweep",
     "load": "experiment.api",
+    "load_sweep": "experiment.sweep.sweep",
     "load_rule": "experiment.api",
     "Rule": "experiment.rule",
     "build": "experiment.api",
@@ -97,7 +100,9 @@ _HOMES = {
     "compare": "experiment.api",
     "report": "experiment.report.report",
     "films": "experiment.films",
+    "export": "experiment.agents.export",
     "Result": "experiment.api",
+    "Results": "experiment.sweep.results",
 }
 _CALLED = {"make_environment": "make", "make_algorithm": "make", "make_memory": "make"}  # name in the module
 

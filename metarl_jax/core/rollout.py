@@ -85,7 +85,7 @@ def rollout(
     after = after._replace(memory=expand(after.memory))
     experience = experience._replace(memory=scene.memory, earned=scene.earned)
     if policy.critic:
-        experience = _valued(policy, params, after, experience, trail)
+        experience = valued(policy, params, after, experience, trail)
     return after, jax.lax.stop_gradient(experience)
 
 
@@ -111,7 +111,7 @@ def _record(
     )
 
 
-def _valued(policy: Policy, params: Tree, after: Scene, experience: Experience, trail: Tree) -> Experience:
+def valued(policy: Policy, params: Tree, after: Scene, experience: Experience, trail: Tree) -> Experience:
     """The record with the values of what followed each step, and of what follows the last."""
     experience = experience._replace(onward=policy.apply(params, after.memory, after.timestep)[1].value)
     if policy.has_memory:

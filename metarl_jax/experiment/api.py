@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints, overload
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,9 @@ import numpy as np
 from metarl_jax.core.checks import nearest
 from metarl_jax.core.types import Split
 from metarl_jax.experiment import devices, results, rule_file, run_folder, training
-from metarl_jax.experiment.acting import ActingAgent
+from metarl_jax.experiment.agents import acting
+from metarl_jax.experiment.agents.acting import ActingAgent
+from metarl_jax.experiment.audience import OnLog
 from metarl_jax.experiment.comparison import compared
 from metarl_jax.experiment.config import RunConfig, learner_of, require, resolve
 from metarl_jax.experiment.errors import UsageError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from metarl_jax.core.meta import MetaLearner
     from metarl_jax.experiment.animation import Animation
+    from metarl_jax.experiment.sweep.results import Results
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -65,11 +68,37 @@ class Result:
         how: dict[str, Any] = {"split": split, "seed": seed, "adaptations": adaptations, "quiet": quiet}
         how["tasks"] = tasks if tasks is not None else run.evaluation_tasks or 200
         how["from_scratch"] = run.from_scratch if from_scratch is None else from_scratch
-        evaluation = evaluate_learner(self.config, self.meta_params, **how)
+        return self.priced(evaluate_learner(self.config, self.meta_params, **how))
+
+    def priced(self, evaluation: Evaluation) -> Evaluation:
+        """An evaluation of this run with the cost of its training."""
         cost = {name: self.metrics[name][-1] for name in ("env_steps", "wall_seconds") if name in self.metrics}
         evaluation.table.env_steps = int(cost["env_steps"]) if "env_steps" in cost else None
         evaluation.table.wall_seconds = float(cost["wall_seconds"]) if "wall_seconds" in cost else None
         return evaluation
+
+    def policy(self, task: "Any | Adapted" = None, *, seed: int = 0, envs: int | None = None) -> ActingAgent:
+        """An agent that acts with `act` and `observe`: newborn, learning as in training; or adapted to a given task.
+
+        With `envs` it acts in that many parallel environments, which must divide those of a rollout in training.
+
+        Raises:
+            UsageError: the task is illegal, or missing for a policy that reads it; or `envs` does not divide.
+        """
+        if task is None:
+            return acting.born(self, seed=seed, envs=envs)
+        require(envs is None, "envs", envs, "left out: an agent that has adapted to a task acts in one environment")
+        return task.agent if isinstance(task, Adapted) else adapt(self, task, seed=seed).agent
+
+    def export(self, out: str | Path) -> Path:
+        """Write a newborn agent into a new folder, from which it acts and learns without this package; see `export`.
+
+        Raises:
+            UsageError: `out` exists.
+        """
+        from metarl_jax.experiment.agents.export import export
+
+        return export(self, out)
 
     def plot(self, kind: Literal["adaptation", "learning"] = "adaptation") -> "Figure":
         """Draw how the trained learner adapts to held-out tasks, or the diagnostics of its training."""
@@ -118,6 +147,18 @@ class Adapted(NamedTuple):
     terminated: np.ndarray  # [K+1, episodes] 1 where the episode terminated, 0 where it was truncated
 
 
+@overload
+def train(
+    algorithm: str | None = None, /, environment: str | None = None, *, seeds: None = None, **options: Any
+) -> Result: ...
+
+
+@overload
+def train(
+    algorithm: str | None = None, /, environment: str | None = None, *, seeds: int | Sequence[int], **options: Any
+) -> "Results": ...
+
+
 def train(
     algorithm: str | None = None,
     /,  # an option may have this name
@@ -125,14 +166,15 @@ def train(
     *,
     rule: Rule | str | Path | None = None,
     seed: int = 0,
+    seeds: int | Sequence[int] | None = None,
     preset: str = "default",
     meta_steps: int | None = None,
     out: str | Path | None = None,
     quiet: bool = False,
-    on_log: training.OnLog | None = None,
+    on_log: OnLog | None = None,
     env: dict[str, Any] | None = None,
     **options: Any,
-) -> Result:
+) -> "Result | Results":
     """Meta-train and evaluate in a new run folder: `out`, or `runs/<algorithm>-<environment>-<seed>-<n>`.
 
     `options` are fields of the algorithm, the environment or the run (`log_every`, `checkpoint_every` ...); `env` holds
@@ -141,8 +183,12 @@ def train(
     With a `rule`, the folder of a run that has learned one, φ is fixed, and fresh agents learn by it in `environment`.
     The rule brings its algorithm and the options of that, so `train(rule=run, environment="catch")` is enough.
 
-    `on_log` is called with each line of metrics: a dict of `meta_step`, `env_steps`, `wall_seconds` and the mean
-    diagnostics of the last `log_every` meta-steps. If it raises, the run is saved, stops there and can be resumed.
+    With `seeds`, a number of them from `seed` on or a list, one program trains a run for each seed. The folder, `out`
+    or `runs/<algorithm>-<environment>-seeds-<n>`, has a run folder for each; see `sweep`.
+
+    `on_log` is called with each line of metrics: a dict of `run`, the name of its folder, `meta_step`, `env_steps`,
+    `wall_seconds` and the mean diagnostics of the last `log_every` meta-steps. If it raises, training is saved, stops
+    there and can be resumed.
 
     Raises:
         UsageError: a name, type or value is wrong, `out` exists, the rule does not fit, or a tracker is not installed;
@@ -151,8 +197,10 @@ def train(
         TrainingDiverged: the training state is no longer finite.
     """
     lengths = {} if meta_steps is None else {"meta_steps": meta_steps}
-    given = _rule(rule)
+    given = given_rule(rule)
     config = resolve(algorithm, environment, preset=preset, env=env, rule=given, seed=seed, **lengths, **options)
+    if seeds is not None:
+        return run_seeds(config, seeds, out=out, quiet=quiet, on_log=on_log)
     return run(config, out=out, quiet=quiet, on_log=on_log)
 
 
@@ -161,14 +209,34 @@ def run(
     *,
     out: str | Path | None = None,
     quiet: bool = False,
-    on_log: training.OnLog | None = None,
+    on_log: OnLog | None = None,
 ) -> Result:
     """`train` with a given configuration."""
-    check_installed(config.run.tracker)
     devices.prepare()
+    check(config)
+    return _finish(run_folder.create(config, out), config, quiet, on_log=on_log)
+
+
+def run_seeds(
+    config: RunConfig,
+    seeds: int | Sequence[int],
+    *,
+    out: str | Path | None = None,
+    quiet: bool = False,
+    on_log: OnLog | None = None,
+) -> "Results":
+    """`run` for several seeds: so many from that of the configuration on, or the given ones."""
+    from metarl_jax.experiment.sweep.grid import Grid, numbered
+    from metarl_jax.experiment.sweep.sweep import run_grid
+
+    return run_grid(Grid(config, {}, numbered(seeds, config.run.seed)), out=out, quiet=quiet, on_log=on_log)
+
+
+def check(config: RunConfig) -> None:
+    """Raise a UsageError for what would stop a run only after it began."""
+    check_installed(config.run.tracker)
     check_tasks(config)
     check_overrides(config)
-    return _finish(run_folder.create(config, out), config, quiet, on_log=on_log)
 
 
 def resume(
@@ -176,7 +244,7 @@ def resume(
     *,
     meta_steps: int | None = None,
     quiet: bool = False,
-    on_log: training.OnLog | None = None,
+    on_log: OnLog | None = None,
 ) -> Result:
     """Continue a run from its newest usable checkpoint, bit for bit; `meta_steps` extends it; `on_log` as in `train`.
 
@@ -195,19 +263,23 @@ def resume(
     return _finish(folder, config, quiet, longer=length > planned, on_log=on_log)
 
 
-def load(path: str | Path) -> Result:
-    """A run at its newest usable checkpoint.
+def load(path: str | Path, *, trust: bool = False) -> Result:
+    """A run at its newest usable checkpoint; or an export, whose programs are used only with `trust`.
 
     Raises:
-        UsageError: the folder is not a run, its configuration was edited, or it has no checkpoint.
+        UsageError: the folder is neither, it was edited or damaged, or the run has no checkpoint.
         UnusableRun: it has checkpoints, but none is usable.
     """
+    if (Path(path) / rule_file.CARD).exists() and not RunFolder(Path(path)).description.exists():
+        from metarl_jax.experiment.agents import export
+
+        return export.read(path, trust)
     folder, config = run_folder.open_run(path)
     devices.prepare()
     restored = training.restore(folder, config.learner(), training.run_keys(config.run.seed))
     if restored is None:
         raise UsageError(f"{path} has no checkpoint yet; continue it with `metarl resume {path}`")
-    return _result(folder, config, *restored)
+    return result_of(folder, config, *restored)
 
 
 def load_rule(path: str | Path) -> Rule:
@@ -228,11 +300,12 @@ def load_rule(path: str | Path) -> Rule:
     raise UsageError(f"{path} learned no rule: {nothing}; apply it with `metarl_jax.adapt` or `metarl evaluate`")
 
 
-def _rule(rule: Rule | str | Path | None) -> Rule | None:
+def given_rule(rule: Rule | str | Path | None) -> Rule | None:
+    """A rule, or that of a folder."""
     return load_rule(rule) if isinstance(rule, str | Path) else rule
 
 
-def _result(folder: RunFolder, config: RunConfig, step: int, state: Any) -> Result:
+def result_of(folder: RunFolder, config: RunConfig, step: int, state: Any) -> Result:
     """The result of a run at `step`."""
     lines = [line for line in run_folder.read_metrics(folder) if line["meta_step"] <= step]
     names = dict.fromkeys(name for line in lines for name in line)
@@ -263,7 +336,7 @@ def build(
         return config.learner()
     arrays: dict[str, Any] = {name: value for name, value in options.items() if isinstance(value, jax.Array)}
     plain = {name: x for name, x in options.items() if name not in arrays}
-    resolved = resolve(config, environment, rule=_rule(rule), **plain)
+    resolved = resolve(config, environment, rule=given_rule(rule), **plain)
     check_overrides(resolved)
     hints = get_type_hints(type(resolved.algorithm))
     for name in arrays:
@@ -302,8 +375,8 @@ def adapt(
     require(quota >= 1, "episodes", quota, "at least 1")
     key = jax.random.key(seed)
     agent, scene, curve = one_life(world, turns, quota)(result.meta_params, checked, key)
-    acting = ActingAgent(world, agent, scene, checked, jax.random.fold_in(key, 1))
-    return Adapted(acting, *(np.asarray(field) for field in curve))
+    grown = acting.grown(result, agent, scene, checked, jax.random.fold_in(key, 1))
+    return Adapted(grown, *(np.asarray(field) for field in curve))
 
 
 def compare(*runs: Result | str | Path, split: Split = "test", tasks: int = 200, seed: int = 0) -> results.Table:
@@ -319,19 +392,24 @@ def compare(*runs: Result | str | Path, split: Split = "test", tasks: int = 200,
 
 
 def _finish(
-    folder: RunFolder, config: RunConfig, quiet: bool, longer: bool = False, on_log: training.OnLog | None = None
+    folder: RunFolder, config: RunConfig, quiet: bool, longer: bool = False, on_log: OnLog | None = None
 ) -> Result:
     """Train to the end, save a learned rule, evaluate, draw."""
-    result = _result(folder, config, *training.advance(folder, config, quiet, longer, on_log))
-    if config.rule is None and is_rule(config.recipe):
-        rule_file.write(learned(config, result.meta_params, _training(folder, result)), folder.rule)
+    result = result_of(folder, config, *training.advance(folder, config, quiet, longer, on_log))
+    save_rule(folder, result)
     if config.run.evaluation_tasks:
         save_evaluation(folder, result.evaluate(quiet=quiet))
     return result
 
 
-def _training(folder: RunFolder, result: Result) -> dict[str, Any]:
-    """How a rule was trained, for its card; the same whenever it is written."""
+def save_rule(folder: RunFolder, result: Result) -> None:
+    """Write the rule that a run has learned, if φ is one."""
+    if result.config.rule is None and is_rule(result.config.recipe):
+        rule_file.write(learned(result.config, result.meta_params, how_trained(folder, result)), folder.rule)
+
+
+def how_trained(folder: RunFolder, result: Result) -> dict[str, Any]:
+    """How a run was trained, for the cards of its rule and exports; the same whenever they are written."""
     steps, seconds = (result.metrics[name][-1] for name in ("env_steps", "wall_seconds"))
     spent = {"meta_steps": result.step, "env_steps": int(steps), "wall_seconds": float(seconds)}
     began = run_folder.described(folder)

@@ -1,4 +1,4 @@
-"""The command line: metarl train | evaluate | compare | report | play | resume | list | doctor.
+"""The command line: metarl train | sweep | evaluate | compare | report | play | export | resume | list | doctor.
 
 tyro parses the arguments, prints help and refuses illegal ones with exit code 2; errors that only a command detects are
 one sentence. Each command imports the modules with JAX itself, so that help is printed without delay.
@@ -6,29 +6,35 @@ one sentence. Each command imports the modules with JAX itself, so that help is 
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import tyro
 from tyro.extras import SubcommandApp
 
 from metarl_jax.experiment.commands.describe import doctor, list_names
 from metarl_jax.experiment.commands.evaluate import compare, evaluate, report
+from metarl_jax.experiment.commands.export import export
 from metarl_jax.experiment.commands.play import play
 from metarl_jax.experiment.commands.style import STYLE
+from metarl_jax.experiment.commands.sweep import sweep, sweep_with_flags
 from metarl_jax.experiment.commands.train import resume, train, with_flags
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
 
 SHELLS = ("bash", "zsh", "fish")
 DESCRIPTION = """Meta-reinforcement learning as one fused JAX program.
 
-    metarl train maml navigation --preset tiny     a first run, in less than a minute
-    metarl train rl2 maze --help                   every option of this pair
-    metarl list                                    all algorithms and environments
-
-Complete words with the tab key: eval "$(metarl --print-completion bash)", or zsh, or fish with | source."""
+$ metarl train maml navigation --preset tiny    a first run, in less than a minute
+$ metarl train rl2 maze --help                  every option of this pair
+$ metarl list                                   all algorithms and environments
+$ eval "$(metarl --print-completion bash)"      the tab key completes words; also zsh, fish
+"""
 
 app = SubcommandApp()
-for command in (train, evaluate, compare, report, play, resume, list_names, doctor):
-    app.command(name=command.__name__.removesuffix("_names"))(command)
+COMMANDS: dict[str, Callable[..., int]] = {}
+for command in (train, sweep, evaluate, compare, report, play, export, resume, list_names, doctor):
+    COMMANDS[command.__name__.removesuffix("_names")] = command
+for name, command in COMMANDS.items():
+    app.command(name=name, help=(command.__doc__ or "").partition("\n")[0])(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,14 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    """Dispatch with tyro, except for `train`, whose options depend on its first two arguments."""
+    """Dispatch with tyro, except for `train` and `sweep`, whose options depend on their first two arguments."""
     match _with_rule_last(words):
         case ["train", algorithm, environment, *flags] if "-" not in (algorithm[:1], environment[:1]):
             return with_flags(algorithm, environment, flags)
+        case ["sweep", algorithm, environment, *flags] if "-" not in (algorithm[:1], environment[:1]):
+            return sweep_with_flags(algorithm, environment, flags)
         case ["train", environment, *flags] if environment[:1] != "-" and _has_rule(flags):
             return with_flags(None, environment, flags)
         case ["--print-completion", *shell]:
             words = ["--tyro-write-completion", _known_shell(shell), "-"]
+        case [name, *flags] if name in COMMANDS:  # whose help has examples
+            return int(tyro.cli(COMMANDS[name], prog=f"metarl {name}", args=flags, config=STYLE))
     return int(app.cli(prog="metarl", description=DESCRIPTION, args=words, config=STYLE))
 
 

@@ -19,7 +19,7 @@ from metarl_jax.experiment.results import Table, number
 from metarl_jax.experiment.tables import heading
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+    from rich.console import Group
 
 Returns = Mapping[str, np.ndarray]  # by run, [N, episodes]
 ABSENT = "–"  # of an option that a run does not have
@@ -135,22 +135,21 @@ def briefly(names: Iterable[str]) -> dict[str, str]:
     return {name: short if counts[short] == 1 else name for name, short in last.items()}
 
 
-def to_rich(table: Table, width: int) -> "RichTable":
+def to_rich(table: Table, width: int) -> "Group":
     """The comparison for a terminal of `width` columns: a line for each method, with fewer columns if it is narrow."""
+    from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
     columns = _columns(table, narrow=width < NARROW)
-    title, caption = heading(table), "differences to the first, with 95 % intervals"
-    drawn = RichTable(
-        title=title, caption=caption, box=None, pad_edge=False, title_justify="left", caption_justify="left"
-    )
+    drawn = RichTable(box=None, pad_edge=False)
     drawn.add_column("", overflow="fold")
     for head in columns:
         drawn.add_column(head, justify="right", no_wrap=True)
     for name, short in briefly(table.methods()).items():
         drawn.add_row(Text(short), *(texts.get(name, "") for texts in columns.values()))
-    return drawn
+    caption = Text("differences to the first, with 95 % intervals", style="italic")
+    return Group(Text(heading(table), style="bold"), drawn, caption)
 
 
 def _columns(table: Table, narrow: bool) -> dict[str, dict[str, str]]:

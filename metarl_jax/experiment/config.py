@@ -194,7 +194,15 @@ def resolve(
     Raises:
         UsageError: a name is unknown, a value has the wrong type or range, or the algorithm refuses the environment.
     """
-    start = defaults(algorithm, environment, preset, rule)
+    return changed(defaults(algorithm, environment, preset, rule), env=env, **options)
+
+
+def changed(start: RunConfig, /, *, env: dict[str, Any] | None = None, **options: Any) -> RunConfig:
+    """The configuration with other `options` of the run, the algorithm or the environment; see `resolve`.
+
+    Raises:
+        UsageError: as for `resolve`.
+    """
     run, rest = _split(options, type(start.run))
     mine, theirs = _split(rest, type(start.algorithm))
     known = [
@@ -207,13 +215,12 @@ def resolve(
     ]
     for name in theirs:
         _check_is_free(type(start.algorithm), name)
-        choose(f"option of {start.algorithm.name} on {environment}", name, known)
-    return RunConfig(
+        choose(f"option of {start.algorithm.name} on {start.environment.name}", name, known)
+    return dataclasses.replace(
+        start,
         algorithm=_change(start.algorithm, mine),
         environment=_change(start.environment, theirs | (env or {})),
-        preset=preset,
         run=_change(start.run, run),
-        rule=rule,
     )
 
 

@@ -10,6 +10,7 @@ import jax
 
 PACKAGES = ("metarl-jax", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
 SPARE_THREADS = 2
+LANES = "lanes"  # the mesh axis over which the runs of one program are divided
 log = logging.getLogger("metarl_jax")
 
 
@@ -46,6 +47,14 @@ def task_mesh(tasks: int, minibatches: int = 1) -> jax.sharding.Mesh | None:
     # Explicit axes, the default of make_mesh, would make the sharding part of every type.
     auto = (jax.sharding.AxisType.Auto,)
     return jax.make_mesh((used,), ("tasks",), axis_types=auto, devices=available[:used])
+
+
+def lane_mesh(runs: int) -> tuple[jax.sharding.Mesh, int]:
+    """A mesh with the axis "lanes" for independent runs, and the number of lanes: equally many a device, few spare."""
+    share = -(-runs // len(jax.devices()))
+    used = -(-runs // share)
+    auto = (jax.sharding.AxisType.Auto,)
+    return jax.make_mesh((used,), (LANES,), axis_types=auto, devices=jax.devices()[:used]), used * share
 
 
 def cache_folder() -> Path:

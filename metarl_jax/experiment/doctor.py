@@ -41,13 +41,21 @@ def examine() -> list[Finding]:
 
 def _packages(name: str, version: str) -> Finding:
     """A package within the range that this one declares."""
-    declared = [line for line in importlib.metadata.requires("metarl-jax") or [] if _named(line) == name]
+    declared = [line for line in _requirements() if _named(line) == name]
     bounds = re.findall(r"(>=|<)\s*([\d.]+)", declared[0].partition(";")[0]) if declared else []
     if version == "unknown":
         return Finding(name, version, f"it is not installed: `pip install {name}`" if declared else None)
     fits = all((_numbers(version) >= _numbers(bound)) == (sign == ">=") for sign, bound in bounds)
     wanted = ",".join(sign + bound for sign, bound in bounds)
     return Finding(name, version, None if fits else f'it must be {wanted}: `pip install "{name}{wanted}"`')
+
+
+def _requirements() -> list[str]:
+    """What this package declares; nothing where it is used from its folder."""
+    try:
+        return importlib.metadata.requires("metarl-jax") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
 
 
 def _copies(package: str) -> Finding:

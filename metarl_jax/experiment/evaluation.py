@@ -1,7 +1,7 @@
 """Held-out evaluation: returns of a trained learner and of references in held-out tasks."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from metarl_jax.core.rollout import Scene
 from metarl_jax.core.types import Agent, Key, Split, Tree
 from metarl_jax.core.update import check_parts
 from metarl_jax.experiment.config import RunConfig, require
-from metarl_jax.experiment.curves import SCRATCH, adaptation_curve, blind_curve, sampler, scratch_curve
+from metarl_jax.experiment.curves import SCRATCH, Schedule, adaptation_curve, blind_curve, sampler, scratch_curve
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.progress import screen
 from metarl_jax.experiment.results import RANDOM, REFERENCE, Table
@@ -69,35 +69,74 @@ def evaluate_learner(
     Raises:
         UsageError: the split is unknown or has no tasks, or `adaptations` is given for agents that never adapt.
     """
+
+    def own(*how: Any, greedy: bool) -> list[Curve]:
+        return [adaptation_curve(config.world, meta_params, *how, greedy=greedy)]
+
+    how: dict[str, Any] = {"split": split, "tasks": tasks, "seed": seed, "adaptations": adaptations}
+    return evaluate_all([config], own, **how, from_scratch=from_scratch, quiet=quiet)[0]
+
+
+def evaluate_all(
+    configs: Sequence[RunConfig],
+    own: Callable[..., list[Curve]],
+    *,
+    split: Split = "test",
+    tasks: int = 200,
+    seed: int = 0,
+    adaptations: int | None = None,
+    from_scratch: bool = True,
+    quiet: bool = True,
+) -> list[Evaluation]:
+    """`evaluate_learner` for runs that differ only in seed and in float options of the algorithm.
+
+    `own(tasks, key, schedule, greedy=...)` returns their curves; the other agents are the same for all.
+    """
     check_request(split, tasks, seed)
-    name, environment = config.algorithm.name, config.environment
+    config = configs[0]
+    name, environment, world = config.algorithm.name, config.environment, config.world
     task_key, *keys = jax.random.split(jax.random.key(seed), 5)
     sampled = sample_tasks(environment, split, tasks, task_key)
-    world, schedule = config.world, config.recipe.reports
-    if adaptations is not None:
-        require(adaptations >= 0, "adaptations", adaptations, "0 or more")
-        check_adapts(config, adaptations)
-        schedule = adaptations, 1
-    methods: dict[str, Callable[[], Curve]] = {  # one key: the same lives, reported in two ways
-        name: lambda: adaptation_curve(world, meta_params, sampled, keys[0], schedule),
-        f"{name}-greedy": lambda: adaptation_curve(world, meta_params, sampled, keys[0], schedule, greedy=True),
+    schedule = _schedule(config, adaptations)
+    same = len(configs)
+    methods: dict[str, Callable[[], list[Curve]]] = {  # one key: the same lives, reported in two ways
+        name: lambda: own(sampled, keys[0], schedule, greedy=False),
+        f"{name}-greedy": lambda: own(sampled, keys[0], schedule, greedy=True),
     }
     if from_scratch and name != SCRATCH:
-        methods[SCRATCH] = lambda: scratch_curve(environment, world, sampled, keys[1], schedule)
-    methods[RANDOM] = lambda: blind_curve(environment, sampled, keys[2])
+        methods[SCRATCH] = lambda: [scratch_curve(environment, world, sampled, keys[1], schedule)] * same
+    methods[RANDOM] = lambda: [blind_curve(environment, sampled, keys[2])] * same
     curves = lived(methods, f"{tasks} {split} tasks", quiet)
     known = reference(environment)
     bound = None if known is None else np.asarray(known(keys[3], sampled))  # [N, episodes]
+    each = [{method: found[run] for method, found in curves.items()} for run in range(same)]
+    return [_summary(*pair, split, tasks, schedule[1], bound) for pair in zip(configs, each, strict=True)]
+
+
+def _schedule(config: RunConfig, adaptations: int | None) -> Schedule:
+    """The reports of an evaluation: as in training, or after each of so many adaptations."""
+    if adaptations is None:
+        return config.recipe.reports
+    require(adaptations >= 0, "adaptations", adaptations, "0 or more")
+    check_adapts(config, adaptations)
+    return adaptations, 1
+
+
+def _summary(
+    config: RunConfig, curves: dict[str, Curve], split: Split, tasks: int, stride: int, bound: np.ndarray | None
+) -> Evaluation:
+    """The table of the curves by method, and of the reference where there is one."""
+    name, environment = config.algorithm.name, config.environment
     table = Table(f"{name}-{environment.name}-{split}", seeds=[config.run.seed], tasks=tasks)
     for method, curve in curves.items():
-        add_curve(table, method, curve, schedule[1], bound)
+        add_curve(table, method, curve, stride, bound)
     if bound is not None:
         table.add_columns(REFERENCE, "episode", bound, statistics=RETURNS, note=environment.reference)
     return Evaluation(table, curves)
 
 
-def lived(methods: dict[str, Callable[[], Curve]], where: str, quiet: bool) -> dict[str, Curve]:
-    """The curve of every method, with progress: which method is evaluated, and where."""
+def lived(methods: dict[str, Callable[[], list[Curve]]], where: str, quiet: bool) -> dict[str, list[Curve]]:
+    """The curves of every method, with progress: which method is evaluated, and where."""
     curves = {}
     with screen(quiet) as shown:
         for done, (method, curve) in enumerate(methods.items()):

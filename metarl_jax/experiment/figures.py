@@ -12,6 +12,7 @@ import numpy as np
 from metarl_jax.experiment.curves import SCRATCH
 from metarl_jax.experiment.progress import BOOKKEEPING
 from metarl_jax.experiment.results import RANDOM, REFERENCE, Row, Table, number
+from metarl_jax.experiment.statistics import seed_interval
 from metarl_jax.experiment.tables import heading
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 BLUE, SKY, ORANGE, BLACK, GREY = "#0072B2", "#56B4E9", "#E69F00", "#000000", "#7F7F7F"
 OTHERS = ("#D55E00", "#009E73", "#CC79A7", "#F0E442")
 X_LABELS = {"step": "gradient steps in the task", "episode": "episode in the task"}
-Y_LABEL = "return (rewards of an episode)"
+Y_LABEL = "return (sum of the rewards of an episode)"
+TRAINING = {"return": "training return, last rollout", "return_before": "training return, first rollout"}
 WIDE = 3  # panels beside each other
 LINE_GAP = 0.055  # between two lines of labels, as a share of the panel's height
 Points = list[tuple[int, Row]]
@@ -38,7 +40,7 @@ class Style(NamedTuple):
 
 
 def adaptation_figure(table: Table) -> "Figure":
-    """The returns of an evaluation by what its first method adapts by, with 95 % bands.
+    """The returns of an evaluation by what its first method adapts by, with 95 % bands, over seeds if several.
 
     Where it is evaluated once, a dot with its interval for each method.
     """
@@ -52,23 +54,45 @@ def adaptation_figure(table: Table) -> "Figure":
     else:
         _draw_dots(panel, table, kind)
         panel.set(xlabel=Y_LABEL)
-    panel.set_title(fill(f"{heading(table)}; bands: 95 %", 60), fontsize="medium", loc="left")
+    panel.set_title(fill(f"{heading(table)}; {_intervals(table)}", 60), fontsize="medium", loc="left")
     return figure
+
+
+def _intervals(table: Table) -> str:
+    """What the intervals are over."""
+    seeds = max(len(row.by_seed or ()) for row in table.rows)
+    over_tasks = any(row.interval and not row.by_seed for row in table.rows)
+    return "95 % intervals" + (f" over {seeds} seeds" + ", of some over tasks" * over_tasks if seeds else "")
 
 
 def learning_figure(metrics: dict[str, np.ndarray], title: str = "") -> "Figure":
-    """Every diagnostic of a training run that was measured, against environment steps; returns come first."""
+    """Every diagnostic of a training run that was measured, against environment steps; returns come first.
+
+    Of several runs, arrays [seeds, lines], the means with 95 % bands over seeds.
+    """
     measured = [name for name in metrics if name not in BOOKKEEPING and np.isfinite(metrics[name]).any()]
     names = sorted(measured, key=lambda name: not name.startswith("return"))
+    from matplotlib.ticker import EngFormatter
+
     figure, panels = _panels(max(1, len(names)))
     for name, panel in zip(names, panels, strict=False):
-        panel.plot(metrics["env_steps"], metrics[name], color=BLUE, marker="" if len(metrics[name]) > 1 else "o")
-        panel.set_title(name.replace("_", " "), fontsize="medium", loc="left")
+        _draw_diagnostic(panel, np.atleast_2d(metrics["env_steps"])[0], np.atleast_2d(metrics[name]))
+        panel.set_title(TRAINING.get(name, name.replace("_", " ")), fontsize="medium", loc="left")
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
         panel.set(xlabel="environment steps", ylabel="mean over meta-steps")
     for panel in panels[len(names) :]:
         panel.set_axis_off()
-    figure.suptitle(title)
+    seeds = len(np.atleast_2d(metrics["env_steps"]))
+    figure.suptitle(f"{title}; 95 % intervals over {seeds} seeds" if seeds > 1 else title)
     return figure
+
+
+def _draw_diagnostic(panel: Any, steps: np.ndarray, values: np.ndarray) -> None:
+    """The mean over seeds of a diagnostic [seeds, lines], and its band if there are several."""
+    panel.plot(steps, values.mean(axis=0), color=BLUE, marker="" if len(steps) > 1 else "o")
+    if len(values) > 1:
+        low, high = np.transpose([seed_interval(means) for means in values.T])
+        panel.fill_between(steps, low, high, color=BLUE, alpha=0.15, linewidth=0)
 
 
 def draw_curves(panel: Any, table: Table, kind: str) -> None:
@@ -81,10 +105,10 @@ def draw_curves(panel: Any, table: Table, kind: str) -> None:
             continue
         marker = "" if method in (RANDOM, REFERENCE) else "o"
         panel.plot(*_values(points), label=method, marker=marker, markersize=3, **how)
-        banded = [(x, row.interval) for x, row in points if row.interval is not None]
+        banded = [(x, band) for x, row in points if (band := row.band) is not None]
         low, high = [interval[0] for _, interval in banded], [interval[1] for _, interval in banded]
-        band = {"color": style.colour, "alpha": 0.15, "linewidth": 0, "zorder": style.over - 1}
-        panel.fill_between([x for x, _ in banded], low, high, **band)
+        faint = {"color": style.colour, "alpha": 0.06 * style.width, "linewidth": 0, "zorder": style.over - 1}
+        panel.fill_between([x for x, _ in banded], low, high, **faint)
     panel.xaxis.get_major_locator().set_params(integer=True)
 
 
@@ -147,7 +171,7 @@ def _draw_dots(panel: Any, table: Table, kind: str) -> None:
     methods = table.methods()
     for place, (method, style) in enumerate(styles(table).items()):
         for _, row in table.curve(method, kind)[-1:]:
-            interval = row.interval or (row.value, row.value)
+            interval = row.band or (row.value, row.value)
             panel.plot(interval, (place, place), color=style.colour, linewidth=style.width)
             panel.plot([row.value], [place], color=style.colour, marker="o", label=method)
     panel.set_yticks(range(len(methods)), [fill(spoken(table, method), 22) for method in methods])

@@ -59,7 +59,7 @@ class Bar:
         from rich.table import Column
 
         words = Column(ratio=1, no_wrap=True, overflow="ellipsis")
-        width = 20 if console.width >= 80 else 8
+        width = 20 if console.width >= 100 else 8
         columns = (
             BarColumn(bar_width=width, table_column=Column(min_width=width)),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
@@ -67,10 +67,10 @@ class Bar:
         )
         self.progress = Progress(*columns, console=console, expand=True)
         self.progress.start()
-        self.task = self.progress.add_task("", total=None)
+        self.task = self.progress.add_task("", total=None, visible=False)
 
     def show(self, words: str, done: int, total: int) -> None:
-        self.progress.update(self.task, description=words, completed=done, total=total)
+        self.progress.update(self.task, description=words, completed=done, total=total, visible=True)
 
     def close(self) -> None:
         self.progress.stop()
@@ -139,11 +139,19 @@ def summary(first: Line, line: Line, total: int) -> str:
     words = [f"training return {value:.4g}" if known else _other(line)]
     seconds = line["wall_seconds"] - first["wall_seconds"]
     if seconds <= 0:
-        return ", ".join([*words, f"{line['env_steps']:.3g} env steps"])
+        return ", ".join([*words, f"{short(line['env_steps'])} env steps"])
     rate, env_rate = ((line[name] - first[name]) / seconds for name in ("meta_step", "env_steps"))
     left = (total - line["meta_step"]) / rate
     spent = f"{duration(line['wall_seconds'])} in all" if left <= 0 else f"{duration(left)} left"
-    return ", ".join([*words, spent, f"{rate:.3g} meta-steps/s", f"{env_rate:.2g} env steps/s"])
+    return ", ".join([*words, spent, f"{rate:.3g} meta-steps/s", f"{short(env_rate)} env steps/s"])
+
+
+def short(value: float) -> str:
+    """A positive number with three digits and the prefix of its unit."""
+    for power, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= power:
+            return f"{value / power:.3g}{prefix}"
+    return f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:

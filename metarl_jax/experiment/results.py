@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +41,11 @@ class Row:
     def seed_interval(self) -> Interval | None:
         """95 %, over seeds; None unless there are several."""
         return seed_interval(self.by_seed) if self.by_seed is not None and len(self.by_seed) > 1 else None
+
+    @property
+    def band(self) -> Interval | None:
+        """95 %, over seeds if there are several, otherwise over tasks."""
+        return self.seed_interval or self.interval
 
 
 @dataclasses.dataclass
@@ -226,6 +231,30 @@ class Table:
     def _pivot(self) -> tuple[list[str], list[str], dict[tuple[str, str], str]]:
         """Methods and columns in their order of appearance, and the cells as text."""
         return self.methods(), self.columns(), {(row.row, row.column): _cell(row) for row in self.rows}
+
+
+def pooled(tables: Sequence[Table]) -> Table:
+    """The table of several seeds from the table of each, which have the same cells.
+
+    The value of a cell is the mean over the seeds, with the mean of each beside it. Methods beside the first, such as
+    references, are left as they are if their cells are the same in all tables.
+    """
+    first = tables[0]
+    own = {name := first.methods()[0], f"{name}-greedy"}
+    made = dataclasses.replace(first, seeds=[seed for table in tables for seed in table.seeds], rows=[])
+    columns = list(zip(*(table.rows for table in tables), strict=True))
+    differing = {cells[0].row for cells in columns if any(x != cells[0] for x in cells)}
+    shared = {row.row for row in first.rows} - differing - own
+    for one, *others in columns:
+        if one.row in shared:
+            made.rows.append(one)
+            continue
+        values = [cell.value for cell in (one, *others)]
+        known = [value for value in values if value is not None]
+        average = sum(known) / len(known) if len(known) == len(values) else None
+        beside: dict[str, Any] = {"published": one.published, "bound": one.bound, "note": one.note}
+        made.add(one.row, one.column, average, one.interval if not others else None, by_seed=known, **beside)
+    return made
 
 
 def read(path: str | Path) -> Table:

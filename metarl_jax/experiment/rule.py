@@ -20,6 +20,7 @@ from metarl_jax.experiment.checkpoint import leaf_form, leaf_name
 from metarl_jax.experiment.config import RunConfig, construct, digest, field_names, learner_of, require
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.plugins import is_plugin
+from metarl_jax.experiment.sealed import spoken
 
 FORMAT = 1
 LICENCE = "Apache-2.0"  # that of this package
@@ -116,11 +117,6 @@ def check_overrides(config: RunConfig) -> None:
         if now != getattr(before, name):
             rule = f"left at {getattr(before, name)} with this rule: it matters only while φ is learned"
             require(_counts(config, name, getattr(before, name)), name, now, rule)
-
-
-def spoken(form: Mapping[str, Any] | None) -> str:
-    """A leaf in words: `float32 [4, 8]`."""
-    return "missing" if form is None else f"{form['dtype']} {form['shape']}"
 
 
 def _counts(config: RunConfig, option: str, other: Any) -> bool:

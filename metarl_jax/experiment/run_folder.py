@@ -67,7 +67,12 @@ def create(config: RunConfig, out: str | Path | None) -> RunFolder:
     Raises:
         UsageError: `out` exists.
     """
-    folder = RunFolder(_make_new(Path(out)) if out is not None else _make_numbered(config))
+    stem = f"{config.algorithm.name}-{config.environment.name}-{config.run.seed}"
+    return fill(RunFolder(make_new(Path(out)) if out is not None else make_numbered(stem)), config)
+
+
+def fill(folder: RunFolder, config: RunConfig) -> RunFolder:
+    """Write what a run begins with into its new folder."""
     if config.rule is not None:
         rule_file.write(config.rule, folder.rule)
     describe(folder, config)
@@ -92,6 +97,9 @@ def note_change(folder: RunFolder, step: int) -> None:
     Notes on steps that are repeated are dropped.
     """
     description, now = described(folder), circumstances()
+    if description.get("diverged", 0) > step:
+        _write_description(folder, {name: x for name, x in description.items() if name != "diverged"})
+        description = described(folder)
     noted = description.get("continued", [])
     spans = [span for span in noted if span["meta_step"] < step]
     latest = spans[-1] if spans else description
@@ -101,6 +109,17 @@ def note_change(folder: RunFolder, step: int) -> None:
         spans.append({"meta_step": step, **now})
     if spans != noted:
         _write_description(folder, description | {"continued": spans})
+
+
+def note_divergence(folder: RunFolder, step: int) -> None:
+    """Note in `run.json` that the training state was no longer finite at `step`."""
+    _write_description(folder, described(folder) | {"diverged": step})
+
+
+def diverged_at(folder: RunFolder) -> int | None:
+    """The meta-step at which the training of a run was found to have diverged; None if it did not."""
+    step = described(folder).get("diverged")
+    return None if step is None else int(step)
 
 
 def trained_on(folder: RunFolder) -> list[str]:
@@ -126,8 +145,19 @@ def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
     """
     folder = RunFolder(Path(path))
     if not folder.description.is_file():
+        held = sorted(inner.parent for inner in folder.path.glob(f"*/{folder.description.name}"))
+        if held:
+            raise UsageError(f"{path} is not a run, but holds {len(held)}: name one of them, such as {held[0]}")
         raise UsageError(f"{path} is not a run: it has no {folder.description.name}; `metarl train` creates one")
-    written = _written_config(folder.description)
+    return folder, rebuilt(folder, read_sealed(folder.description, "config", "metarl train"))
+
+
+def rebuilt(folder: RunFolder, written: dict[str, Any]) -> RunConfig:
+    """The configuration that was written into a folder, with the rule that lies there, if it has one.
+
+    Raises:
+        UsageError: it belongs to another version, or the rule is not its own.
+    """
     _check_known(folder.path, written)
     rule = _given_rule(folder, written.get("rule"))
     try:
@@ -137,7 +167,7 @@ def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
     newer = [f"{name}={value}" for part, name, value in _options(config.to_json()) if name not in written[part]]
     if newer:
         log.warning("%s is older than some options, which have their defaults: %s", folder.path, ", ".join(newer))
-    return folder, config
+    return config
 
 
 def _given_rule(folder: RunFolder, digest: str | None) -> Rule | None:
@@ -150,11 +180,16 @@ def _given_rule(folder: RunFolder, digest: str | None) -> Rule | None:
     return rule
 
 
-def _written_config(path: Path) -> dict[str, Any]:
-    edited = UsageError(f"{path} was edited; restore it, or start another run with `metarl train`")
+def read_sealed(path: Path, part: str, command: str) -> dict[str, Any]:
+    """A part of a JSON file that has its digest beside it.
+
+    Raises:
+        UsageError: it was edited; `command` makes another.
+    """
+    edited = UsageError(f"{path} was edited; restore it, or start another run with `{command}`")
     try:
         description = json.loads(path.read_text())
-        written, seal = description["config"], description["digest"]
+        written, seal = description[part], description["digest"]
     except (LookupError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise edited from error
     if digest(written) != seal:
@@ -227,7 +262,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     sync(path.parent)
 
 
-def _make_new(path: Path) -> Path:
+def make_new(path: Path) -> Path:
+    """Make a folder that does not exist yet, or raise a UsageError."""
     try:
         path.mkdir(parents=True)
     except FileExistsError:
@@ -237,11 +273,11 @@ def _make_new(path: Path) -> Path:
     return path
 
 
-def _make_numbered(config: RunConfig) -> Path:
-    stem = f"{config.algorithm.name}-{config.environment.name}-{config.run.seed}".replace("/", "-")
+def make_numbered(stem: str) -> Path:
+    """Make the first free `runs/<stem>-<n>`."""
     number = 1
     while True:
-        path = Path("runs") / f"{stem}-{number}"
+        path = Path("runs") / f"{stem.replace('/', '-')}-{number}"
         with contextlib.suppress(FileExistsError):
             os.makedirs(path)
             return path

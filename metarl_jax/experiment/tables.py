@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 HANDFUL = 4
 DIGITS = 3  # significant, of a value
+LONGEST_NAME = 15  # of a method, that is not folded in any terminal
 GAP = 2  # columns of the terminal between two of the table
+Cells = dict[str, dict[str, str]]  # by column or header, and method
 SPLITS = {"train": "training tasks", "test": "held-out tasks", "extrapolation": "tasks beyond those of training"}
 
 
@@ -43,6 +45,12 @@ def heading(table: Table) -> str:
     return f"{subject} on {tasks(table)} {SPLITS[split]} of {environment}"
 
 
+def caption(table: Table) -> str:
+    """What stands behind a value."""
+    seeds = max((len(row.by_seed or ()) for row in table.rows), default=0)
+    return "± half a 95 % interval over tasks" + (f", or over {seeds} seeds" if seeds else "")
+
+
 def tasks(table: Table) -> str:
     """How many tasks the cells are from."""
     counts = sorted({table.provenance(row)["tasks"] for row in table.rows} or {table.tasks})
@@ -50,16 +58,21 @@ def tasks(table: Table) -> str:
 
 
 def to_rich(table: Table, width: int, every: bool = False) -> "Group":
-    """The table in blocks of columns that fit `width`, so that neither a number nor a header is broken."""
+    """The table in blocks of columns that fit `width`, so that neither a number nor a header is broken.
+
+    In a narrow terminal intervals stand below their values.
+    """
     from rich.console import Group
     from rich.text import Text
 
-    cells = texts(table, table.columns() if every else chosen(table))
-    name_width = min(max(len(name) for name in table.methods()), max(12, width // 3))
-    blocks = [_block(table, cells, columns, name_width) for columns in _fitting(cells, width - name_width)]
+    cells = {_header(column): by for column, by in texts(table, table.columns() if every else chosen(table)).items()}
+    name_width = min(max(len(name) for name in table.methods()), max(LONGEST_NAME, width // 3))
+    if not every and len(list(_fitting(cells, width - name_width))) > 1:
+        cells = {_stacked(header): {name: _stacked(text) for name, text in by.items()} for header, by in cells.items()}
+    blocks = [_block(table, cells, headers, name_width) for headers in _fitting(cells, width - name_width)]
     spaced = [part for block in blocks for part in (block, Text())]
-    caption = Text("mean return" if _has_returns(table) else "mean", style="italic")
-    return Group(Text(heading(table), style="bold"), *spaced, caption + " ± half a 95 % interval over tasks")
+    what = Text("mean return" if _has_returns(table) else "mean", style="italic")
+    return Group(Text(heading(table), style="bold"), *spaced, what + f" {caption(table)}")
 
 
 def to_html(table: Table) -> str:
@@ -72,12 +85,11 @@ def to_html(table: Table) -> str:
         + "</tr>"
         for method in table.methods()
     )
-    caption = f"{escape(heading(table))}; ± half a 95 % interval over tasks"
-    body = "".join(rows)
-    return f"<table><caption>{caption}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
+    body, about = "".join(rows), f"{escape(heading(table))}; {caption(table)}"
+    return f"<table><caption>{about}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def texts(table: Table, columns: Sequence[str]) -> dict[str, dict[str, str]]:
+def texts(table: Table, columns: Sequence[str]) -> Cells:
     """The text of each cell, by column and method.
 
     Beside gradient steps, the mean return of methods that take none stands in the last column.
@@ -92,33 +104,34 @@ def texts(table: Table, columns: Sequence[str]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _block(table: Table, cells: dict[str, dict[str, str]], columns: Sequence[str], name_width: int) -> "RichTable":
+def _block(table: Table, cells: Cells, headers: Sequence[str], name_width: int) -> "RichTable":
     from rich.table import Table as RichTable
 
     drawn = RichTable(box=None, pad_edge=False, padding=(0, GAP, 0, 0), collapse_padding=True)
     drawn.add_column("", width=name_width, overflow="fold")
-    for column in columns:
-        drawn.add_column(_header(column), justify="right", no_wrap=True)
+    for header in headers:
+        drawn.add_column(header, justify="right", no_wrap=True)
     for method in table.methods():
-        words = [cells[column].get(method, "") for column in columns]
+        words = [cells[header].get(method, "") for header in headers]
         if any(words):
             drawn.add_row(method, *words)
     return drawn
 
 
-def _fitting(cells: dict[str, dict[str, str]], width: int) -> Iterator[list[str]]:
-    """The columns in blocks that take at most `width`, each with at least one column."""
-    sizes = [
-        GAP + max(len(line) for text in (_header(c), *cells[c].values()) for line in text.split("\n")) for c in cells
-    ]
-    starts, used = [0], 0
-    for index, size in enumerate(sizes):
+def _fitting(cells: Cells, width: int) -> Iterator[list[str]]:
+    """The headers in blocks of columns that take at most `width`, each with at least one column."""
+    names, starts, used = list(cells), [0], 0
+    for index, (header, by_method) in enumerate(cells.items()):
+        size = GAP + max(len(line) for text in (header, *by_method.values()) for line in text.split("\n"))
         if used and used + size > width:
             starts.append(index)
             used = 0
         used += size
-    names = list(cells)
     yield from (names[start:end] for start, end in pairwise([*starts, len(names)]))
+
+
+def _stacked(text: str) -> str:
+    return text.replace(" ", "\n")
 
 
 def _has_returns(table: Table) -> bool:

@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -60,11 +61,12 @@ class Csv:
 
     def _write(self, lines: Sequence[Line]) -> None:
         self.names = list(dict.fromkeys(name for line in lines for name in line))
-        write_whole(self.folder.spreadsheet, self._text([{name: name for name in self.names}, *lines]))
+        head = [{name: name for name in self.names}] if lines else []
+        write_whole(self.folder.spreadsheet, self._text([*head, *lines]))
 
     def _text(self, lines: Iterable[Line]) -> str:
         text = io.StringIO()
-        writer = csv.writer(text)
+        writer = csv.writer(text, lineterminator="\n")
         writer.writerows([[_finite(line.get(name)) for name in self.names] for line in lines])
         return text.getvalue()
 
@@ -73,20 +75,29 @@ class TensorBoard:
     """Events in the folder `tensorboard` of the run: tensorboard --logdir runs."""
 
     def __init__(self, folder: RunFolder) -> None:
-        from tensorboard.summary import Writer
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        self.writer = Writer(str(folder.path / "tensorboard"))
+        self.writer = EventFileWriter(str(folder.path / "tensorboard"))
 
     def begin(self, config: dict[str, Any]) -> None:
-        self.writer.add_text("config", f"```\n{json.dumps(config, indent=1)}\n```", step=0)
+        from tensorboard.plugins.text.summary_v2 import text_pb
+
+        self._add(0, text_pb("config", f"```\n{json.dumps(config, indent=1)}\n```"))
 
     def log(self, line: Line) -> None:
+        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+
         for name, value in _measured(line).items():
-            self.writer.add_scalar(name, value, step=int(line["meta_step"]))
+            self._add(int(line["meta_step"]), scalar_pb(name, value))
         self.writer.flush()
 
     def end(self) -> None:
         self.writer.close()
+
+    def _add(self, step: int, summary: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self.writer.add_event(Event(step=step, wall_time=time.time(), summary=summary))
 
 
 class Service:
@@ -95,21 +106,23 @@ class Service:
     def __init__(self, folder: RunFolder, package: str) -> None:
         self.service = importlib.import_module(package)
         self.folder, self.package = folder, package
+        self.run: Any = None
 
     def begin(self, config: dict[str, Any]) -> None:
         project = os.environ.get(f"{self.package.upper()}_PROJECT", PROJECT)
         how: dict[str, Any] = {"project": project, "config": config, "resume": "allow"}
         if self.package == "wandb":  # a resumed run goes on where it stopped
             how |= {"id": self._identity(), "name": self.folder.path.name, "dir": str(self.folder.path)}
+            how |= {"reinit": "create_new"}  # beside other runs of one program
         else:
             how |= {"name": self._identity()}
-        self.service.init(**how)
+        self.run = self.service.init(**how)
 
     def log(self, line: Line) -> None:
-        self.service.log(_measured(line), step=int(line["meta_step"]))
+        self.run.log(_measured(line), step=int(line["meta_step"]))
 
     def end(self) -> None:
-        self.service.finish()
+        self.run.finish()
 
     def _identity(self) -> str:
         """The folder and the time when the run began."""

@@ -1,13 +1,14 @@
 """The training loop: compiled chunks of meta-steps, with all side effects between them.
 
 Meta-step i is `learner.step(state, fold_in(root, i))` in any chunk. A run is determined by its state and i, so an
-interrupted and resumed run equals an uninterrupted one bit for bit.
+interrupted and resumed run equals an uninterrupted one bit for bit. The loop trains one run, or several in one program
+(see `cohort.py`), whose state has a leading axis.
 """
 
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,17 +20,15 @@ from metarl_jax.core.diagnostics import Followed, Reach, dead_leaves
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.once import once
 from metarl_jax.experiment import checkpoint, devices, run_folder
+from metarl_jax.experiment.audience import Audience, OnLog, audience
 from metarl_jax.experiment.config import RunConfig, RunOptions, learner_of
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged
 from metarl_jax.experiment.interruption import Interruption, listening
-from metarl_jax.experiment.progress import Training, screen
 from metarl_jax.experiment.rule import Rule
 from metarl_jax.experiment.run_folder import Line, RunFolder, append_metrics, cut_metrics, locked
-from metarl_jax.experiment.tracking import Callback, Tracker, trackers
 
 log = logging.getLogger("metarl_jax")
-OnLog = Callable[[Line], object]
-Chunk = Callable[[Any, jax.Array, int, int], tuple[Any, dict[str, jax.Array], jax.Array]]
+Chunk = Callable[..., tuple[Any, dict[str, jax.Array], jax.Array]]
 
 
 class Keys(NamedTuple):
@@ -68,6 +67,16 @@ def compile_chunk(learner: Any, size: int, mesh: jax.sharding.Mesh | None) -> Ch
     Root key and count are arguments of one program, so another seed or a shorter last chunk needs no compilation and
     has the same rounding. The state is donated.
     """
+    chunk = steps(learner, size)
+    if mesh is None:
+        return jax.jit(chunk, donate_argnums=0)
+    # Without fixed shardings the second chunk would have another layout than the first, and be compiled again.
+    whole = replicated(mesh)
+    return jax.jit(chunk, donate_argnums=0, in_shardings=(whole,) * 4, out_shardings=whole)
+
+
+def steps(learner: Any, size: int) -> Chunk:
+    """The pure function of `compile_chunk`."""
 
     def chunk(state: Any, root: jax.Array, first: jax.Array, count: jax.Array) -> tuple[Any, Any, jax.Array]:
         def turn(index: jax.Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -80,11 +89,7 @@ def compile_chunk(learner: Any, size: int, mesh: jax.sharding.Mesh | None) -> Ch
         state, infos = jax.lax.fori_loop(0, count, turn, (state, infos))
         return state, infos, is_finite(state)
 
-    if mesh is None:
-        return jax.jit(chunk, donate_argnums=0)
-    # Without fixed shardings the second chunk would have another layout than the first, and be compiled again.
-    whole = replicated(mesh)
-    return jax.jit(chunk, donate_argnums=0, in_shardings=(whole,) * 4, out_shardings=whole)
+    return chunk
 
 
 def is_finite(state: Any) -> jax.Array:
@@ -128,15 +133,24 @@ def advance(
             run_folder.describe(folder, config)
         if step < config.run.meta_steps:
             run_folder.note_change(folder, step)
-        lines = cut_metrics(folder, step)
-        clock = Clock(lines[-1]["wall_seconds"] if lines else 0.0)
-        told = trackers(folder, config.run.tracker)
-        facts = (folder, config.run, learner.env_steps, chunk, keys.root, clock, interruption)
-        with screen(quiet) as shown:
-            told = [*told, Training(shown, step, config.run.meta_steps)]
-            fixed = Fixed(*facts, told, Callback(on_log or (lambda line: None)), reach_of(config))
-            with _telling(fixed, config):
-                return _loop(fixed, step, state)
+        clock = clock_of([folder], step)
+        with audience([folder], [config], step, quiet, on_log) as listeners:
+            facts = (folder.path, (folder,), folder.checkpoints, config.run, learner.env_steps, reach_of(config))
+            fixed = Fixed(*facts, _alone(chunk, keys.root), lambda state: state, clock, interruption, listeners)
+            step, state, alive = loop(fixed, step, state, np.array([True]))
+    if not alive.all():
+        raise TrainingDiverged(_divergence(folder))
+    return step, state
+
+
+def _alone(chunk: Chunk, root: jax.Array) -> "Turn":
+    """The turn of a single run, with a leading axis."""
+
+    def turn(state: Any, first: int, count: int, alive: np.ndarray) -> tuple[Any, dict[str, np.ndarray], np.ndarray]:
+        state, infos, finite = chunk(state, root, first, count)
+        return state, {name: x[None] for name, x in jax.device_get(infos).items()}, np.array([bool(finite)])
+
+    return turn
 
 
 def restore(folder: RunFolder, learner: Any, keys: Keys) -> tuple[int, Any] | None:
@@ -161,67 +175,71 @@ class Clock:
         return (time.monotonic() - self._saved) / 60
 
 
-class Fixed(NamedTuple):
-    """The constants of the training loop."""
+def clock_of(folders: Sequence[RunFolder], step: int) -> Clock:
+    """The clock of runs that go on from `step`, after their later metrics have been dropped."""
+    before = [cut_metrics(folder, step) for folder in folders]
+    return Clock(max((lines[-1]["wall_seconds"] for lines in before if lines), default=0.0))
 
-    folder: RunFolder
-    options: RunOptions
-    env_steps: int  # of one meta-step
-    chunk: Chunk
-    root: jax.Array  # the key from which the keys of meta-steps are derived
+
+# (state, first, count, alive [M]) -> state, infos [M, size], finite [M], of M runs. The state is donated.
+Turn = Callable[[Any, int, int, np.ndarray], tuple[Any, dict[str, np.ndarray], np.ndarray]]
+
+
+class Fixed(NamedTuple):
+    """The constants of the training loop of M runs."""
+
+    path: Path  # what an interrupted user resumes
+    folders: tuple[RunFolder, ...]  # [M]
+    checkpoints: Path  # of the state of all of them
+    options: RunOptions  # of each, except for the seed
+    env_steps: int  # of one meta-step of one run
+    reach: Reach  # of the objective
+    turn: Turn
+    saved: Callable[[Any], Any]  # the state as it is stored
     clock: Clock
     interruption: Interruption
-    trackers: Sequence[Tracker]  # none of which raises an error
-    callback: Tracker  # the user's, which may
-    reach: Reach  # of the objective
+    audience: Audience
 
 
-def _loop(fixed: Fixed, step: int, state: Any) -> tuple[int, Any]:
-    folder, options, warned = fixed.folder, fixed.options, False
-    while step < options.meta_steps:
+def loop(fixed: Fixed, step: int, state: Any, alive: np.ndarray) -> tuple[int, Any, np.ndarray]:
+    """Train from `step` to the last meta-step, or until no run is alive: that step, the state, and who is alive [M].
+
+    A run whose state is no longer finite has diverged: that is noted in its folder, and the other runs go on.
+    """
+    options, warned = fixed.options, False
+    while step < options.meta_steps and alive.any():
         count = min(options.log_every - step % options.log_every, options.meta_steps - step)
-        state, infos, finite = fixed.chunk(state, fixed.root, step, count)
+        state, infos, finite = fixed.turn(state, step, count, alive)
         step += count
-        line = _line(fixed, step, jax.device_get(infos), count, bool(finite))
-        append_metrics(folder, line)
-        error = _tell(fixed, line)
-        warned = warned or _warns_of_dead_leaves(fixed, step, line, state)
-        if not finite:
-            raise TrainingDiverged(_divergence(folder, step))
+        lines = _note(fixed, step, infos, count, finite, alive)
+        error = fixed.audience.tell(lines)
+        warned = warned or _warns_of_dead_leaves(fixed, step, lines.values(), state)
+        alive = alive & finite
         stop = fixed.interruption.signal_number
-        if error or stop is not None or _due(fixed, step, count):
-            checkpoint.sync(folder.metrics)  # so that a checkpoint is never ahead of the metrics
-            checkpoint.save(folder.checkpoints, step, state, options.keep)
+        if alive.any() and (error is not None or stop is not None or _due(fixed, step, count)):
+            for folder in fixed.folders:  # so that a checkpoint is never ahead of the metrics
+                checkpoint.sync(folder.metrics)
+            checkpoint.save(fixed.checkpoints, step, fixed.saved(state), options.keep)
             fixed.clock.note_saved()
-        if error:
+        if error is not None:
             raise error
-        if stop is not None:
-            raise Interrupted(folder.path, stop, step)
-    return step, state
+        if alive.any() and stop is not None:
+            raise Interrupted(fixed.path, stop, step)
+    return step, state, alive
 
 
-@contextlib.contextmanager
-def _telling(fixed: Fixed, config: RunConfig) -> Iterator[None]:
-    """Tell all trackers that the run begins, and that it ends, however it does."""
-    told = [*fixed.trackers, fixed.callback]
-    for tracker in told:
-        tracker.begin(config.to_json())
-    try:
-        yield
-    finally:
-        for tracker in told:
-            tracker.end()
-
-
-def _tell(fixed: Fixed, line: Line) -> BaseException | None:
-    """Tell all trackers of a line, and return what the user's callback raised."""
-    for tracker in fixed.trackers:
-        tracker.log(line)
-    try:
-        fixed.callback.log(line)
-    except BaseException as error:
-        return error
-    return None
+def _note(
+    fixed: Fixed, step: int, infos: dict[str, np.ndarray], count: int, finite: np.ndarray, alive: np.ndarray
+) -> dict[int, Line]:
+    """Add a line of metrics to every run that was alive, and note which diverged; the lines by run."""
+    lines = {}
+    for run in map(int, np.flatnonzero(alive)):
+        folder, own = fixed.folders[run], {name: values[run] for name, values in infos.items()}
+        lines[run] = _line(fixed, step, own, count, bool(finite[run]))
+        append_metrics(folder, lines[run])
+        if not finite[run]:
+            run_folder.note_divergence(folder, step)
+    return lines
 
 
 def reach_of(config: RunConfig) -> Reach:
@@ -230,16 +248,19 @@ def reach_of(config: RunConfig) -> Reach:
     return (lambda path: True) if objective is None else objective(jnp.int32(0)).reach
 
 
-def _warns_of_dead_leaves(fixed: Fixed, step: int, line: Line, state: Any) -> bool:
+def _warns_of_dead_leaves(fixed: Fixed, step: int, lines: Collection[Line], state: Any) -> bool:
     """Warn of leaves of φ without a gradient, if there were some in the meta-steps of a chunk; whether there were."""
-    if not line.get("dead_leaves", 0.0) >= 1.0:
+    dead = max((count for line in lines if (count := line.get("dead_leaves", 0.0)) >= 1.0), default=0.0)
+    if not dead:
         return False
     memories = [x for x in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Followed)) if isinstance(x, Followed)]
-    found = [path for memory in memories for path, dead in dead_leaves(memory.gradient, fixed.reach).items() if dead]
+    found = [
+        path for memory in memories for path, is_dead in dead_leaves(memory.gradient, fixed.reach).items() if is_dead
+    ]
     names = f", at last {', '.join(found)}" if found else ""
     log.warning(
         "up to meta-step %d, %.3g leaves of φ had a gradient of exactly zero%s: nothing is learned in them",
-        *(step, line["dead_leaves"], names),
+        *(step, dead, names),
     )
     return True
 
@@ -264,10 +285,10 @@ def _line(fixed: Fixed, step: int, infos: dict[str, Any], count: int, finite: bo
     return {"meta_step": step, **spent, **means}
 
 
-def _divergence(folder: RunFolder, step: int) -> str:
+def _divergence(folder: RunFolder) -> str:
     saved = checkpoint.found(folder.checkpoints)
     kept = f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint had been written"
     return (
-        f"the training state was no longer finite at meta-step {step}; {kept}; a smaller learning rate or "
-        "gradient clip is the usual remedy"
+        f"the training state was no longer finite at meta-step {run_folder.diverged_at(folder)}; {kept}; a smaller "
+        "learning rate or gradient clip is the usual remedy"
     )

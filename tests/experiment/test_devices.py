@@ -63,3 +63,9 @@ def test_an_accelerator_multiplies_in_float32_unless_it_is_told_otherwise(monkey
     finally:
         jax.config.update("jax_default_matmul_precision", before)
     assert ("HIGHEST" in str(product)) == (used == "float32")
+
+
+@pytest.mark.parametrize(("runs", "used", "lanes"), [(1, 1, 1), (3, 3, 3), (4, 4, 4), (5, 3, 6), (6, 3, 6), (8, 4, 8)])
+def test_lanes_are_divided_evenly_among_devices(runs, used, lanes):
+    mesh, count = devices.lane_mesh(runs)
+    assert (mesh.shape[devices.LANES], count) == (used, lanes)

@@ -29,7 +29,7 @@ def newborn(algorithm, environment, **options):
 
 @pytest.fixture(scope="module")
 def adapting():
-    return newborn("maml", "navigation", steps=5, adaptations=2, envs=2)
+    return newborn("maml", "navigation", env={"steps": 5}, adaptations=2, envs=2)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_a_film_shows_the_episodes_of_the_evaluation(adapting, made):
 
 
 def test_a_learner_in_memory_is_filmed_over_the_episodes_of_a_trial_in_given_tasks():
-    result = newborn("rl2", "dark_room", radius=1, steps=3, episodes=4, width=4)
+    result = newborn("rl2", "dark_room", env={"radius": 1, "steps": 3, "episodes": 4}, width=4)
     one, other = films(result, tasks=[{"goal": [1, -1], "radius": 1}, {"goal": [0, 1], "radius": 1}])
     assert one.title == "rl2 in dark_room, task 1"
     assert (one.task, other.task["goal"]) == ({"goal": [1, -1], "radius": 1}, [0, 1])
@@ -138,7 +138,8 @@ def test_play_writes_a_new_gif_and_nothing_else(adapting, tmp_path, monkeypatch,
     assert main(words) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'film.gif'}\n"
     assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]
-    assert Image.open(tmp_path / "film.gif").n_frames == 6
+    with Image.open(tmp_path / "film.gif") as image:
+        assert image.n_frames == 6
     assert main(words) == 2
     assert "nothing is overwritten" in capsys.readouterr().err
 

@@ -11,6 +11,7 @@ import pytest
 from metarl_jax.experiment import results
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.results import Row, Table
+from metarl_jax.experiment.tables import tasks, texts
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
@@ -91,7 +92,8 @@ def test_intervals_over_seeds_stand_apart_from_those_over_tasks(tables, tmp_path
     assert (single.by_seed, single.seed_interval) == (None, None)
     line = table.to_markdown().splitlines()[2]
     assert "| 2 [1.5, 2.5] (seeds [-0.4841, 4.484]) | 2 [1.5, 2.5] | 2 (seeds [-0.4841, 4.484]) |" in line
-    assert list(table.to_rich().columns[1].cells) == ["2 ±0.5 (seeds ±2.5)", "2 ±0.5", "2 (seeds ±2.5)"]
+    shown = texts(table, table.columns())
+    assert [cell["rl2"] for cell in shown.values()] == ["2 ±0.5\nseeds ±2.5", "2 ±0.5", "2\nseeds ±2.5"]
     cells = [tables.words(row) for row in json.loads(table.to_json())["rows"]]
     assert cells == ["2 ±0.5 (seeds ±2.5)", "2 ±0.5", "2 (seeds ±2.5)"]
 
@@ -126,7 +128,7 @@ def test_a_recipe_leaves_the_origin_of_the_rows_that_it_keeps(published, tmp_pat
     last = run(1000, 1, "2026-01-01", [("gru", "k=10")])
     assert last.cell("gru", "k=5").made is None  # the table says the same again
     assert origin(last, "linear", "k=5") == (100, [0, 1, 2], "2026-01-02")
-    assert last.to_rich().caption.startswith("100 to 1000 tasks")
+    assert tasks(last) == "100 to 1000"
 
 
 def test_rows_made_under_one_header_need_none_of_their_own(published, tmp_path):

@@ -16,7 +16,7 @@ from rule_files import needed
 from shell_toy import SHORT, toy  # noqa: F401
 
 from metarl_jax.algorithms import ALGORITHMS
-from metarl_jax.experiment import api, checkpoint, interruption, progress, run_folder, training
+from metarl_jax.experiment import api, checkpoint, interruption, run_folder, training
 from metarl_jax.experiment.config import digest, resolve
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
 from metarl_jax.experiment.run_folder import RunFolder
@@ -319,12 +319,6 @@ def test_signal_handlers_are_restored(tmp_path):
     before = [signal.getsignal(number) for number in interruption.SIGNALS]
     api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
     assert [signal.getsignal(number) for number in interruption.SIGNALS] == before
-
-
-def test_progress_is_plain_lines_without_a_terminal(capsys):
-    with progress.reporter(0, 8, quiet=False) as report:
-        report({"meta_step": 4, "env_steps": 28, "wall_seconds": 1.0, "loss": 2.0, "return": 3.0, "odd": None})
-    assert capsys.readouterr().err == "meta-step 4/8  return 3  loss 2  28 env steps  1.0 s\n"
 
 
 def test_a_signal_to_a_process_saves_what_an_uninterrupted_run_has(tmp_path):

@@ -53,3 +53,12 @@ def test_another_method_can_be_asked_for_and_an_unknown_one_is_an_error():
     assert verdict(table, "random") == said
     with pytest.raises(KeyError, match="no returns of 'maml'"):
         verdict(table, "maml")
+
+
+def test_over_several_seeds_their_intervals_decide():
+    table = Table("rl2-maze-test", seeds=[0, 1, 2], tasks=20)
+    for episode, means in ((1, [0.1, 0.2, 0.3]), (2, [0.5, 0.6, 0.7])):
+        table.add("rl2", f"episode={episode}", means[1], by_seed=means)
+    assert verdict(table).startswith("rl2 shows no clear change")
+    table.add("rl2", "gain", 0.5, by_seed=[0.5, 0.5, 0.5])
+    assert verdict(table).startswith("rl2 adapts")

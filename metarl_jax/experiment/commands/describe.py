@@ -7,8 +7,8 @@ from typing import Any
 def list_names(*, json: bool = False) -> int:
     """List the algorithms and environments.
 
-    metarl list
-    metarl list --json
+    $ metarl list
+    $ metarl list --json
 
     Args:
         json: Print JSON.
@@ -24,7 +24,7 @@ def doctor() -> int:
 
     Exit code 1 if something is wrong; the remedy stands beside it.
 
-    metarl doctor
+    $ metarl doctor
     """
     from metarl_jax.experiment.doctor import examine
 

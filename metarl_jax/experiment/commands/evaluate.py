@@ -22,10 +22,10 @@ def evaluate(
 ) -> int:
     """Evaluate a run on held-out tasks, in comparison with random, from-scratch and reference agents.
 
-    metarl evaluate runs/maml-navigation-0-1 --no-from-scratch
-    metarl evaluate runs/maml-navigation-0-1 --split extrapolation --tasks 500 --adaptations 5
-    metarl evaluate runs/maml-navigation-0-1 --all
-    metarl evaluate runs/maml-navigation-0-1 --json > table.json
+    $ metarl evaluate runs/maml-navigation-0-1 --no-from-scratch
+    $ metarl evaluate runs/maml-navigation-0-1 --split extrapolation --tasks 500 --adaptations 5
+    $ metarl evaluate runs/maml-navigation-0-1 --all
+    $ metarl evaluate runs/maml-navigation-0-1 --json > table.json
 
     Args:
         run: The run folder.
@@ -60,7 +60,7 @@ def compare(
 
     Runs of one configuration that differ in their seed count as one method if there are others.
 
-    metarl compare runs/maml-navigation-0-1 runs/rl2-navigation-0-1
+    $ metarl compare runs/maml-navigation-0-1 runs/rl2-navigation-0-1
 
     Args:
         runs: The run folders.
@@ -93,8 +93,8 @@ def report(
 ) -> int:
     """Write one HTML file on a run, or on several side by side: what was learned, charts, and films of the agent.
 
-    metarl report runs/rl2-maze-0-1
-    metarl report runs/rl2-maze-0-1 runs/maml-maze-0-1 --out compared.html
+    $ metarl report runs/rl2-maze-0-1
+    $ metarl report runs/rl2-maze-0-1 runs/maml-maze-0-1 --out compared.html
 
     Args:
         runs: The run folders, all in one environment.

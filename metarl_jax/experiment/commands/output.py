@@ -15,6 +15,34 @@ def announce(result: Any, quiet: bool) -> int:
     return 0
 
 
+def announce_all(results: Any, quiet: bool, json: bool = False) -> int:
+    """Print the table of several runs, the best options, and the paths of all runs and of the best."""
+    if json:
+        print(results.table.to_json())
+        return 0
+    if not quiet:
+        print_sweep(results)
+    print(results.path)
+    if results.grid.over and results.best is not None:
+        print(results.best.path)
+    return 0
+
+
+def print_sweep(results: Any) -> None:
+    """Print the table of a sweep and a sentence on the best options; of several seeds, what `print_evaluation` does."""
+    from rich.console import Console
+
+    from metarl_jax.experiment.sweep import report
+
+    if not results.grid.over:
+        return (print_evaluation if results.grid.base.run.evaluation_tasks else print_table)(results.table)
+    winner = results.winner
+    Console().print(report.to_rich(results.table, results.grid, winner and winner.row))
+    if winner is not None:
+        print(report.verdict(results.table, winner))
+    return None
+
+
 def print_evaluation(table: Any, every: bool = False) -> None:
     """Print the table of an evaluation, and what it says in one sentence."""
     from metarl_jax.experiment.verdict import verdict

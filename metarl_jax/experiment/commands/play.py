@@ -19,7 +19,10 @@ def play(
     tasks: int | None = None,
     seed: int = 0,
 ) -> int:
-    """Film the agent of a run before and after adaptation, side by side: `metarl play RUN --gif film.gif`.
+    """Film the agent of a run before and after adaptation, side by side.
+
+    $ metarl play runs/maml-navigation-0-1 --gif film.gif
+    $ metarl play runs/maml-navigation-0-1 --mp4 film.mp4 --split extrapolation --tasks 3
 
     Args:
         run: The run folder.

@@ -3,22 +3,25 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction
 
-from metarl_jax.experiment.commands.output import announce
+from metarl_jax.experiment.commands.output import announce, announce_all
 from metarl_jax.experiment.commands.style import STYLE
+
+if TYPE_CHECKING:
+    from metarl_jax.experiment.config import RunConfig
 
 
 def train(algorithm: Positional[str], environment: Positional[str], *, rule: Path | None = None) -> int:
     """Meta-train and evaluate; --help after both names lists every option.
 
-    metarl train maml navigation --preset tiny
-    metarl train rl2 bandit --seed 1 --meta-steps 200 --out runs/mine
-    metarl train my_module:MyAlgorithm maze --help
-    metarl train --rule runs/learned_rule-catch-0-1 maze
+    $ metarl train maml navigation --preset tiny
+    $ metarl train rl2 bandit --seed 1 --meta-steps 200 --out runs/mine
+    $ metarl train my_module:MyAlgorithm maze --help
+    $ metarl train --rule runs/learned_rule-catch-0-1 maze
 
     Args:
         algorithm: Name of the algorithm, which a rule makes superfluous; `metarl list` prints all.
@@ -32,33 +35,47 @@ def with_flags(algorithm: str | None, environment: str, flags: Sequence[str]) ->
     from metarl_jax.experiment import api, config
 
     program = " ".join(["metarl train", *([] if algorithm is None else [algorithm]), environment])
-    flags = [re.sub(r"^--lambda(?=$|=)", "--lambda_", word) for word in flags]  # only Python needs the underscore
-    preset, given = _preset_and_rule(flags, program)
-    start = config.defaults(algorithm, environment, preset, None if given is None else api.load_rule(given))
+    start, flags, given = beginning(algorithm, environment, flags, program)
 
     def flagged(
-        run: Annotated[config.RunOptions, OmitArgPrefixes] = start.run,
+        run: Annotated[config.RunOptions, OmitArgPrefixes, UseAppendAction] = start.run,
         algorithm: Annotated[config.Algorithm, OmitArgPrefixes] = start.algorithm,
         environment: Annotated[config.Environment, tyro.conf.arg(name="env")] = start.environment,
         preset: str = start.preset,
         rule: Path | None = given,
+        seeds: int | None = None,
         out: Path | None = None,
         quiet: bool = False,
     ) -> int:
         """Meta-train and evaluate in a new run folder.
 
-        For example with --preset tiny, or --seed 1 --meta-steps 200 --out runs/mine, or --tracker tensorboard.
+        For example with --preset tiny, with --seed 1 --meta-steps 200 --out runs/mine, or with --tracker tensorboard.
 
         Args:
+            seeds: Number of runs, with seeds from --seed on, that one program trains in one folder.
             preset: Selects all other defaults; a tiny run takes seconds.
             rule: Folder of a run that has learned a rule, by which fresh agents learn; it sets the algorithm's options.
             out: New run folder; by default runs/<algorithm>-<environment>-<seed>-<n>.
             quiet: Print no progress.
         """
         chosen = config.RunConfig(algorithm, environment, preset, run, start.rule)
+        if seeds is not None:
+            return announce_all(api.run_seeds(chosen, seeds, out=out, quiet=quiet), quiet)
         return announce(api.run(chosen, out=out, quiet=quiet), quiet)
 
     return tyro.cli(flagged, prog=program, args=flags, config=STYLE)
+
+
+def beginning(
+    algorithm: str | None, environment: str, flags: Sequence[str], program: str
+) -> tuple["RunConfig", list[str], Path | None]:
+    """The configuration that flags change, the flags as tyro knows them, and the folder of the rule."""
+    from metarl_jax.experiment import api, config
+
+    flags = [re.sub(r"^--lambda(?=$|=)", "--lambda_", word) for word in flags]  # only Python needs the underscore
+    preset, given = _preset_and_rule(flags, program)
+    rule = None if given is None else api.load_rule(given)
+    return config.defaults(algorithm, environment, preset, rule), flags, given
 
 
 def _preset_and_rule(flags: Sequence[str], program: str) -> tuple[str, Path | None]:
@@ -71,16 +88,21 @@ def _preset_and_rule(flags: Sequence[str], program: str) -> tuple[str, Path | No
 
 
 def resume(run: Positional[Path], *, meta_steps: int | None = None, quiet: bool = False) -> int:
-    """Continue a run from its newest usable checkpoint, bit for bit.
+    """Continue a run from its newest usable checkpoint, bit for bit; or a sweep.
 
-    metarl resume runs/maml-navigation-0-1
-    metarl resume runs/maml-navigation-0-1 --meta-steps 1000
+    $ metarl resume runs/maml-navigation-0-1
+    $ metarl resume runs/maml-navigation-0-1 --meta-steps 1000
 
     Args:
-        run: The run folder.
+        run: The run folder, or that of a sweep.
         meta_steps: New total number of meta-steps, to extend the run.
         quiet: Print no progress.
     """
-    from metarl_jax.experiment import api
+    from metarl_jax.experiment import api, config
+    from metarl_jax.experiment.sweep import sweep
 
+    if sweep.is_sweep(run):
+        rule = "left out for a sweep: extend one of its runs"
+        config.require(meta_steps is None, "meta_steps", meta_steps, rule)
+        return announce_all(sweep.resume_sweep(run, quiet=quiet), quiet)
     return announce(api.resume(run, meta_steps=meta_steps, quiet=quiet), quiet)

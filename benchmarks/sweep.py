@@ -1,0 +1,111 @@
+"""Speed of a sweep in one program over the same runs one after another.
+
+    python benchmarks/sweep.py [WORKLOAD ...] [--out FILE]
+
+Each workload is trained twice, in fresh processes without a cache of compiled programs: by `metarl_jax.sweep`, and by
+`metarl_jax.train` for each run in turn, as a loop over a command would. Seconds are of the wall clock, with compilation
+and files, without evaluation. `in_turn_compiled_seconds` are those of the runs in turn with nothing left to compile;
+the second speed-up is what remains beyond compiling once.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import multiprocessing
+import pathlib
+import tempfile
+import time
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """A sweep: `over` in Python values."""
+
+    algorithm: str
+    environment: str
+    over: dict[str, list[float]]
+    seeds: int
+    options: dict[str, Any]
+
+
+RATES = {"meta_lr": [3e-4, 1e-3, 3e-3, 1e-2]}
+WORKLOADS = {
+    "maml-bandit-tiny": Workload("maml", "bandit", RATES, 4, {"preset": "tiny", "meta_steps": 200}),
+    "rl2-bandit-tiny": Workload("rl2", "bandit", RATES, 4, {"preset": "tiny", "meta_steps": 200}),
+    "maml-navigation": Workload("maml", "navigation", RATES, 4, {"meta_steps": 50}),
+}
+QUIET: dict[str, Any] = {"quiet": True, "evaluation_tasks": 0}
+
+
+def together(workload: Workload, folder: pathlib.Path) -> dict[str, float]:
+    """Seconds of the sweep."""
+    import metarl_jax
+
+    start = time.monotonic()
+    how = {"over": workload.over, "seeds": workload.seeds, "out": folder / "sweep"} | workload.options | QUIET
+    metarl_jax.sweep(workload.algorithm, workload.environment, **how)
+    return {"sweep_seconds": time.monotonic() - start}
+
+
+def in_turn(workload: Workload, folder: pathlib.Path) -> dict[str, float]:
+    """Seconds of the same runs one after another, and without those of compilation."""
+    import metarl_jax
+
+    start, trained = time.monotonic(), 0.0
+    ((name, values),) = workload.over.items()
+    for value in values:
+        for seed in range(workload.seeds):
+            how = {name: value, "seed": seed, "out": folder / f"{value}-{seed}"} | workload.options | QUIET
+            began = time.monotonic()
+            metarl_jax.train(workload.algorithm, workload.environment, **how)
+            trained += (time.monotonic() - began) * (seed > 0)  # another seed compiles nothing
+    share = workload.seeds / max(1, workload.seeds - 1)
+    return {"in_turn_seconds": time.monotonic() - start, "in_turn_compiled_seconds": trained * share}
+
+
+def measured(measure: Any, workload: Workload) -> dict[str, float]:
+    """The result of a measurement in a fresh process with an empty cache."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        multiprocessing.get_context("spawn").Pool(1, isolate, (folder,)) as pool,
+    ):
+        return dict(pool.apply(measure, (workload, pathlib.Path(folder))))
+
+
+def isolate(folder: str) -> None:
+    """Keep the compiled programs of this process apart."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", f"{folder}/cache")
+
+
+def line(name: str) -> dict[str, Any]:
+    """The measurements of a workload, and the speed-up."""
+    workload = WORKLOADS[name]
+    seconds = measured(together, workload) | measured(in_turn, workload)
+    ratio = seconds["in_turn_seconds"] / seconds["sweep_seconds"]
+    compiled = seconds["in_turn_compiled_seconds"] / seconds["sweep_seconds"]
+    runs = workload.seeds * sum(map(len, workload.over.values()))
+    return {"workload": name, "runs": runs, **seconds, "speed_up": ratio, "speed_up_compiled": compiled}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workloads", nargs="*", default=[], help=f"by default all: {', '.join(WORKLOADS)}")
+    parser.add_argument("--out", type=pathlib.Path, help="such as benchmarks/results/sweep.json")
+    given = parser.parse_args()
+    lines = []
+    for name in given.workloads or WORKLOADS:
+        lines.append({key: round(x, 2) if isinstance(x, float) else x for key, x in line(name).items()})
+        print(json.dumps(lines[-1]), flush=True)
+    if given.out:
+        from metarl_jax.experiment import devices
+
+        made = {"device": devices.describe(), "versions": devices.versions(), "date": datetime.date.today().isoformat()}
+        given.out.write_text(json.dumps({"workloads": lines, **made}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
