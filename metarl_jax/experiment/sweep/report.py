@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 RETURN = "return"  # the column by which options are compared
 SHARED = (RANDOM, REFERENCE)  # agents that owe nothing to the options of an algorithm
+TICKS = 8  # values of an option, at most, all of which are marked on its axis
 LAST = 10  # a run that is not evaluated has the return of the last tenth of its training
 
 
@@ -69,7 +71,7 @@ def best(cells: Sequence[Cell], method: str) -> Cell | None:
 def verdict(table: Table, winner: Cell) -> str:
     """The best options in a sentence. They were chosen by these tasks, so that their return is optimistic."""
     row = table.cell(winner.row, RETURN)
-    half = "" if (h := _half(row)) is None else f" ± {_number(h)}"
+    half = "" if (h := _half(row)) is None else f" ± {_number(h, 2)}"
     levels = [f"{other.row} {_number(other.value)}" for other in table.rows if other.row in SHARED]
     beside = f" ({', '.join(levels)})" if levels else ""
     fresh = "; `metarl evaluate RUN --seed 1` draws other tasks than those that chose it" if table.tasks else ""
@@ -108,7 +110,7 @@ def sweep_figure(table: Table, grid: Grid) -> "Figure":
     from metarl_jax.experiment.drawing import Drawing
 
     names = [name for name, values in grid.over.items() if len(values) > 1] or list(grid.over)
-    figure = Drawing(figsize=(4.5 * len(names), 3.5), layout="constrained")
+    figure = Drawing(figsize=(4.8 * len(names), 4.0), layout="constrained")
     panels = list(figure.subplots(1, len(names), squeeze=False)[0])
     cells = {label(options): options for options in grid.cells()}
     rows = [row for row in table.rows if row.column == RETURN and row.row in cells and row.value is not None]
@@ -121,7 +123,8 @@ def sweep_figure(table: Table, grid: Grid) -> "Figure":
         panel.spines[["top", "right"]].set_visible(False)
         panel.set(xlabel=name.replace("_", " "), ylabel=Y_LABEL)
     more = "; with the best of the other options" if len(names) > 1 else ""
-    figure.suptitle(f"{heading(table, grid)}{more}; bars: {_interval(grid)}", fontsize="medium")
+    title = f"{heading(table, grid)}{more}; bars: {_interval(grid)}"
+    figure.suptitle(fill(title, 50 * len(names)), fontsize="medium")
     return figure
 
 
@@ -146,7 +149,7 @@ def to_rich(table: Table, grid: Grid, winner: str | None) -> "Group":
         row = table.cell(label(options), RETURN)
         values = [spelled(value) for value in options.values()]
         style = "bold" if row.row == winner else None
-        drawn.add_row(*values, _number(row.value), _number(_half(row)), row.note or "", style=style)
+        drawn.add_row(*values, _number(row.value), _number(_half(row), 2), row.note or "", style=style)
     for row in table.rows:
         if row.row in SHARED and row.column == RETURN:
             drawn.add_row(row.row, *[""] * (len(grid.over) - 1), _number(row.value), "", "", style="dim")
@@ -190,8 +193,9 @@ def _draw_option(panel: "Axes", name: str, values: Sequence[Any], found: Sequenc
     panel.errorbar([x for x, _ in line], [_value(row) for _, row in line], halves, marker="o", capsize=3, color=BLUE)
     if numbers and is_log_spaced(values):
         panel.set_xscale("log")
-    if not numbers:
-        panel.set_xticks(range(len(values)), [spelled(value) for value in values])
+    if not numbers or len(values) <= TICKS:
+        panel.set_xticks([place[value] for value in values], [spelled(value) for value in values])
+        panel.minorticks_off()
 
 
 def _kind(row: Row) -> str | None:
@@ -207,5 +211,5 @@ def _half(row: Row) -> float | None:
     return (row.band[1] - row.band[0]) / 2 if row.band is not None else None
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else number(value)
+def _number(value: float | None, digits: int = 3) -> str:
+    return "" if value is None else number(value, digits)

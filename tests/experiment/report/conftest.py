@@ -53,7 +53,7 @@ def judge(tmp_path):
 
     def judged(name="run", rise=0.3, algorithm="rl2", known=True, **options):
         environment = {"rl2": "maze", "maml": "navigation"}[algorithm]
-        config = resolve(algorithm, environment, preset="tiny", **options)
+        config = resolve(algorithm, environment, preset="tiny", **({"meta_steps": 10} | options))
         folder = run_folder.create(config, tmp_path / name)
         metrics = {
             "env_steps": np.arange(1, 6) * 1e3,

@@ -60,10 +60,10 @@ def test_adaptation_is_shown_raw_and_as_shares_of_the_way_to_the_reference(judge
     assert {label.text for label in raw.labels} == {algorithm, "greedy", "random", "reference"}
     places = {label.text: label.y for label in share.labels}
     frame = share.frame
-    ticks = sorted((float(tick.text), tick.at) for tick in share.y_ticks)
-    forty, hundred = np.interp([40.0, 100.0], *zip(*ticks, strict=True))
+    zero, hundred = (next(tick.at for tick in share.y_ticks if tick.text == text) for text in ("0", "100"))
+    forty = zero + 0.4 * (hundred - zero)
     assert places["reference"] == pytest.approx(hundred + 3.5, abs=1)
-    assert algorithm == "maml" or places["rl2"] == pytest.approx(forty + 3.5, abs=4)  # 0.5 between 0.1 and 1.1
+    assert algorithm != "rl2" or places["rl2"] == pytest.approx(forty + 3.5, abs=4)  # 0.5 between 0.1 and 1.1
     assert frame[1] <= hundred <= frame[3]
     assert len([path for path in scatter.paths if path.kind == "dot"]) == 12
 
@@ -102,7 +102,7 @@ def test_runs_are_compared_in_the_same_tasks(judge):
     assert section.verdicts == ["high is better by 0.2 [0.2, 0.2]."]
     assert [(row.letter, row.name) for row in section.rows] == [("A", "low"), ("B", "high")]
     assert section.rows[1].cells[-1] == "100 % of tasks"
-    assert section.options == {"meta_steps": ["30", "9"]}
+    assert section.options == {"meta_steps": ["10", "9"]}
     assert "one run" in section.note
     assert len(section.charts) == 5
 
