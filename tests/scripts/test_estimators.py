@@ -92,7 +92,7 @@ def limits() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("estimator", [name for name in ROWS if name != "first_order"])
 def test_the_mean_of_an_estimator_is_its_limit(estimator: str) -> None:
-    assert chance(products()[estimator], limits()[name]) > 1e-3
+    assert chance(products()[estimator], limits()[estimator]) > 1e-3
 
 
 @pytest.mark.parametrize("estimator", [name for name in ROWS if name != "first_order"])
