@@ -66,8 +66,7 @@ class Result:
         """
         run = self.config.run
         how: dict[str, Any] = {"split": split, "seed": seed, "adaptations": adaptations, "quiet": quiet}
-        how["tasks"] = tasks if tasks is not None else run.evaluation_tasks or 200
-        how["from_scratch"] = run.from_scratch if from_scratch is None else from_scratch
+        how |= run.judged(tasks, from_scratch)
         return self.priced(evaluate_learner(self.config, self.meta_params, **how))
 
     def priced(self, evaluation: Evaluation) -> Evaluation:

@@ -52,6 +52,11 @@ class RunOptions:
     tracker: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Also log to these, each of which needs its package; metrics.jsonl and metrics.csv are always written."""
 
+    def judged(self, tasks: int | None, from_scratch: bool | None) -> dict[str, Any]:
+        """The tasks and the from-scratch row of an evaluation, by default those at the end of training."""
+        count = self.evaluation_tasks or 200 if tasks is None else tasks
+        return {"tasks": count, "from_scratch": self.from_scratch if from_scratch is None else from_scratch}
+
     def __post_init__(self) -> None:
         """Check the ranges.
 

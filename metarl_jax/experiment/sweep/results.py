@@ -81,8 +81,7 @@ class Results:
         """Evaluate all runs on the same held-out tasks, as `Result.evaluate`; the result has the form of `table`."""
         run = self.grid.base.run
         how: dict[str, Any] = {"split": split, "seed": seed, "adaptations": adaptations, "quiet": quiet}
-        how["tasks"] = tasks if tasks is not None else run.evaluation_tasks or 200
-        how["from_scratch"] = run.from_scratch if from_scratch is None else from_scratch
+        how |= run.judged(tasks, from_scratch)
         tables: dict[Path, Table] = {}
         for each in self.cohorts:
             runs = [run for run in self.runs if RunFolder(run.path) in each.folders]
