@@ -1,0 +1,116 @@
+"""The fault suite: what may go wrong around a run, a line a fault.
+
+A module names its fault, `pytestmark = pytest.mark.fault(3)`; a test that tries many cases says how many it tried and
+how many were lost, `tally(rounds=50, lost=0)`. `pytest tests/faults` prints the table; `--faults-json FILE` also writes
+it, with the versions and the machine.
+"""
+
+import collections
+import dataclasses
+import datetime
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from metarl_jax.experiment import devices
+
+FAULTS = {
+    1: "kill -9, also inside a save",
+    2: "SIGTERM and SIGINT, twice, also during compilation",
+    3: "one bit flipped in a checkpoint",
+    4: "truncated, empty or missing files",
+    5: "disk full, read-only folder, file-size limit",
+    6: "NaN or inf in a task's reward or observation",
+    7: "a non-finite meta-gradient, once and repeatedly",
+    8: "a zero inner gradient",
+    9: "resume equals the unbroken run",
+    10: "bad configuration",
+    11: "tasks at random and at the edges",
+    12: "a wrong gradient",
+    13: "a hostile run folder or artefact",
+    14: "a process of a distributed run dies",
+    15: "a tracker that fails, two runs in a folder, a stale lock",
+    16: "silent regressions between formats",
+    17: "the machine around it",
+    18: "more than fits",
+}
+
+
+@dataclasses.dataclass
+class Tally:
+    """What the tests of a fault have tried."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    rounds: int = 0
+    lost: int = 0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults-json", type=pathlib.Path, help="where to write the table of faults")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the number of each test's fault with its report, which may come from another process."""
+    for item in items:
+        if marker := item.get_closest_marker("fault"):
+            item.user_properties.append(("fault", marker.args[0]))
+
+
+@pytest.fixture
+def tally(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Says how many rounds a test tried and how many of them lost something; fails the test if any did."""
+
+    def said(rounds: int, lost: int) -> None:
+        record_property("rounds", rounds)
+        record_property("lost", lost)
+        assert lost == 0, f"{lost} of {rounds} rounds lost something"
+
+    return said
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print a line a fault, and write the table where `--faults-json` asks for it."""
+    found = tallies(terminalreporter.stats)
+    if not found:
+        return
+    terminalreporter.section("faults")
+    for number, name in FAULTS.items():
+        tally = found.get(number)
+        terminalreporter.write_line(f"{number:>3}  {name:<56}  {described(tally) if tally else 'no test ran'}")
+    path = config.getoption("faults_json", None)
+    if path:
+        rows = [{"fault": n, "name": FAULTS[n], **dataclasses.asdict(found[n])} for n in sorted(found)]
+        provenance = {
+            "versions": devices.versions(),
+            "device": devices.describe(),
+            "date": datetime.date.today().isoformat(),
+        }
+        path.write_text(json.dumps({"faults": rows, **provenance}, indent=1) + "\n")
+
+
+def tallies(stats: dict[str, list[Any]]) -> dict[int, Tally]:
+    """The tally of each fault that any test was about."""
+    found: dict[int, Tally] = collections.defaultdict(Tally)
+    for outcome, field in (("passed", "passed"), ("failed", "failed"), ("error", "failed"), ("skipped", "skipped")):
+        for report in stats.get(outcome, []):
+            said = dict(getattr(report, "user_properties", []))
+            if "fault" not in said:
+                continue
+            tally = found[said["fault"]]
+            setattr(tally, field, getattr(tally, field) + 1)
+            tally.rounds += said.get("rounds", 0)
+            tally.lost += said.get("lost", 0)
+    return dict(found)
+
+
+def described(tally: Tally) -> str:
+    words = [f"{tally.passed} passed"]
+    words += [f"{tally.failed} failed"] if tally.failed else []
+    words += [f"{tally.skipped} skipped"] if tally.skipped else []
+    words += [f"{tally.lost} of {tally.rounds} rounds lost"] if tally.rounds else []
+    return ", ".join(words)
