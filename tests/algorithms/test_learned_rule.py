@@ -111,3 +111,10 @@ def test_vectors_and_impossible_lifespans_are_refused() -> None:
     for lifespan in ((3, 2), (1, 5), (4,)):
         with pytest.raises(ValueError, match="lifespan of learned_rule is"):
             make("learned_rule", lifespan=lifespan)
+
+
+@pytest.mark.parametrize("option", ["value_weight", "lambda_"])
+def test_options_of_a_critic_that_evolution_does_not_train_are_refused(option: str) -> None:
+    with pytest.raises(ValueError, match="trains no critic"):
+        make("learned_rule", estimator="pes", **{option: 0.25})
+    make("learned_rule", **{option: 0.25})
