@@ -80,7 +80,7 @@ print(*verdicts(table), sep="\n")
 # ## What a comparison cannot say
 #
 # Now two methods that hardly differ: the same GRU, trained with two values of a discount that a bandit of ten pulls
-# hardly feels. An honest tool says "no clear difference", and does not round it up.
+# hardly feels. An honest tool says so, and does not round it up.
 
 # %%
 other = metarl_jax.train("rl2", "bandit", memory="gru", gamma=0.98, **settings)

@@ -10,7 +10,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib import pyplot
 
 FOLDER = pathlib.Path(__file__).parents[2] / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -33,15 +35,20 @@ def uncommented(text: str) -> str:
 
 def run(name: str) -> tuple[Scope, list[str]]:
     """Execute the code cells as Jupyter does; returns the names they define and what the cells show, by MIME type."""
-    module, shown = types.ModuleType("notebook"), []
-    for kind, text in cells(name):
-        *body, last = ast.parse(text).body if kind == "code" else [ast.Pass()]
-        is_value = isinstance(last, ast.Expr)
-        exec(compile(ast.Module(body if is_value else [*body, last], []), name, "exec"), vars(module))
-        if is_value:
-            value = eval(compile(ast.Expression(last.value), name, "eval"), vars(module))  # type: ignore[attr-defined]
-            shown += [look(value)] * (value is not None)
-    return vars(module), shown
+    scope: Scope = vars(types.ModuleType("notebook"))
+    shown = [what for kind, text in cells(name) if kind == "code" for what in execute(text, name, scope)]
+    return scope, shown
+
+
+def execute(text: str, name: str, scope: Scope) -> list[str]:
+    """Execute one cell; how what it shows is shown."""
+    body = ast.parse(text).body
+    last = body.pop() if isinstance(body[-1], ast.Expr) else None
+    exec(compile(ast.Module(body, []), name, "exec"), scope)
+    value = None if last is None else eval(compile(ast.Expression(last.value), name, "eval"), scope)
+    figures = pyplot.get_fignums()
+    pyplot.close("all")
+    return ["png"] * len(figures) or [look(value)] * (value is not None)
 
 
 def look(value: Any) -> str:
@@ -57,16 +64,66 @@ def first(scope: Scope) -> None:
     assert scope["chance"] + 0.5 < scope["ours"] < scope["best"] + 0.05
 
 
+def second(scope: Scope) -> None:
+    guesses = scope["guesses"]
+    assert guesses["random"] > 6
+    assert guesses["rl2"] < 4.2
+    assert 3.1 < guesses["reference"] < 3.45
+    assert len(scope["counts"]) == 15
+
+
+def third(scope: Scope) -> None:
+    ends = {name: float(curve[-1]) for name, curve in scope["curves"].items()}
+    untrained = ends.pop("a random network")
+    assert min(ends.values()) > untrained
+    assert all(curve[-1] > curve[0] for curve in scope["curves"].values() if float(curve[-1]) != untrained)
+    assert not np.allclose(scope["rates"]["learned rates"], 0.1, rtol=0.05)
+    assert np.allclose(scope["rates"]["fixed rates (MAML)"], 0.1)
+
+
+def fourth(scope: Scope) -> None:
+    clear, unclear = scope["verdicts"](scope["table"]), scope["verdicts"](scope["same"])
+    assert "is better" in " ".join(clear)
+    assert "No difference" in " ".join(unclear)
+
+
+def fifth(scope: Scope) -> None:
+    ends = list(scope["ends"].values())
+    assert ends[0] > ends[1] + 1.0
+
+
+def sixth(scope: Scope) -> None:
+    assert float(scope["after"][0]) != float(scope["after"][1])
+    for name in scope["NAMES"]:
+        assert scope["error"][name][-1] < scope["error"][name][0]
+    bias, measured = scope["bias"], scope["error_of_mean"]
+    assert bias["first_order"] >= bias["lvc"] > bias["dice"]
+    assert abs(measured["lvc"] - bias["lvc"]) < 0.1
+
+
 CHECKS: dict[str, Callable[[Scope], None]] = {
     "01_first_run": first,
+    "02_your_environment": second,
+    "03_your_algorithm": third,
+    "04_compare": fourth,
+    "05_learned_rules": fifth,
+    "06_meta_gradients": sixth,
 }
-SHOWN = {"01_first_run": ["html", "png", "html"]}
+SHOWN = {
+    "01_first_run": ["html", "png", "html"],
+    "02_your_environment": ["html"],
+    "03_your_algorithm": ["png"],
+    "04_compare": ["html", "png", "html", "html"],
+    "05_learned_rules": ["html", "html", "png"],
+    "06_meta_gradients": ["png"],
+}
 
 
 @pytest.mark.learning
 @pytest.mark.parametrize("name", NAMES)
 def test_the_notebook_runs_and_holds_what_it_says(name: str, tmp_path: pathlib.Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
+    pyplot.switch_backend("Agg")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
