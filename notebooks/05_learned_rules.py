@@ -32,13 +32,14 @@ import matplotlib.pyplot as plt
 
 import metarl_jax
 
-life = {"envs": 8, "steps": 10, "adaptations": 8, "hidden": (16,), "pairs": 8, "quiet": True}
+life = {"envs": 8, "steps": 10, "adaptations": 8, "hidden": (16,), "pairs": 8}
+quiet = {"quiet": True, "from_scratch": False}
 small = {"states": 5, "actions": 3, "steps": 10, "episodes": 1}
 learned = metarl_jax.train(
-    "learned_optimizer", "tabular", env=small, meta_steps=20, meta_lr=0.03, evaluation_tasks=200, **life
+    "learned_optimizer", "tabular", env=small, meta_steps=20, meta_lr=0.03, evaluation_tasks=200, **life, **quiet
 )
 newborn = metarl_jax.train(
-    "learned_optimizer", "tabular", env=small, meta_steps=1, meta_lr=0.0, evaluation_tasks=200, **life
+    "learned_optimizer", "tabular", env=small, meta_steps=1, meta_lr=0.0, evaluation_tasks=200, **life, **quiet
 )
 learned
 
@@ -67,7 +68,7 @@ large = {"states": 10, "actions": 5, "steps": 10, "episodes": 1}
 def taught_by(run):
     """Fresh agents in larger worlds, by the rule of a run."""
     return metarl_jax.train(
-        rule=run.path, environment="tabular", env=large, meta_steps=1, evaluation_tasks=400, quiet=True
+        rule=run.path, environment="tabular", env=large, meta_steps=1, evaluation_tasks=400, **quiet
     )
 
 
