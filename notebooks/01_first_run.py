@@ -95,4 +95,4 @@ print("pulled:", pulls)
 #
 # - The same from the command line: `metarl train rl2 bandit --preset tiny`, then `metarl report runs/rl2-bandit-0-1`.
 # - A larger job, in three minutes: `make demo` trains an agent that finds its way through unknown mazes.
-# - Next: [your own environment](02_your_environment.py).
+# - Next: [your own environment](02_your_environment.ipynb).

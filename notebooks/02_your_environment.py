@@ -194,4 +194,4 @@ print("guesses with swapped answers:", round(-outside.cell("rl2", "episode=1").v
 # picture, define `draw`; the [guide to environments](../docs/environments.md) says how to make it part of the library,
 # where a conformance suite then checks shapes, ranges, splits, and that every task number matters.
 #
-# Next: [your own algorithm](03_your_algorithm.py).
+# Next: [your own algorithm](03_your_algorithm.ipynb).

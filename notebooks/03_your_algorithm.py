@@ -207,4 +207,4 @@ figure
 # navigation --turns 2`. [Algorithms](../docs/algorithms.md) has RL² in ten lines and a learned reward in twenty-five;
 # the laws in `tests/laws` hold any of them to the same properties as the package's own.
 #
-# Next: [compare two methods honestly](04_compare.py).
+# Next: [compare two methods honestly](04_compare.ipynb).

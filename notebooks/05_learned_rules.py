@@ -117,4 +117,4 @@ figure
 # not fit is refused, and the first leaf that differs is named. [Learned rules](../docs/rules.md) says which to use for
 # what.
 #
-# Next: [meta-gradients beside the exact one](06_meta_gradients.py).
+# Next: [meta-gradients beside the exact one](06_meta_gradients.ipynb).
