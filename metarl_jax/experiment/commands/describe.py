@@ -42,7 +42,7 @@ def _names(catalogue: dict[str, Any]) -> str:
     for kind, entries in catalogue.items():
         width = max(len(entry["name"]) for entry in entries) + 2
         splits, brackets = entries[0].get("splits"), any(entry.get("reference") for entry in entries)
-        words = f", splits {', '.join(splits)}" * bool(splits) + "; in brackets the reference" * brackets
+        words = (f", splits {', '.join(splits)}" if splits else "") + "; in brackets the reference" * brackets
         lines.append(f"{kind}{words}:")
         lines += [
             _folded(f"  {each['name']:{width}}{each['summary']}{_reference(each)}", width + 2) for each in entries
