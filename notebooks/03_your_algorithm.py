@@ -20,6 +20,8 @@
 # The tasks are goals in the plane that only the rewards reveal.
 
 # %%
+import functools
+
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -115,18 +117,19 @@ def trained(recipe, meta_steps=200, tasks=16, seed=0):
 goals = jax.vmap(lambda key: environment.sample_task(key, "test"))(jax.random.split(jax.random.key(9), 200))
 
 
-def curve(recipe, phi):
+@functools.partial(jax.jit, static_argnums=0)
+def curve(world, phi):
     """The mean return in 200 held-out tasks after 0, 1 ... K adaptations."""
-    judge = jax.jit(lambda phi: evaluate(recipe.world, phi, goals, jax.random.key(10), TURNS))
-    return judge(phi).returns.mean(axis=(0, 2))
+    return evaluate(world, phi, goals, jax.random.key(10), TURNS).returns.mean(axis=(0, 2))
 
 
 # %%
-curves, rates = {}, {}
-for name, learner in {"learned rates": learned_schedule(), "fixed rates (MAML)": fixed_schedule()}.items():
-    recipe = by_backprop(learner)
-    phi = trained(recipe)
-    curves[name], rates[name] = curve(recipe, phi), jnp.exp(phi["log_rates"])
+learned, fixed = learned_schedule(), fixed_schedule()
+curves = {"a random network": curve(window_of(fixed).world, fixed.meta_init(jax.random.key(0)))}
+rates = {}
+for name, learner in {"learned rates": learned, "fixed rates (MAML)": fixed}.items():
+    phi = trained(by_backprop(learner))
+    curves[name], rates[name] = curve(window_of(learner).world, phi), jnp.exp(phi["log_rates"])
     print(f"{name:20s} return by adaptation {curves[name].round(2)}  rates {rates[name].round(3)}")
 
 # %% [markdown]
@@ -144,11 +147,10 @@ for name, learner in {"learned rates": learned_schedule(), "fixed rates (MAML)":
 def by_evolution(learner):
     window = window_of(learner)
     fitness = final(negative_return(window.world, gamma=0.99))
-    return Recipe(window, evolution(window, fitness, optax.adam(2e-2), pairs=16, sigma=0.1))
+    return Recipe(window, evolution(window, fitness, optax.adam(2e-2), pairs=8, sigma=0.1))
 
 
-recipe = by_evolution(learned_schedule())
-curves["by evolution"] = curve(recipe, trained(recipe, meta_steps=60))
+curves["by evolution"] = curve(window_of(learned).world, trained(by_evolution(learned), meta_steps=60))
 
 # %% [markdown]
 # ## An update of your own
@@ -175,17 +177,13 @@ def towards_the_adapted(window, rate=0.3):
     return Update(lambda phi: (), improve)
 
 
-window = window_of(fixed_schedule())
-recipe = Recipe(window, towards_the_adapted(window))
-curves["Reptile, by hand"] = curve(recipe, trained(recipe))
+window = window_of(fixed)
+curves["Reptile, by hand"] = curve(window.world, trained(Recipe(window, towards_the_adapted(window))))
 
 # %% [markdown]
 # ## What came of it
 
 # %%
-recipe = by_backprop(fixed_schedule())
-curves["a random network"] = curve(recipe, trained(recipe, meta_steps=0))
-
 figure, panel = plt.subplots(figsize=(6.4, 4), layout="constrained")
 for name, returns in curves.items():
     panel.plot(range(TURNS + 1), returns, marker="o", label=name)
