@@ -25,7 +25,7 @@
 # %% [markdown]
 # ## Train
 #
-# One line. `preset="tiny"` chooses a small network and few meta-steps, so that this takes about half a minute.
+# One line. `preset="tiny"` chooses a small network and few meta-steps, so that this takes about a minute.
 
 # %%
 import metarl_jax
