@@ -30,7 +30,8 @@ def main() -> None:
     print_curve(table)
     watch(task, ways)
     picture(table, task, ways, result.path / "demo.png")
-    print(f"\nEverything is in {result.path}; the picture is {result.path / 'demo.png'}")
+    film = result.play(tasks=[task], seed=1).save(result.path / "demo.gif")
+    print(f"\nEverything is in {result.path}; the picture is {result.path / 'demo.png'}, and the film {film}")
 
 
 def by_attempt(table: Table) -> dict[str, list[float]]:

@@ -18,7 +18,7 @@ from metarl_jax.experiment.statistics import seed_interval
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- table: (\S+) (.+?) \| (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 CHOICE = re.compile(r"(<!-- headlines -->\n).*?(<!-- end -->)", re.DOTALL)
 BESIDE = ("published", "bound")

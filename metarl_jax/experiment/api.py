@@ -108,7 +108,7 @@ class Result:
         return adaptation_figure(self._evaluated() or self.evaluate().table)
 
     def compare(
-        self, *others: "Result | str | Path", split: Split = "test", tasks: int = 200, seed: int = 0
+        self, *others: "Result | Results | str | Path", split: Split = "test", tasks: int = 200, seed: int = 0
     ) -> results.Table:
         """The returns of this run and of others in the same held-out tasks, and their differences to this one."""
         return compare(self, *others, split=split, tasks=tasks, seed=seed)
@@ -378,16 +378,36 @@ def adapt(
     return Adapted(grown, *(np.asarray(field) for field in curve))
 
 
-def compare(*runs: Result | str | Path, split: Split = "test", tasks: int = 200, seed: int = 0) -> results.Table:
+def compare(
+    *runs: "Result | Results | str | Path", split: Split = "test", tasks: int = 200, seed: int = 0
+) -> results.Table:
     """The returns of several runs in the same held-out tasks, and their differences to the first; see `compared`.
+
+    Runs of several seeds, or their folder, stand for each of their runs.
 
     Raises:
         UsageError: fewer than two runs, a run is not usable, or they live in different environments.
     """
     check_request(split, tasks, seed)
-    loaded = [run if isinstance(run, Result) else load(run) for run in runs]
+    loaded = [each for run in runs for each in members(run)]
     parts = {str(result.path): (result.config, result.meta_params) for result in loaded}
     return compared(parts, split=split, tasks=tasks, seed=seed)
+
+
+def members(run: "Result | Results | str | Path") -> Sequence[Result]:
+    """The run, or all runs of several seeds or of a sweep.
+
+    Raises:
+        UsageError: the folder is neither, or not finished.
+    """
+    from metarl_jax.experiment.sweep.results import Results
+    from metarl_jax.experiment.sweep.sweep import is_sweep, load_sweep
+
+    if isinstance(run, Result):
+        return [run]
+    if isinstance(run, Results):
+        return run.runs
+    return load_sweep(run).runs if is_sweep(run) else [load(run)]
 
 
 def _finish(

@@ -144,6 +144,17 @@ def test_list_names_everything_in_the_agreed_format(capsys):
     assert "navigation" not in accepts["q_learning"]
 
 
+def test_a_terminal_gets_a_list_that_fits_and_a_pipe_a_line_each(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["list"])
+    piped = capsys.readouterr().out.splitlines()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    main(["list"])
+    folded = capsys.readouterr().out.splitlines()
+    assert max(map(len, folded)) <= 80 < max(map(len, piped))
+    assert len(piped) < len(folded)
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

@@ -1,5 +1,8 @@
 """metarl list, doctor: what is here."""
 
+import shutil
+import sys
+import textwrap
 from json import dumps
 from typing import Any
 
@@ -38,10 +41,19 @@ def _names(catalogue: dict[str, Any]) -> str:
     lines = []
     for kind, entries in catalogue.items():
         width = max(len(entry["name"]) for entry in entries) + 2
-        splits = entries[0].get("splits")
-        lines.append(f"{kind}, splits {', '.join(splits)}; in brackets the reference:" if splits else f"{kind}:")
-        lines += [f"  {entry['name']:{width}}{entry['summary']}{_reference(entry)}" for entry in entries]
+        splits, brackets = entries[0].get("splits"), any(entry.get("reference") for entry in entries)
+        words = (f", splits {', '.join(splits)}" if splits else "") + "; in brackets the reference" * brackets
+        lines.append(f"{kind}{words}:")
+        lines += [
+            _folded(f"  {each['name']:{width}}{each['summary']}{_reference(each)}", width + 2) for each in entries
+        ]
     return "\n".join(lines)
+
+
+def _folded(line: str, indent: int) -> str:
+    """The line, folded to the width of a terminal; in one piece where a program reads it."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(line)
+    return textwrap.fill(line, max(width, 2 * indent), subsequent_indent=" " * indent)
 
 
 def _reference(entry: dict[str, Any]) -> str:

@@ -61,9 +61,10 @@ def compare(
     Runs of one configuration that differ in their seed count as one method if there are others.
 
     $ metarl compare runs/maml-navigation-0-1 runs/rl2-navigation-0-1
+    $ metarl compare runs/maml-navigation-seeds-1 runs/rl2-navigation-seeds-1
 
     Args:
-        runs: The run folders.
+        runs: The run folders, or those of several seeds.
         json: Print the table as JSON.
         split: test: held-out tasks of the training distribution; extrapolation: tasks outside it.
         tasks: Number of tasks.

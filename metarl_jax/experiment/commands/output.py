@@ -11,6 +11,7 @@ def announce(result: Any, quiet: bool) -> int:
     evaluation = RunFolder(result.path).evaluation
     if evaluation.exists() and not quiet:
         print_evaluation(results.read(evaluation))
+        print(f"more: metarl report {result.path}, or metarl play {result.path} --gif film.gif")
     print(result.path)
     return 0
 

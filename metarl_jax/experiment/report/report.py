@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl_jax.core.types import Split
-from metarl_jax.experiment.api import Result, load
+from metarl_jax.experiment.api import Result, members
 from metarl_jax.experiment.comparison import briefly, shared_environment
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.evaluation import check_request
@@ -14,13 +14,14 @@ from metarl_jax.experiment.report.comparison_section import comparison_section
 from metarl_jax.experiment.report.page import page
 from metarl_jax.experiment.report.run_section import Judged, run_section
 from metarl_jax.experiment.run_folder import write_whole
+from metarl_jax.experiment.sweep.results import Results
 
 NAME = "report.html"
 FILMED = 3  # tasks of each run
 
 
 def report(
-    *runs: Result | str | Path,
+    *runs: Result | Results | str | Path,
     out: str | Path | None = None,
     split: Split = "test",
     tasks: int | None = None,
@@ -33,7 +34,8 @@ def report(
 
     By default it is `report.html` in the folder of the run, or in the current folder for several runs. All agents adapt
     to the same `tasks` held-out tasks of `split`: by default as many as in the evaluation of the first run. Without
-    `from_scratch`, no agent learns the tasks from scratch, which takes almost half of the time.
+    `from_scratch`, no agent learns the tasks from scratch, which takes almost half of the time. Runs of several seeds,
+    or their folder, stand for each of their runs.
 
     Raises:
         UsageError: no run, a run that is not usable, runs in different environments, or `out` exists.
@@ -42,7 +44,7 @@ def report(
     if not runs:
         raise UsageError("a report needs a run; name one or more run folders")
     path = None if out is None else _free(Path(out), overwrite)
-    results = {str(result.path): result for result in (_loaded(run) for run in runs)}
+    results = {str(result.path): result for run in runs for result in members(run)}
     path = path or _free(_home(results) / NAME, overwrite)
     if len(results) > 1:
         shared_environment({name: result.config for name, result in results.items()})
@@ -64,10 +66,6 @@ def _judged(name: str, result: Result, split: Split, count: int, seed: int, **ho
     evaluation = result.evaluate(split=split, tasks=count, seed=seed, **how)
     shown = films(result, split=split, tasks=min(count, FILMED), seed=seed)
     return Judged(name, result, split, evaluation, [film.to_json() for film in shown])
-
-
-def _loaded(run: Result | str | Path) -> Result:
-    return run if isinstance(run, Result) else load(run)
 
 
 def _home(paths: Iterable[str]) -> Path:

@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Results:
     """The runs of a sweep, or of several seeds."""
 
     path: Path
-    grid: Grid = dataclasses.field(repr=False)
-    cohorts: tuple[Cohort, ...] = dataclasses.field(repr=False)
+    grid: Grid
+    cohorts: tuple[Cohort, ...]
     """The runs by program."""
-    runs: tuple[api.Result, ...] = dataclasses.field(repr=False)
+    runs: tuple[api.Result, ...]
     """Those that did not diverge, in the order of the grid, seeds innermost."""
     diverged: tuple[Path, ...]
     """The folders of those that did."""
@@ -99,6 +99,16 @@ class Results:
         names = [name for name in self.runs[0].metrics if all(name in run.metrics for run in self.runs)]
         metrics = {name: np.stack([run.metrics[name] for run in self.runs]) for name in names}
         return learning_figure(metrics, self.path.name)
+
+    def __repr__(self) -> str:
+        from metarl_jax.experiment.notebook import lines
+
+        return f"<Results {lines(self)}>"
+
+    def _repr_html_(self) -> str:
+        from metarl_jax.experiment.notebook import results_html
+
+        return results_html(self)
 
 
 def gathered(folder: SweepFolder, grid: Grid, parts: tuple[Cohort, ...], found: Sequence[api.Result]) -> Results:

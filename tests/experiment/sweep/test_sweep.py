@@ -226,6 +226,9 @@ def test_the_table_has_means_and_intervals_over_seeds(whole: Any) -> None:
         means[run.config.algorithm.scale] += run.metrics["return"][-1]
     assert whole.best.config.algorithm.scale == max(means, key=lambda scale: means[scale])
     assert (whole.path / "sweep.png").exists()
+    shown = whole._repr_html_()
+    assert f"{len(whole.runs)} runs</summary>" in shown
+    assert "best: " in shown
 
 
 def test_several_seeds_of_one_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +239,12 @@ def test_several_seeds_of_one_configuration(tmp_path: Path, monkeypatch: pytest.
     assert [run.config.run.seed for run in results.runs] == [3, 4, 5, 6, 7]
     assert results.table.seeds == [3, 4, 5, 6, 7]
     assert len(results.table.cell("scaled", "return").by_seed) == 5
-    assert len(repr(results)) < 200
+    assert repr(results) == "<Results scaled on bandit, 5 seeds: runs/scaled-bandit-seeds-1>"
+    shown = results._repr_html_()
+    assert "5 runs</summary>" in shown
+    assert all(run.path.name in shown for run in results.runs)
+    assert [run.path for run in api.members(results.path)] == [run.path for run in results.runs]
+    assert [*api.members(results)] == [*results.runs]
     bands = results.plot("learning").axes[0].collections
     assert len(bands) == 1
     alone = metarl_jax.train(*PAIR, seed=7, **LONG)
