@@ -9,7 +9,6 @@ the file has.
 """
 
 import dataclasses
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +22,7 @@ from metarl_jax.experiment.curves import adaptation_curve
 from metarl_jax.experiment.results import Table
 from metarl_jax.oracles import reference
 
-RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "navigation.json"
+TABLE = "navigation"
 ADAPTATIONS = 10
 LIVES = 20  # on each published goal
 
@@ -63,12 +62,12 @@ PUBLISHED = {
 
 
 def main() -> None:
-    given = arguments(__doc__, RECIPES, seeds=5, tasks=10_000)
-    table = Table("navigation", seeds=list(range(given.seeds)), tasks=given.tasks)
+    given = arguments(__doc__, TABLE, RECIPES, seeds=5, tasks=10_000, quick={"recipes": ["pretrained", "maml"]})
+    table = Table(TABLE, seeds=list(range(given.seeds)), tasks=given.tasks)
     for name in given.recipes:
         recipe = RECIPES[name]
         seeds = min(given.seeds, recipe.seeds)
-        runs = Runs("navigation", name, "maml", "navigation", recipe.options, {}, seeds)
+        runs = Runs(given, name, "maml", "navigation", recipe.options, {}, seeds)
         adapting = {name: value for name, value in recipe.adapting.items() if name in vars(runs.algorithm)}
         algorithm = dataclasses.replace(runs.algorithm, **adapting)
         if name == "pretrained":
@@ -77,7 +76,7 @@ def main() -> None:
             add_rows(table, "random", algorithm, runs, newborn, given.tasks)
             add_references(table, runs, given.tasks)
         add_rows(table, name, algorithm, runs, [run.meta_params for run in runs.results], given.tasks, runs.cost)
-        write(merge(table, RESULTS), RESULTS)
+        write(merge(table, given.out), given.out)
 
 
 def goals(runs: Runs, count: int) -> dict[str, Any]:
