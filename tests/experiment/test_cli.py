@@ -17,7 +17,7 @@ from metarl_jax.experiment.config import resolve
 
 # By tyro or by us, and what each must say.
 WRONG = [
-    ("", "{train, sweep, evaluate, compare, report, play, export, resume, list, doctor}"),
+    ("", "{train, sweep, evaluate, compare, report, play, export, resume, reproduce, list, doctor}"),
     ("trian", "trian", "Available subcommands: train, sweep, evaluate"),
     ("train", "ALGORITHM", "ENVIRONMENT", "`metarl list` prints all"),
     ("train mamml cartpole", "did you mean 'maml'?"),
@@ -95,6 +95,11 @@ WRONG = [
     ("resume nowhere --meta-step 3", "--meta-step, 3", "--meta-steps INT", "metarl resume --help"),
     ("export nowhere --out there", "nowhere is not a run"),
     ("export nowhere", "--out"),
+    ("reproduce mase", "unknown table 'mase'", "did you mean 'maze'?"),
+    ("reproduce navigation", "did you mean 'maml_navigation'?"),
+    ("reproduce maze --all", "maze and --all were given; give names, or --all"),
+    ("reproduce maze --qick", "--qick", "--quick", "metarl reproduce --help"),
+    ("reproduce maze --scripts nowhere", "nowhere has no published.py", "name scripts/ of a checkout"),
     ("list --jsn", "--jsn", "--json", "metarl list --help"),
     ("doctor now", "now"),
     ("train maml maze --tracker tensorbord", "--tracker", "'tensorbord'", "tensorboard"),
@@ -147,7 +152,7 @@ def test_list_names_everything_in_the_agreed_format(capsys):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("--help", "{train,sweep,evaluate,compare,report,play,export,resume,list,doctor}"),
+        ("--help", "{train,sweep,evaluate,compare,report,play,export,resume,reproduce,list,doctor}"),
         ("train --help", "ALGORITHM ENVIRONMENT"),
         ("train rl2 --help", "ENVIRONMENT"),
         ("evaluate --help", "--split STR"),
