@@ -1,5 +1,6 @@
 """metarl reproduce: what makes the tables of this project again."""
 
+import sys
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,52 +56,45 @@ def reproduce(
 
 def _run(wanted: "list[TableScript]", how: dict[str, Any], json: bool, brief: bool) -> int:
     """Run scripts one after another, and print each table as soon as it is there, or a line of it if `brief`."""
-    from metarl_jax.experiment.reproduction import reproduction
+    from metarl_jax.experiment.reproduction.reproduction import BEYOND, ScriptFailed, destination, reproduce
 
     for script in wanted:  # before the first hour is spent
-        reproduction.destination(script, how["quick"], how["out"])
+        destination(script, how["quick"], how["out"])
     if how["quick"] and not json:
         print(QUICK)
-    done, bad = [], False
+    show = (lambda made: None) if json else _print_brief if brief else _print
+    done = []
     for script in wanted:
         try:
-            made = reproduction.reproduce(script.name, **how)
-        except reproduction.ScriptFailed as error:
-            _say(f"{script.name:20}{error}" if brief else str(error))
-            bad = True
-            continue
-        bad = bad or reproduction.BEYOND in made.verdicts
-        done.append(made)
-        if not json:
-            print(_brief(made), flush=True) if brief else _print(made)
+            done.append(reproduce(script.name, **how))
+            show(done[-1])
+        except ScriptFailed as error:
+            print(f"metarl: {error}", file=sys.stderr, flush=True)
     if json:
         print(dumps([made.to_json() for made in done], indent=1))
     elif brief:
         print(f"{len(done)} of {len(wanted)} scripts in {sum(made.seconds for made in done) / 60:.1f} minutes")
-    return int(bad)
+    return int(len(done) < len(wanted) or any(BEYOND in made.verdicts for made in done))
 
 
 def _list(scripts: "list[TableScript]", json: bool) -> int:
     """Print what can be reproduced, what the committed table took, and whether there is one."""
-    from metarl_jax.experiment.reproduction.scripts import seconds_of
-
-    entries = []
-    for script in scripts:
-        home = script.committed
-        seconds = None if home is None else seconds_of(home)
-        entries.append(
-            {"name": script.name, "summary": script.summary, "committed": home is not None, "seconds": seconds}
-        )
+    entries = [_entry(script) for script in scripts]
     if json:
         print(dumps(entries, indent=1))
         return 0
-    _print_columns(
-        ["name", "took", "makes"],
-        [[entry["name"], _time(entry), entry["summary"]] for entry in entries],
-        "took: the training behind the committed table, as far as it says. metarl reproduce NAME --quick takes less "
-        "than a minute.",
-    )
+    caption = "took: training behind the committed table, as far as it says. With --quick: less than a minute."
+    lines = [[entry["name"], _time(entry), entry["summary"]] for entry in entries]
+    _print_columns(["name", "took", "makes"], lines, caption)
     return 0
+
+
+def _entry(script: "TableScript") -> dict[str, Any]:
+    from metarl_jax.experiment.reproduction.scripts import seconds_of
+
+    home = script.committed
+    seconds = None if home is None else seconds_of(home)
+    return {"name": script.name, "summary": script.summary, "committed": home is not None, "seconds": seconds}
 
 
 def _print(made: "Reproduction") -> None:
@@ -118,9 +112,11 @@ def _words(line: "Line") -> list[str]:
     return [line.row, line.column, "" if line.value is None else f"{number(line.value)}{ends}", *beside, line.verdict]
 
 
-def _brief(made: "Reproduction") -> str:
+def _print_brief(made: "Reproduction") -> None:
+    """Print a line on a table."""
     said = ", ".join(f"{count} {verdict}" for verdict, count in made.verdicts.items())
-    return f"{made.name:20}{made.seconds:6.0f} s  {len(made.lines):3} cells" + (f": {said}" if said else "")
+    cells = f"{made.name:20}{made.seconds:6.0f} s  {len(made.lines):3} cells"
+    print(f"{cells}: {said}" if said else cells, flush=True)
 
 
 def _time(entry: dict[str, Any]) -> str:
@@ -145,9 +141,3 @@ def _print_columns(heads: list[str], lines: list[list[str]], caption: str) -> No
     for words in lines:
         drawn.add_row(*(Text(word) for word in words))
     Console().print(drawn)
-
-
-def _say(text: str) -> None:
-    import sys
-
-    print(text, file=sys.stderr, flush=True)
