@@ -395,7 +395,7 @@ def measure(setting: Setting, setups: list[Drawn], count: int, batches: int) -> 
     return jax.tree.map(lambda *parts: np.stack(parts), *measured)
 
 
-def seconds(setting: Setting, setup: Setup, count: int = 64) -> dict[str, float]:
+def seconds(setting: Setting, setup: Setup, attempts: int, count: int = 64) -> dict[str, float]:
     """What one estimate costs a processor by each row, acting included, in a batch of lives."""
     keys = jax.random.split(jax.random.key(KEY), LIVES)
 
@@ -406,10 +406,10 @@ def seconds(setting: Setting, setup: Setup, count: int = 64) -> dict[str, float]
         return jax.vmap(lambda key: evolved(setting, setup, count, key)[EVOLVED.name, "sampled"])(keys)
 
     runs = {method.name: functools.partial(sampled, method) for method in METHODS} | {EVOLVED.name: evolve}
-    return {name: quickest(compiled(run), setup, keys) / LIVES for name, run in runs.items()}
+    return {name: quickest(compiled(run), setup, keys, attempts=attempts) / LIVES for name, run in runs.items()}
 
 
-def quickest(run: Any, *arguments: Any, attempts: int = 20) -> float:
+def quickest(run: Any, *arguments: Any, attempts: int) -> float:
     """The shortest of several times of the processor, without compilation."""
     jax.block_until_ready(run(*arguments))
     times = []
@@ -525,7 +525,7 @@ def compare_baselines(table: Table, environment: str, envs: int, repeats: int, t
             table.add(row, f"{environment},{column},n={envs}", np.mean(values), confidence_interval(values))
 
 
-def price_baselines(table: Table, attempts: int = 15) -> None:
+def price_baselines(table: Table, attempts: int) -> None:
     """Add what each baseline costs a processor in 2D navigation: the credit of a batch of records, and a meta-step."""
     config = defaults("maml", "navigation", "default")
     algorithm, newborn = config.algorithm, Newborn.of("navigation", config.algorithm.envs)
@@ -621,7 +621,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=PROCESSES)
     parser.add_argument("--counts", type=int, nargs="*", default=list(BATCHES), choices=list(BATCHES), help="by N")
     parser.add_argument("--repeats", type=int, default=max(NEWBORN.values()), help="estimates, at most")
-    given = parsed(parser, TABLE, processes=2, counts=[4], repeats=64)
+    parser.add_argument("--newborns", type=int, default=len(NEWBORN), help="settings in which baselines are compared")
+    parser.add_argument("--attempts", type=int, default=20, help="timings, of which the shortest counts")
+    given = parsed(parser, TABLE, processes=2, counts=[4], repeats=64, newborns=1, attempts=1)
     start, setting = time.perf_counter(), Setting()
     setups = [draw_setup(setting, key) for key in jax.random.split(jax.random.key(KEY), given.processes)]
     table = Table(TABLE, seeds=[KEY], tasks=given.processes)
@@ -631,11 +633,11 @@ def main() -> None:
         fill(table, count, measure(setting, setups, count, batches))
         repeats = given.processes * batches * LIVES
         print(f"N = {count}: {repeats} repeats, {time.perf_counter() - start:.0f} s", flush=True)
-    for (environment, envs), repeats in NEWBORN.items():
+    for (environment, envs), repeats in list(NEWBORN.items())[: given.newborns]:
         compare_baselines(table, environment, envs, min(repeats, given.repeats), given.processes)
         print(f"{environment}, {envs} trajectories: {time.perf_counter() - start:.0f} s", flush=True)
-    price_baselines(table)
-    for row, cost in seconds(setting, setups[0].setup).items():
+    price_baselines(table, given.attempts)
+    for row, cost in seconds(setting, setups[0].setup, given.attempts).items():
         table.add(row, "seconds", cost, note=f"of one core, an estimate of 64 trajectories in a batch of {LIVES}")
     table.wall_seconds = time.perf_counter() - start
     table.write(given.out)

@@ -164,7 +164,8 @@ def main() -> None:
         steps = rewards.shape[1] * CHUNK * ROLLOUT
         made = {"wall_seconds": time.perf_counter() - start, "env_steps": steps}
         table = Table(TABLE, seeds=list(range(given.seeds)), tasks=1, **made)
-        whole, late = rewards.mean(axis=1), rewards[:, -(-rewards.shape[1] * 4 // 5) :].mean(axis=1)
+        calls = rewards.shape[1]
+        whole, late = rewards.mean(axis=1), rewards[:, min(-(-calls * 4 // 5), calls - 1) :].mean(axis=1)
         published = PUBLISHED[row] * 1e6 / STREAM if steps >= STREAM // 2 else None
         note = f"over {steps:,} steps of one stream; published over {STREAM:,}: {PUBLISHED[row]} million"
         table.add(row, "reward", whole.mean(), by_seed=whole, published=published, bound=bound, note=note)
