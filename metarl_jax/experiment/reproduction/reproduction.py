@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,20 +96,24 @@ def destination(script: TableScript, quick: bool, out: Path | None) -> Path | No
     path = (out or FOLDER) / f"{script.name}.json"
     if path.resolve().parent == script.committed_path.parent:
         raise UsageError(f"{path.parent} holds the committed tables, and is not written to; name another with --out")
-    require(not (quick and path.exists()), "out", path.parent, f"a folder without a {path.name}: name a new one")
+    require(not (quick and path.exists()), "out", path.parent, f"a folder without {path.name}: name a new one")
     return path
 
 
 def run(script: TableScript, out: Path, quick: bool) -> None:
-    """Run a script in a process of its own; its output goes to stderr, of a quick run only if it fails."""
+    """Run a script in a process of its own; what it prints goes to stderr, after a quick run only if it fails."""
     words = [sys.executable, str(script.path), "--out", str(out), *(["--quick"] if quick else [])]
     packages = [str(Path(metarl_jax.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(packages)}
-    where: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quick else {"stdout": sys.stderr.fileno()}
-    ended = subprocess.run(words, env=variables, text=True, check=False, **where)
-    if ended.returncode:
-        said = "\n".join((ended.stdout or "").splitlines()[-10:])
-        raise ScriptFailed(f"{script.path} ended with exit code {ended.returncode}" + (f":\n{said}" if said else ""))
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(packages), "PYTHONUNBUFFERED": "1"}
+    last: deque[str] = deque(maxlen=10)
+    piped: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(words, env=variables, **piped) as process:
+        for line in process.stdout or ():
+            last.append(line)
+            if not quick:
+                print(line, end="", file=sys.stderr)
+    if process.returncode:
+        raise ScriptFailed(f"{script.path} ended with exit code {process.returncode}:\n{''.join(last)}".rstrip())
 
 
 def beside(script: TableScript, table: Table, quick: bool) -> list[Line]:
