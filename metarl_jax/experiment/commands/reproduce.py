@@ -62,12 +62,12 @@ def _run(wanted: "list[TableScript]", how: dict[str, Any], json: bool, brief: bo
         destination(script, how["quick"], how["out"])
     if how["quick"] and not json:
         print(QUICK)
-    show = (lambda made: None) if json else _print_brief if brief else _print
     done = []
     for script in wanted:
         try:
             done.append(reproduce(script.name, **how))
-            show(done[-1])
+            if not json:
+                print(_brief(done[-1]), flush=True) if brief else _print(done[-1])
         except ScriptFailed as error:
             print(f"metarl: {error}", file=sys.stderr, flush=True)
     if json:
@@ -100,8 +100,8 @@ def _entry(script: "TableScript") -> dict[str, Any]:
 def _print(made: "Reproduction") -> None:
     """Print a table, a cell a line."""
     heads = ["row", "column", "ours", "committed", "paper", "bound", "verdict"]
-    where = f"; written to {made.path}" if made.path else ""
-    _print_columns(heads, [_words(line) for line in made.lines], f"{made.name}: {made.seconds:.0f} s{where}")
+    _print_columns(heads, [_words(line) for line in made.lines], "ours: with a 95 % interval")
+    print(_brief(made) + (f"; written to {made.path}" if made.path else ""), flush=True)
 
 
 def _words(line: "Line") -> list[str]:
@@ -112,11 +112,11 @@ def _words(line: "Line") -> list[str]:
     return [line.row, line.column, "" if line.value is None else f"{number(line.value)}{ends}", *beside, line.verdict]
 
 
-def _print_brief(made: "Reproduction") -> None:
-    """Print a line on a table."""
+def _brief(made: "Reproduction") -> str:
+    """A line on a table."""
     said = ", ".join(f"{count} {verdict}" for verdict, count in made.verdicts.items())
     cells = f"{made.name:20}{made.seconds:6.0f} s  {len(made.lines):3} cells"
-    print(f"{cells}: {said}" if said else cells, flush=True)
+    return f"{cells}: {said}" if said else cells
 
 
 def _time(entry: dict[str, Any]) -> str:
