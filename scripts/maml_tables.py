@@ -66,9 +66,7 @@ RECIPES = {
 
 
 def main() -> None:
-    given = arguments(
-        __doc__, TABLE, RECIPES, seeds=1, tasks=100_000, quick={"recipes": ["bandit_n=10,k=5", "tabular_n=10"]}
-    )
+    given = arguments(__doc__, TABLE, RECIPES, seeds=1, tasks=100_000, quick={"recipes": ["bandit_n=10,k=5"]})
     table = Table(TABLE, seeds=list(range(given.seeds)), tasks=given.tasks)
     for name in given.recipes:
         recipe = RECIPES[name]
