@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--updates", type=int, default=2000)
-    given = parsed(parser, TABLE, seeds=2, updates=20)
+    given = parsed(parser, TABLE, rows=["actor-critic", "bootstrapped,outer-critic"], seeds=2, updates=20)
     for row in given.rows:
         meta, start = built(*ROWS[row], given.updates), time.perf_counter()
         returns, gammas = learned(meta, given.seeds, given.updates)

@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", default=list(PUBLISHED), choices=list(PUBLISHED))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=STREAM)
-    given = parsed(parser, TABLE, seeds=1, steps=1)
+    given = parsed(parser, TABLE, rows=["q(lambda)", "bootstrapped,context"], seeds=1, steps=1)
     bound = average_reward(published_task().pay)
     for row in given.rows:
         start = time.perf_counter()
