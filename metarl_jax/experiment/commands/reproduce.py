@@ -66,8 +66,10 @@ def _run(wanted: "list[TableScript]", how: dict[str, Any], json: bool, brief: bo
     for script in wanted:
         try:
             done.append(reproduce(script.name, **how))
-            if not json:
-                print(_brief(done[-1]), flush=True) if brief else _print(done[-1])
+            if brief and not json:
+                print(_brief(done[-1]), flush=True)
+            elif not json:
+                _print(done[-1])
         except ScriptFailed as error:
             print(f"metarl: {error}", file=sys.stderr, flush=True)
     if json:
