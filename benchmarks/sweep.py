@@ -4,8 +4,9 @@
 
 Each workload is trained twice, in fresh processes without a cache of compiled programs: by `metarl_jax.sweep`, and by
 `metarl_jax.train` for each run in turn, as a loop over a command would. Seconds are of the wall clock, with compilation
-and files, without evaluation. `in_turn_compiled_seconds` are those of the runs in turn with nothing left to compile;
-the second speed-up is what remains beyond compiling once.
+and files, without evaluation; with a single core they are of the processor, since other programs may use it as well.
+`in_turn_compiled_seconds` are those of the runs in turn with nothing left to compile; the second speed-up is what
+remains beyond compiling once.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import dataclasses
 import datetime
 import json
 import multiprocessing
+import os
 import pathlib
 import tempfile
 import time
@@ -34,35 +36,45 @@ RATES = {"meta_lr": [3e-4, 1e-3, 3e-3, 1e-2]}
 WORKLOADS = {
     "maml-bandit-tiny": Workload("maml", "bandit", RATES, 4, {"preset": "tiny", "meta_steps": 200}),
     "rl2-bandit-tiny": Workload("rl2", "bandit", RATES, 4, {"preset": "tiny", "meta_steps": 200}),
-    "maml-navigation": Workload("maml", "navigation", RATES, 4, {"meta_steps": 50}),
+    "maml-navigation": Workload("maml", "navigation", RATES, 4, {"meta_steps": 20}),
 }
 QUIET: dict[str, Any] = {"quiet": True, "evaluation_tasks": 0}
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def seconds() -> float:
+    """The time on the clock that is read."""
+    return time.process_time() if cores() == 1 else time.monotonic()
 
 
 def together(workload: Workload, folder: pathlib.Path) -> dict[str, float]:
     """Seconds of the sweep."""
     import metarl_jax
 
-    start = time.monotonic()
+    start = seconds()
     how = {"over": workload.over, "seeds": workload.seeds, "out": folder / "sweep"} | workload.options | QUIET
     metarl_jax.sweep(workload.algorithm, workload.environment, **how)
-    return {"sweep_seconds": time.monotonic() - start}
+    return {"sweep_seconds": seconds() - start}
 
 
 def in_turn(workload: Workload, folder: pathlib.Path) -> dict[str, float]:
     """Seconds of the same runs one after another, and without those of compilation."""
     import metarl_jax
 
-    start, trained = time.monotonic(), 0.0
+    start, trained = seconds(), 0.0
     ((name, values),) = workload.over.items()
     for value in values:
         for seed in range(workload.seeds):
             how = {name: value, "seed": seed, "out": folder / f"{value}-{seed}"} | workload.options | QUIET
-            began = time.monotonic()
+            began = seconds()
             metarl_jax.train(workload.algorithm, workload.environment, **how)
-            trained += (time.monotonic() - began) * (seed > 0)  # another seed compiles nothing
+            trained += (seconds() - began) * (seed > 0)  # another seed compiles nothing
     share = workload.seeds / max(1, workload.seeds - 1)
-    return {"in_turn_seconds": time.monotonic() - start, "in_turn_compiled_seconds": trained * share}
+    return {"in_turn_seconds": seconds() - start, "in_turn_compiled_seconds": trained * share}
 
 
 def measured(measure: Any, workload: Workload) -> dict[str, float]:
@@ -84,11 +96,11 @@ def isolate(folder: str) -> None:
 def line(name: str) -> dict[str, Any]:
     """The measurements of a workload, and the speed-up."""
     workload = WORKLOADS[name]
-    seconds = measured(together, workload) | measured(in_turn, workload)
-    ratio = seconds["in_turn_seconds"] / seconds["sweep_seconds"]
-    compiled = seconds["in_turn_compiled_seconds"] / seconds["sweep_seconds"]
+    took = measured(together, workload) | measured(in_turn, workload)
+    ratio = took["in_turn_seconds"] / took["sweep_seconds"]
+    compiled = took["in_turn_compiled_seconds"] / took["sweep_seconds"]
     runs = workload.seeds * sum(map(len, workload.over.values()))
-    return {"workload": name, "runs": runs, **seconds, "speed_up": ratio, "speed_up_compiled": compiled}
+    return {"workload": name, "runs": runs, "cores": cores(), **took, "speed_up": ratio, "speed_up_compiled": compiled}
 
 
 def main() -> None:
@@ -96,15 +108,16 @@ def main() -> None:
     parser.add_argument("workloads", nargs="*", default=[], help=f"by default all: {', '.join(WORKLOADS)}")
     parser.add_argument("--out", type=pathlib.Path, help="such as benchmarks/results/sweep.json")
     given = parser.parse_args()
+    from metarl_jax.experiment import devices
+
     lines = []
     for name in given.workloads or WORKLOADS:
-        lines.append({key: round(x, 2) if isinstance(x, float) else x for key, x in line(name).items()})
-        print(json.dumps(lines[-1]), flush=True)
-    if given.out:
-        from metarl_jax.experiment import devices
-
+        found = {key: round(x, 2) if isinstance(x, float) else x for key, x in line(name).items()}
         made = {"device": devices.describe(), "versions": devices.versions(), "date": datetime.date.today().isoformat()}
-        given.out.write_text(json.dumps({"workloads": lines, **made}, indent=1) + "\n")
+        lines.append(json.dumps(found | made))
+        print(lines[-1], flush=True)
+    if given.out:
+        given.out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
 
 
 if __name__ == "__main__":

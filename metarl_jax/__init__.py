@@ -101,6 +101,7 @@ _HOMES = {
     "report": "experiment.report.report",
     "films": "experiment.films",
     "export": "experiment.agents.export",
+    "reproduce": "experiment.reproduction.reproduction",
     "Result": "experiment.api",
     "Results": "experiment.sweep.results",
 }

@@ -45,7 +45,8 @@ def recipe(n: int, k: int) -> Recipe:
     return Recipe("rl2-linear" if n in LONG else "rl2-gru", options, total(column), env, beside=beside)
 
 
+TABLE = "bandits"
 RECIPES = {f"n={n},k={k}": recipe(n, k) for n, k in PUBLISHED}
 
 if __name__ == "__main__":
-    fill(__doc__, "bandits", "bandit", RECIPES, tasks=100_000)
+    fill(__doc__, TABLE, "bandit", RECIPES, tasks=100_000, quick={"recipes": ["n=10,k=5", "n=100,k=5"]})

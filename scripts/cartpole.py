@@ -6,14 +6,13 @@ Trains what is not trained yet (runs/cartpole/...; an interrupted run is resumed
 writes benchmarks/results/cartpole.json. Recipes that are left out keep the rows that the file has.
 """
 
-import pathlib
 from typing import Any, NamedTuple
 
 from published import Runs, arguments, merge, steps, write
 
 from metarl_jax.experiment.results import Table
 
-RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "cartpole.json"
+TABLE = "cartpole"
 
 
 class Recipe(NamedTuple):
@@ -65,14 +64,14 @@ RECIPES = {
 
 
 def main() -> None:
-    given = arguments(__doc__, RECIPES, seeds=1, tasks=10_000)
-    table = Table("cartpole", seeds=list(range(given.seeds)), tasks=given.tasks)
+    given = arguments(__doc__, TABLE, RECIPES, seeds=1, tasks=10_000, quick={"recipes": ["mild+flip", "maml"]})
+    table = Table(TABLE, seeds=list(range(given.seeds)), tasks=given.tasks)
     for name in given.recipes:
         recipe = RECIPES[name]
-        runs = Runs("cartpole", name, recipe.algorithm, "cartpole", recipe.options, recipe.environment, given.seeds)
+        runs = Runs(given, name, recipe.algorithm, "cartpole", recipe.options, recipe.environment, given.seeds)
         add = by_episode if recipe.algorithm == "rl2" else by_step
         add(table, recipe, runs, given.tasks)
-    write(merge(table, RESULTS), RESULTS)
+    write(merge(table, given.out), given.out)
 
 
 def by_episode(table: Table, recipe: Recipe, runs: Runs, tasks: int) -> None:

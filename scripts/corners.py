@@ -8,14 +8,13 @@ writes benchmarks/results/corners.json. A column is `step=k`, k gradient steps a
 keep the rows that the file has.
 """
 
-import pathlib
 from typing import Any
 
 from published import Runs, arguments, merge, steps, write
 
 from metarl_jax.experiment.results import Table
 
-RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "corners.json"
+TABLE = "corners"
 ONE = {"envs": 20, "inner_lr": 0.1, "meta_lr": 2e-3, "meta_steps": 200, "anneal": -1}
 RECIPES: dict[str, dict[str, Any]] = {
     "naive": ONE | {"estimator": "naive"},
@@ -27,14 +26,14 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    given = arguments(__doc__, RECIPES, seeds=3, tasks=2000)
-    table = Table("corners", seeds=list(range(given.seeds)), tasks=given.tasks)
+    given = arguments(__doc__, TABLE, RECIPES, seeds=3, tasks=2000, quick={"recipes": ["lvc", "promp"]})
+    table = Table(TABLE, seeds=list(range(given.seeds)), tasks=given.tasks)
     for name in given.recipes:
-        runs = Runs("corners", name, "maml", "corners", RECIPES[name], {"episodes": 1}, given.seeds)
+        runs = Runs(given, name, "maml", "corners", RECIPES[name], {"episodes": 1}, given.seeds)
         runs.add(table, name, "return", given.tasks, steps, kind="step", first=0)
         if name == given.recipes[0]:
             runs.add_references(table, "return", given.tasks, steps, kind="step")
-        write(merge(table, RESULTS), RESULTS)
+        write(merge(table, given.out), given.out)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ the tasks of the training split have a row too. Recipes that are left out keep t
 
 from trials import Recipe, episodes_and_total, fill, oracle
 
+TABLE = "dark_room"
 SEARCH = {
     "total": (None, oracle("search", "dark_room,n=10")),
     "episode=10": (None, oracle("reference", "dark_room,episode")),
@@ -21,4 +22,4 @@ RECIPES = {
 RECIPES["linear,slower"] = RECIPES["linear"]._replace(row="rl2-linear-slower", options={"memory": "linear"} | SLOWER)
 
 if __name__ == "__main__":
-    fill(__doc__, "dark_room", "dark_room", RECIPES, tasks=10_000)
+    fill(__doc__, TABLE, "dark_room", RECIPES, tasks=10_000, quick={"recipes": ["linear"]})

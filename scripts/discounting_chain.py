@@ -10,8 +10,6 @@ an episode. The true value at the inner discount is a function of that discount,
 Writes benchmarks/results/discounting_chain.json: the expected return of the policy and the inner discount in the end.
 """
 
-import argparse
-import pathlib
 import time
 from typing import Any
 
@@ -19,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from published import merge, write
+from published import merge, parsed, table_parser, write
 
 from metarl_jax.algorithms.meta_gradient.meta_gradient import MetaGradient
 from metarl_jax.core.backprop import backprop
@@ -32,7 +30,7 @@ from metarl_jax.core.update import watch
 from metarl_jax.envs.discounting_chain import DELAYS, DiscountingChain, DiscountingChainTask, published_task
 from metarl_jax.experiment.results import Table
 
-RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results"
+TABLE = "discounting_chain"
 HORIZON, PAY = DELAYS[-1], published_task().pay
 COMMON: dict[str, Any] = {
     "hidden": (),
@@ -134,17 +132,16 @@ def learned(meta: MetaLearner, seeds: int, updates: int) -> tuple[np.ndarray, np
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table_parser(__doc__)
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--updates", type=int, default=2000)
-    parser.add_argument("--out", type=pathlib.Path, default=RESULTS / "discounting_chain.json")
-    given = parser.parse_args()
+    given = parsed(parser, TABLE, rows=["actor-critic", "bootstrapped,outer-critic"], seeds=2, updates=20)
     for row in given.rows:
         meta, start = built(*ROWS[row], given.updates), time.perf_counter()
         returns, gammas = learned(meta, given.seeds, given.updates)
         made = {"wall_seconds": time.perf_counter() - start, "env_steps": meta.env_steps * given.updates}
-        table = Table("discounting_chain", seeds=list(range(given.seeds)), tasks=1, **made)
+        table = Table(TABLE, seeds=list(range(given.seeds)), tasks=1, **made)
         note = f"after {given.updates} updates; return from {returns[:, -1].min():.4f} to {returns[:, -1].max():.4f}"
         table.add(
             row,

@@ -16,8 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from published import TEST_KEY, arguments, merge, write
-from trials import RESULTS, Cells, Recipe, episodes_and_total, fill, oracle
+from published import RESULTS, TEST_KEY, merge, write
+from trials import Cells, Recipe, episodes_and_total, fill, oracle
 
 from metarl_jax.algorithms.in_context.student import Student
 from metarl_jax.core.evaluation import Curve, reported
@@ -28,7 +28,8 @@ from metarl_jax.experiment.config import resolve
 from metarl_jax.experiment.evaluation import sample_tasks
 from metarl_jax.experiment.results import Table, read
 
-NAME = "distillation"
+TABLE = "distillation"
+COSTS = ("regret",)
 NAMES = {"ad": "algorithm_distillation", "dpt": "decision_pretrained"}
 BESIDE = {
     "dark_room": {
@@ -69,7 +70,7 @@ RECIPES = {
 
 def sources(environment: str, tasks: int) -> Table:
     """The source of Algorithm Distillation: in all its environments as in a history, and alone in one."""
-    config, table = resolve(NAMES["ad"], environment), Table(NAME, seeds=[0], tasks=tasks)
+    config, table = resolve(NAMES["ad"], environment), Table(TABLE, seeds=[0], tasks=tasks)
     algorithm, window = config.algorithm, config.recipe.window
     assert isinstance(algorithm, Student)
     held_out = sample_tasks(config.environment, "test", tasks, jax.random.key(TEST_KEY))
@@ -106,7 +107,7 @@ def borrowed(environment: str) -> Table:
     row, home = RL2[environment]
     ways = {row + way: f"rl2-{environment}{way}" for way in ("", "-greedy", "-forgetting", "-seen")}
     found = read(RESULTS / f"{home}.json")
-    table = Table(NAME, seeds=found.seeds, tasks=found.tasks)
+    table = Table(TABLE, seeds=found.seeds, tasks=found.tasks)
     for cell in found.rows:
         column = "regret" if cell.column == "dependent-uniform" else cell.column
         if cell.row in ways and (environment == "dark_room" or column == "regret"):
@@ -116,8 +117,9 @@ def borrowed(environment: str) -> Table:
 
 
 if __name__ == "__main__":
-    fill(__doc__, NAME, "dark_room", RECIPES, tasks=2_000)
-    given, path = arguments(__doc__, RECIPES, seeds=1, tasks=2_000), RESULTS / f"{NAME}.json"
+    quick = {"recipes": ["ad-two_arm", "dpt-two_arm"], "tasks": 16}
+    quick["changes"] = {"meta_steps": 2, "log_every": 2, "tasks": 8}
+    given = fill(__doc__, TABLE, "dark_room", RECIPES, tasks=2_000, quick=quick)
     for environment in dict.fromkeys(RECIPES[key].environment for key in given.recipes):
         for table in (borrowed(environment), sources(environment, given.tasks)):
-            write(merge(table, path), path)
+            write(merge(table, given.out), given.out)

@@ -15,11 +15,9 @@ mean, variance, cosine and error of one estimate, and error of the mean over a m
 and docs/estimators.png.
 """
 
-import argparse
 import dataclasses
 import functools
 import math
-import pathlib
 import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -31,6 +29,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from published import parsed, table_parser
 
 from metarl_jax.algorithms.hindsight import credit_hindsight, with_hindsight
 from metarl_jax.core.learner import ESTIMATORS, Estimator, gradient_learner
@@ -58,7 +57,7 @@ from metarl_jax.oracles.meta_gradient import (
     value,
 )
 
-ROOT = pathlib.Path(__file__).parents[1]
+TABLE = "estimators"
 KEY = 20_260_310
 PROCESSES = 8
 LIVES = 8  # in a batch
@@ -396,7 +395,7 @@ def measure(setting: Setting, setups: list[Drawn], count: int, batches: int) -> 
     return jax.tree.map(lambda *parts: np.stack(parts), *measured)
 
 
-def seconds(setting: Setting, setup: Setup, count: int = 64) -> dict[str, float]:
+def seconds(setting: Setting, setup: Setup, attempts: int, count: int = 64) -> dict[str, float]:
     """What one estimate costs a processor by each row, acting included, in a batch of lives."""
     keys = jax.random.split(jax.random.key(KEY), LIVES)
 
@@ -407,10 +406,10 @@ def seconds(setting: Setting, setup: Setup, count: int = 64) -> dict[str, float]
         return jax.vmap(lambda key: evolved(setting, setup, count, key)[EVOLVED.name, "sampled"])(keys)
 
     runs = {method.name: functools.partial(sampled, method) for method in METHODS} | {EVOLVED.name: evolve}
-    return {name: quickest(compiled(run), setup, keys) / LIVES for name, run in runs.items()}
+    return {name: quickest(compiled(run), setup, keys, attempts=attempts) / LIVES for name, run in runs.items()}
 
 
-def quickest(run: Any, *arguments: Any, attempts: int = 20) -> float:
+def quickest(run: Any, *arguments: Any, attempts: int) -> float:
     """The shortest of several times of the processor, without compilation."""
     jax.block_until_ready(run(*arguments))
     times = []
@@ -526,7 +525,7 @@ def compare_baselines(table: Table, environment: str, envs: int, repeats: int, t
             table.add(row, f"{environment},{column},n={envs}", np.mean(values), confidence_interval(values))
 
 
-def price_baselines(table: Table, attempts: int = 15) -> None:
+def price_baselines(table: Table, attempts: int) -> None:
     """Add what each baseline costs a processor in 2D navigation: the credit of a batch of records, and a meta-step."""
     config = defaults("maml", "navigation", "default")
     algorithm, newborn = config.algorithm, Newborn.of("navigation", config.algorithm.envs)
@@ -582,7 +581,7 @@ def predict(table: Table, setups: list[Drawn]) -> None:
         table.add(row.name, "error,predicted", np.mean(off))
 
 
-def draw(table: Table) -> Figure:
+def draw(table: Table, counts: list[int]) -> Figure:
     """Cosine and relative error by N, both gradients sampled; dotted, the error that theory leaves in the end."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     panels = figure.subplots(1, 2)
@@ -591,8 +590,8 @@ def draw(table: Table) -> Figure:
         left = table.cell(row.name, "error,predicted").value
         style = {"color": f"C{names.index(row.name.split(',')[0] if row.linear else row.name)}"}
         style["linestyle"] = {"fitted": "-.", "leave_one_out": ":", None: "--" if left > 1e-6 else "-"}[row.linear]
-        curve(panels[0], table, row.name, "cosine", lambda x: 1 - x, style)
-        curve(panels[1], table, row.name, "error", lambda x: x, style)
+        curve(panels[0], table, counts, row.name, "cosine", lambda x: 1 - x, style)
+        curve(panels[1], table, counts, row.name, "error", lambda x: x, style)
         if left > 1e-6 and not row.linear:
             panels[1].axhline(left, color=style["color"], linestyle=":", linewidth=1)
     panels[0].set(ylabel="1 − cosine")
@@ -604,38 +603,45 @@ def draw(table: Table) -> Figure:
     return figure
 
 
-def curve(panel: Axes, table: Table, row: str, column: str, flip: Callable[[float], float], style: dict) -> None:
+def curve(
+    panel: Axes, table: Table, counts: list[int], row: str, column: str, flip: Callable[[float], float], style: dict
+) -> None:
     """One quantity of one row by N, with its intervals."""
-    cells = [table.cell(row, f"{column},n={count}") for count in BATCHES]
+    cells = [table.cell(row, f"{column},n={count}") for count in counts]
     ends = [[flip(cell.interval[side]) for cell in cells] for side in (0, 1)]
-    panel.plot(BATCHES.keys(), [flip(cell.value) for cell in cells], label=row, marker="o", markersize=3.5, **style)
-    panel.fill_between(BATCHES.keys(), *ends, color=style["color"], alpha=0.15, linewidth=0)
+    panel.plot(counts, [flip(cell.value) for cell in cells], label=row, marker="o", markersize=3.5, **style)
+    panel.fill_between(counts, *ends, color=style["color"], alpha=0.15, linewidth=0)
     panel.set(xscale="log", yscale="log", xlabel="trajectories N")
-    panel.set_xticks(list(BATCHES), [str(count) for count in BATCHES])
+    panel.set_xticks(counts, [str(count) for count in counts])
     panel.minorticks_off()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benchmarks" / "results" / "estimators.json")
-    parser.add_argument("--figure", type=pathlib.Path, default=ROOT / "docs" / "estimators.png")
-    arguments = parser.parse_args()
+    parser = table_parser(__doc__)
+    parser.add_argument("--processes", type=int, default=PROCESSES)
+    parser.add_argument("--counts", type=int, nargs="*", default=list(BATCHES), choices=list(BATCHES), help="by N")
+    parser.add_argument("--repeats", type=int, default=max(NEWBORN.values()), help="estimates, at most")
+    parser.add_argument("--newborns", type=int, default=len(NEWBORN), help="settings in which baselines are compared")
+    parser.add_argument("--attempts", type=int, default=20, help="timings, of which the shortest counts")
+    given = parsed(parser, TABLE, processes=2, counts=[4], repeats=64, newborns=1, attempts=1)
     start, setting = time.perf_counter(), Setting()
-    setups = [draw_setup(setting, key) for key in jax.random.split(jax.random.key(KEY), PROCESSES)]
-    table = Table("estimators", seeds=[KEY], tasks=PROCESSES)
+    setups = [draw_setup(setting, key) for key in jax.random.split(jax.random.key(KEY), given.processes)]
+    table = Table(TABLE, seeds=[KEY], tasks=given.processes)
     predict(table, setups)
-    for count, batches in BATCHES.items():
+    for count in given.counts:
+        batches = BATCHES[count]
         fill(table, count, measure(setting, setups, count, batches))
-        print(f"N = {count}: {PROCESSES * batches * LIVES} repeats, {time.perf_counter() - start:.0f} s", flush=True)
-    for (environment, envs), repeats in NEWBORN.items():
-        compare_baselines(table, environment, envs, repeats, PROCESSES)
+        repeats = given.processes * batches * LIVES
+        print(f"N = {count}: {repeats} repeats, {time.perf_counter() - start:.0f} s", flush=True)
+    for (environment, envs), repeats in list(NEWBORN.items())[: given.newborns]:
+        compare_baselines(table, environment, envs, min(repeats, given.repeats), given.processes)
         print(f"{environment}, {envs} trajectories: {time.perf_counter() - start:.0f} s", flush=True)
-    price_baselines(table)
-    for row, cost in seconds(setting, setups[0].setup).items():
+    price_baselines(table, given.attempts)
+    for row, cost in seconds(setting, setups[0].setup, given.attempts).items():
         table.add(row, "seconds", cost, note=f"of one core, an estimate of 64 trajectories in a batch of {LIVES}")
     table.wall_seconds = time.perf_counter() - start
-    table.write(arguments.out)
-    draw(table).savefig(arguments.figure, dpi=120)
+    table.write(given.out)
+    draw(table, given.counts).savefig(given.figure, dpi=120)
     print(table.to_markdown())
 
 

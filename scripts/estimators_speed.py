@@ -10,19 +10,18 @@ environment steps (`reward,steps=...`) and at quarters of the time of the fastes
 environment steps of all seeds, side by side, in a second of the processor, without compilation.
 """
 
-import argparse
-import pathlib
 import time
 from typing import Any
 
 import jax
 import numpy as np
+from published import parsed, table_parser
 
 from metarl_jax.algorithms import make
 from metarl_jax.envs import make as make_environment
 from metarl_jax.experiment.results import Table
 
-ROOT = pathlib.Path(__file__).parents[1]
+TABLE = "estimators_speed"
 STEPS = 240_000
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 SHARED: dict[str, Any] = {
@@ -69,11 +68,10 @@ def at(rewards: np.ndarray, share: float) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benchmarks" / "results" / "estimators_speed.json")
-    arguments = parser.parse_args()
-    table = Table("estimators_speed", seeds=list(range(arguments.seeds)), tasks=SHARED["tasks"], env_steps=STEPS)
+    arguments = parsed(parser, TABLE, seeds=1)
+    table = Table(TABLE, seeds=list(range(arguments.seeds)), tasks=SHARED["tasks"], env_steps=STEPS)
     found = {}
     for row in ROWS:
         rewards, env_steps, seconds = found[row] = trained(row, arguments.seeds)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from trials import Recipe, episodes_and_total, fill, oracle
 
+TABLE = "gridnavi"
 BAYES = {"total": (None, oracle("bayes", "gridnavi"))}
 
 
@@ -36,4 +37,4 @@ RECIPES = {
 }
 
 if __name__ == "__main__":
-    fill(__doc__, "gridnavi", "gridnavi", RECIPES, tasks=10_000, seeds=5)
+    fill(__doc__, TABLE, "gridnavi", RECIPES, tasks=10_000, seeds=5, quick={"recipes": ["gru", "varibad"]})

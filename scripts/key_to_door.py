@@ -11,6 +11,7 @@ from trials import Recipe, episodes_and_total, fill, oracle
 
 from metarl_jax.core.evaluation import Curve
 
+TABLE = "key_to_door"
 KNOWN = {"episode=last": (None, oracle("reference", "key_to_door,episode"))}
 
 
@@ -26,4 +27,4 @@ RECIPES = {
 }
 
 if __name__ == "__main__":
-    fill(__doc__, "key_to_door", "key_to_door", RECIPES, tasks=10_000)
+    fill(__doc__, TABLE, "key_to_door", RECIPES, tasks=10_000, quick={"recipes": ["linear"]})

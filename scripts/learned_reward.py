@@ -8,7 +8,6 @@ of the same architecture with as much experience: on the task's own reward alone
 training tasks, and on no reward at all.
 """
 
-import argparse
 import functools
 import pathlib
 import time
@@ -17,8 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from published import TEST_KEY, merge, write
-from trials import RESULTS
+from published import TEST_KEY, merge, parsed, table_parser, write
 
 from metarl_jax.algorithms import make
 from metarl_jax.core.life import begin, run
@@ -29,6 +27,7 @@ from metarl_jax.experiment.evaluation import sample_tasks
 from metarl_jax.experiment.results import Table
 from metarl_jax.oracles import chains
 
+TABLE = "learned_reward"
 SEEDS = 5
 STRETCH = 10  # meta-steps of one program
 RATES = (1.0, 3.0, 10.0, 30.0, 100.0)  # step sizes among which the task's own reward chooses
@@ -66,23 +65,23 @@ NOTHING = {"task_reward": 0.0, "reward_scale": 0.0}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table_parser(__doc__)
     parser.add_argument("--worlds", nargs="*", default=list(WORLDS), choices=list(WORLDS))
     parser.add_argument("--meta-steps", type=int, default=300)
     parser.add_argument("--tasks", type=int, default=100)
-    given = parser.parse_args()
+    given = parsed(parser, TABLE, worlds=["random_abc"], meta_steps=STRETCH, tasks=16)
     for name in given.worlds:
-        table = Table("learned_reward", seeds=list(range(SEEDS)), tasks=given.tasks)
-        fill(table, name, given.meta_steps, given.tasks)
-        write(merge(table, RESULTS / "learned_reward.json"), RESULTS / "learned_reward.json")
+        table = Table(TABLE, seeds=list(range(SEEDS)), tasks=given.tasks)
+        fill(table, name, given)
+        write(merge(table, given.out), given.out)
 
 
-def fill(table: Table, name: str, meta_steps: int, count: int) -> None:
+def fill(table: Table, name: str, given: Any) -> None:
     """Add the rows of a world."""
-    world = WORLDS[name]
+    world, count = WORLDS[name], given.tasks
     tasks = sample_tasks(world.environment, "test", count, jax.random.key(TEST_KEY))
     practice = sample_tasks(world.environment, "train", count, jax.random.key(1))
-    φ, note = trained(name, lanes(world, **LEARNED), meta_steps)
+    φ, note = trained(name, lanes(world, **LEARNED), given.meta_steps, given.runs / f"{name}.npz")
     rates = steady(lanes(world, **ALONE) | {"inner_lr": jnp.array(RATES)})
     best = RATES[int(np.argmax(paid(world, lived(name, rates, φ, practice), 0.0).mean(axis=1)))]
     rows = {
@@ -125,9 +124,8 @@ def steady(numbers: dict[str, Any]) -> dict[str, Any]:
     return numbers | {"value_weight": CRITIC_RATE / numbers["inner_lr"]}
 
 
-def trained(name: str, numbers: dict[str, Any], meta_steps: int) -> tuple[Tree, str]:
+def trained(name: str, numbers: dict[str, Any], meta_steps: int, path: pathlib.Path) -> tuple[Tree, str]:
     """φ of every seed, from where an earlier call left it, and what its training took."""
-    path = pathlib.Path("runs") / "learned_reward" / f"{name}.npz"
     start, stretch = programs(name)
     keys = jax.random.split(jax.random.key(0), SEEDS)
     if path.exists():

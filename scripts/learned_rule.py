@@ -10,15 +10,13 @@ same rule before its training. Writes benchmarks/results/learned_rule.json.
 
 import argparse
 import functools
-import pathlib
 import time
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from published import TEST_KEY, merge, write
-from trials import RESULTS
+from published import TEST_KEY, merge, parsed, table_parser, write
 
 import metarl_jax
 from metarl_jax.algorithms import make
@@ -31,6 +29,7 @@ from metarl_jax.experiment.results import Table
 from metarl_jax.experiment.training import run_keys
 from metarl_jax.oracles import reference
 
+TABLE = "learned_rule"
 REFERENCES = "actor-critic"
 CHUNK = 20  # meta-steps between two looks at the clock
 ENVS, STEPS = 16, 20  # E and T of all agents, so that an adaptation is the same experience for all of them
@@ -67,33 +66,33 @@ RECIPES: dict[str, tuple[str, dict[str, Any], str]] = {  # row: algorithm, optio
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table_parser(__doc__)
     rows = [REFERENCES, *RECIPES]
     parser.add_argument("--recipes", nargs="*", default=rows, choices=rows)
     parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=list(FAMILIES))
     parser.add_argument("--budget", type=float, default=10_800, help="seconds of training, a recipe and seed")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--tasks", type=int, default=256)
-    given = parser.parse_args()
-    path = RESULTS / "learned_rule.json"
+    small = {"budget": 0.0, "tasks": 8, "recipes": [REFERENCES, "lpg-grid"], "families": ["grid"]}
+    given = parsed(parser, TABLE, **small)
     for row in given.recipes:
-        runs = [] if row == REFERENCES else [trained(row, seed, given.budget) for seed in range(given.seeds)]
+        runs = [] if row == REFERENCES else [trained(row, seed, given) for seed in range(given.seeds)]
         for column in given.families:
             family = FAMILIES[column]
             fresh = learned(row, runs, family, column, given) if runs else references(family, column, given)
-            write(merge(fresh, path), path)
+            write(merge(fresh, given.out), given.out)
 
 
-def trained(row: str, seed: int, budget: float) -> Any:
+def trained(row: str, seed: int, given: argparse.Namespace) -> Any:
     """The run of a recipe, begun or resumed, once its training has taken `budget` seconds."""
     algorithm, options, family = RECIPES[row]
-    path = pathlib.Path("runs") / "learned_rule" / f"{row}-{seed}"
+    path = given.runs / f"{row}-{seed}"
     how = {"meta_steps": CHUNK, "log_every": CHUNK, "checkpoint_every": CHUNK, "evaluation_tasks": 0}
-    given = {"env": TRAINED[family].options, "seed": seed, "out": path, **how, **options}
+    begun = {"env": TRAINED[family].options, "seed": seed, "out": path, **how, **options}
     result = (
-        metarl_jax.resume(path) if path.exists() else metarl_jax.train(algorithm, TRAINED[family].environment, **given)
+        metarl_jax.resume(path) if path.exists() else metarl_jax.train(algorithm, TRAINED[family].environment, **begun)
     )
-    while result.metrics["wall_seconds"][-1] < budget:
+    while result.metrics["wall_seconds"][-1] < given.budget:
         result = metarl_jax.resume(path, meta_steps=result.step + CHUNK)
     return result
 
@@ -187,7 +186,7 @@ def add(table: Table, row: str, column: str, family: Family, values: np.ndarray,
 
 
 def new_table(given: argparse.Namespace) -> Table:
-    return Table("learned_rule", seeds=list(range(given.seeds)), tasks=given.tasks)
+    return Table(TABLE, seeds=list(range(given.seeds)), tasks=given.tasks)
 
 
 if __name__ == "__main__":

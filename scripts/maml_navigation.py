@@ -9,7 +9,6 @@ the file has.
 """
 
 import dataclasses
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -23,9 +22,10 @@ from metarl_jax.experiment.curves import adaptation_curve
 from metarl_jax.experiment.results import Table
 from metarl_jax.oracles import reference
 
-RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "navigation.json"
+TABLE = "navigation"
 ADAPTATIONS = 10
-LIVES = 20  # on each published goal
+PLACES, LIVES = 40, 20  # published goals, and lives on each
+QUICK = {"recipes": ["pretrained", "maml"], "changes": {"meta_steps": 2, "log_every": 2, "tasks": 8}}
 
 
 class Recipe(NamedTuple):
@@ -63,50 +63,51 @@ PUBLISHED = {
 
 
 def main() -> None:
-    given = arguments(__doc__, RECIPES, seeds=5, tasks=10_000)
-    table = Table("navigation", seeds=list(range(given.seeds)), tasks=given.tasks)
+    given = arguments(__doc__, TABLE, RECIPES, seeds=5, tasks=10_000, quick=QUICK)
+    table = Table(TABLE, seeds=list(range(given.seeds)), tasks=given.tasks)
     for name in given.recipes:
         recipe = RECIPES[name]
         seeds = min(given.seeds, recipe.seeds)
-        runs = Runs("navigation", name, "maml", "navigation", recipe.options, {}, seeds)
+        runs = Runs(given, name, "maml", "navigation", recipe.options, {}, seeds)
         adapting = {name: value for name, value in recipe.adapting.items() if name in vars(runs.algorithm)}
         algorithm = dataclasses.replace(runs.algorithm, **adapting)
         if name == "pretrained":
             born = recipe_of(algorithm, runs.environment).window.world.learner.meta_init
             newborn = [jax.jit(born)(jax.random.key(seed)) for seed in range(seeds)]
-            add_rows(table, "random", algorithm, runs, newborn, given.tasks)
-            add_references(table, runs, given.tasks)
-        add_rows(table, name, algorithm, runs, [run.meta_params for run in runs.results], given.tasks, runs.cost)
-        write(merge(table, RESULTS), RESULTS)
+            add_rows(table, "random", algorithm, runs, newborn, given)
+            add_references(table, runs, given)
+        add_rows(table, name, algorithm, runs, [run.meta_params for run in runs.results], given, runs.cost)
+        write(merge(table, given.out), given.out)
 
 
-def goals(runs: Runs, count: int) -> dict[str, Any]:
+def goals(runs: Runs, given: Any) -> dict[str, Any]:
     """The 40 published goals, each for several lives, and a population of the test split."""
-    published = np.random.RandomState(1).uniform(-0.5, 0.5, (40, 2)).astype(np.float32)
-    return {"published": GoalTask(np.repeat(published, LIVES, axis=0)), "population": runs.tasks(count)}
+    published = np.random.RandomState(1).uniform(-0.5, 0.5, (PLACES, 2)).astype(np.float32)
+    lives = 1 if given.quick else LIVES
+    return {"published": GoalTask(np.repeat(published, lives, axis=0)), "population": runs.tasks(given.tasks)}
 
 
 def add_rows(
-    table: Table, row: str, algorithm: MAML, runs: Runs, learned: list[Any], count: int, note: str | None = None
+    table: Table, row: str, algorithm: MAML, runs: Runs, learned: list[Any], given: Any, note: str | None = None
 ) -> None:
     """The return after each gradient step on both sets of goals, pooled over seeds."""
     world = recipe_of(algorithm, runs.environment).window.world
-    for where, tasks in goals(runs, count).items():
+    for where, tasks in goals(runs, given).items():
         curves = [adaptation_curve(world, φ, tasks, jax.random.key(7), (ADAPTATIONS, 1)) for φ in learned]
         values = np.stack([steps(curve) for curve in curves])  # [seeds, N, steps]
         if where == "published":
-            values = values.reshape(len(values), -1, LIVES, values.shape[2]).mean(axis=2)
+            values = values.reshape(len(values), PLACES, -1, values.shape[2]).mean(axis=2)
         table.add_columns(row, f"{where},step", values, first=0, note=note)
     for step, value in enumerate(PUBLISHED.get(row, ())):
         cell = table.cell(row, f"published,step={step}")
         table.rows[table.rows.index(cell)] = dataclasses.replace(cell, published=value)
 
 
-def add_references(table: Table, runs: Runs, count: int) -> None:
+def add_references(table: Table, runs: Runs, given: Any) -> None:
     """The exact optimum with the goal known, the same after every step."""
     known = reference(runs.environment)
     assert known is not None
-    for where, tasks in goals(runs, count).items():
+    for where, tasks in goals(runs, given).items():
         values = np.asarray(known(jax.random.key(9), tasks), np.float64)[None]
         table.add_columns("reference", f"{where},step", values, first=0, note=runs.environment.reference)
 

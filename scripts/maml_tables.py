@@ -8,13 +8,12 @@ benchmarks/results/maml_tables.json. Recipes that are left out keep the rows tha
 """
 
 import functools
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from published import Runs, arguments, merge, write
+from published import RESULTS, Runs, arguments, merge, write
 
 from metarl_jax.core.batching import map_tasks
 from metarl_jax.core.life import unborn
@@ -22,8 +21,7 @@ from metarl_jax.core.types import Array, Key, Tree
 from metarl_jax.core.window import Window, entered, live
 from metarl_jax.experiment.results import Table, read
 
-RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "maml_tables.json"
-ORACLES = RESULTS.with_name("oracles.json")
+TABLE = "maml_tables"
 CHUNK = 2000  # tasks lived side by side
 
 
@@ -68,18 +66,18 @@ RECIPES = {
 
 
 def main() -> None:
-    given = arguments(__doc__, RECIPES, seeds=1, tasks=100_000)
-    table = Table("maml_tables", seeds=list(range(given.seeds)), tasks=given.tasks)
+    given = arguments(__doc__, TABLE, RECIPES, seeds=1, tasks=100_000, quick={"recipes": ["bandit_n=10,k=5"]})
+    table = Table(TABLE, seeds=list(range(given.seeds)), tasks=given.tasks)
     for name in given.recipes:
         recipe = RECIPES[name]
-        runs = Runs("maml_tables", name, "maml", recipe.environment, recipe.options, recipe.env, given.seeds)
+        runs = Runs(given, name, "maml", recipe.environment, recipe.options, recipe.env, given.seeds)
         earned = jax.jit(functools.partial(earnings, runs.window))
         tasks = runs.tasks(given.tasks)
         values = [np.asarray(earned(run.meta_params, tasks, jax.random.key(7)), np.float64) for run in runs.results]
-        best = read(ORACLES).cell(*recipe.beside).value
+        best = read(RESULTS / "oracles.json").cell(*recipe.beside).value
         beside = {"published": recipe.published, "bound": None if best is None else recipe.episodes * best}
         table.add_values("maml", name, np.stack(values), note=runs.cost, **beside)
-        write(merge(table, RESULTS), RESULTS)
+        write(merge(table, given.out), given.out)
 
 
 def earnings(window: Window, meta_params: Tree, tasks: Tree, key: Key) -> Array:

@@ -7,7 +7,6 @@ benchmarks/results/maze.json. A column is `7x7,attempt=k`, or `7x7,step=k` of le
 rollouts of ten attempts. Recipes that are left out keep the rows that the file has.
 """
 
-import pathlib
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ from metarl_jax.experiment.curves import blind_curve
 from metarl_jax.experiment.results import Table
 from metarl_jax.oracles.maze import explorer_steps, shortest_steps
 
-RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "maze.json"
+TABLE = "maze"
 # Meta-steps of the GRU in all: after the 4,000 of the default, what is annealed starts again at 38 % of itself. Chosen
 # on other mazes than those of the table.
 LENGTHENED = {"rl2-gru": 6500}
@@ -38,19 +37,18 @@ RECIPES = MEMORIES | {
 
 
 def main() -> None:
-    given = arguments(__doc__, RECIPES, seeds=1, tasks=10_000)
+    given = arguments(__doc__, TABLE, RECIPES, seeds=1, tasks=10_000, quick={"recipes": ["rl2-gru", "maml"]})
     for name in given.recipes:
-        table = Table("maze", seeds=list(range(given.seeds)), tasks=given.tasks)
+        table = Table(TABLE, seeds=list(range(given.seeds)), tasks=given.tasks)
         if name in MEMORIES:
-            runs = Runs(
-                "maze", f"7x7-{name}", "rl2", "maze", RECIPES[name], {"size": 7}, given.seeds, LENGTHENED.get(name)
-            )
+            longer = LENGTHENED.get(name)
+            runs = Runs(given, f"7x7-{name}", "rl2", "maze", RECIPES[name], {"size": 7}, given.seeds, longer)
             for column, split in (("7x7", "test"), ("9x9", "extrapolation")):
                 add_mazes(table, runs, name, column, split, given.tasks)
         else:
-            runs = Runs("maze", f"7x7-{name}", name, "maze", RECIPES[name], {"size": 7, "episodes": 1}, given.seeds)
+            runs = Runs(given, f"7x7-{name}", name, "maze", RECIPES[name], {"size": 7, "episodes": 1}, given.seeds)
             add_steps(table, runs, name, given.tasks)
-        write(merge(table, RESULTS), RESULTS)
+        write(merge(table, given.out), given.out)
 
 
 def add_steps(table: Table, runs: Runs, row: str, count: int) -> None:

@@ -6,10 +6,8 @@ Prints a line an oracle: value, standard error, known value, difference, and `ok
 Writes benchmarks/results/oracles.json; with --only the other rows of that file are kept. A new oracle is one `Entry`.
 """
 
-import argparse
 import dataclasses
 import functools
-import pathlib
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from published import merge
+from published import merge, parsed, table_parser
 
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.types import Array, Key
@@ -53,7 +51,7 @@ from metarl_jax.oracles import (
     two_step,
 )
 
-RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results" / "oracles.json"
+TABLE = "oracles"
 KEY = 20_260_102
 TASKS = 2_000  # behind an estimate, unless it says otherwise
 
@@ -372,12 +370,11 @@ def all_entries() -> list[Entry]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table_parser(__doc__)
     parser.add_argument("--only", default="", help="entries whose row or column contains this")
     parser.add_argument("--slow", action="store_true", help="the bandits of 500 pulls as well, tens of minutes")
-    parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
-    arguments = parser.parse_args()
-    table, off = Table("oracles", seeds=[KEY], tasks=TASKS), 0
+    arguments = parsed(parser, TABLE, only="gridnavi")
+    table, off = Table(TABLE, seeds=[KEY], tasks=TASKS), 0
     print(f"{'':22s} {'':24s} {'value':>10s} {'error':>8s} {'known':>10s} {'difference':>10s}")
     for entry in all_entries():
         if (entry.slow and not arguments.slow) or arguments.only not in f"{entry.row} {entry.column}":

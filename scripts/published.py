@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import functools
 import pathlib
+import tempfile
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,6 +20,9 @@ from metarl_jax.experiment.results import Table, read
 from metarl_jax.experiment.run_folder import RunFolder, trained_on
 from metarl_jax.oracles import reference
 
+ROOT = pathlib.Path(__file__).parents[1]
+RESULTS, DOCS = ROOT / "benchmarks" / "results", ROOT / "docs"
+SMALL = {"seeds": 1, "tasks": 64, "changes": {"meta_steps": 2, "log_every": 2, "tasks": 64}}  # of --quick
 TEST_KEY = 20_261_124  # of all held-out tasks; nothing is tuned on them
 Measure = Callable[[Curve], np.ndarray]  # curve [N, P, episodes] -> values [N, columns]
 
@@ -33,21 +37,53 @@ def steps(curve: Curve) -> np.ndarray:
     return curve.returns.mean(axis=2)
 
 
-def arguments(doc: str | None, recipes: Iterable[str], *, seeds: int, tasks: int) -> argparse.Namespace:
-    """The command line of a script: which recipes, on how many seeds, evaluated on how many tasks."""
+def table_parser(doc: str | None) -> argparse.ArgumentParser:
+    """The command line of a table script, with the options that all of them have."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small budgets, which show that it runs: no results")
+    parser.add_argument("--out", type=pathlib.Path, help="JSON of the table, by default that of benchmarks/results")
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser, table: str, **quick: Any) -> Any:
+    """What the command line says, whose defaults with --quick are `quick`.
+
+    Beside the options it has `figure`, a file for one; `runs`, the folder of runs; and `changes` of all recipes.
+    """
+    if (given := parser.parse_args()).quick:
+        parser.set_defaults(**quick)
+        given = parser.parse_args()
+    committed = RESULTS / f"{table}.json"
+    given.out = given.out or (pathlib.Path("runs", "quick", f"{table}.json") if given.quick else committed)
+    given.figure = DOCS / f"{table}.png" if given.out == committed else given.out.with_suffix(".png")
+    given.runs = pathlib.Path(_passing().name if given.quick else "runs", table)
+    given.changes = quick.get("changes", {}) if given.quick else {}
+    return given
+
+
+@functools.cache
+def _passing() -> tempfile.TemporaryDirectory[str]:
+    """A folder that goes with this process: what a quick run trains is nothing to continue."""
+    return tempfile.TemporaryDirectory()
+
+
+def arguments(
+    doc: str | None, table: str, recipes: Iterable[str], *, seeds: int, tasks: int, quick: dict[str, Any]
+) -> Any:
+    """The command line of a script: which recipes, on how many seeds, evaluated on how many tasks; see `parsed`."""
+    parser = table_parser(doc)
     parser.add_argument("--recipes", nargs="*", default=list(recipes), choices=list(recipes))
     parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--tasks", type=int, default=tasks)
-    return parser.parse_args()
+    return parsed(parser, table, **SMALL | quick)
 
 
 class Runs:
-    """The runs of one recipe, a seed each, under runs/<table>/<setting>-<seed>."""
+    """The runs of one recipe, a seed each, in folders <setting>-<seed> of `given.runs`."""
 
     def __init__(
         self,
-        table: str,
+        given: Any,  # by `arguments`
         setting: str,
         algorithm: str,
         environment: str,
@@ -56,9 +92,9 @@ class Runs:
         seeds: int,
         lengthened: int | None = None,
     ) -> None:
-        folder = pathlib.Path("runs") / table
+        options, lengthened = options | given.changes, None if given.quick else lengthened
         self.results = [
-            _trained(folder / f"{setting}-{seed}", algorithm, environment, options, env, seed, lengthened)
+            _trained(given.runs / f"{setting}-{seed}", algorithm, environment, options, env, seed, lengthened)
             for seed in range(seeds)
         ]
         config = self.results[0].config

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from published import arguments, merge, write
-from trials import RESULTS
 
 from metarl_jax.experiment import devices
 from metarl_jax.experiment.config import RunConfig, resolve
 from metarl_jax.experiment.curves import adaptation_curve
 from metarl_jax.experiment.evaluation import sample_tasks
 from metarl_jax.experiment.results import Table
+
+TABLE = "sensitivity"
 
 
 class Setup(NamedTuple):
@@ -68,9 +69,9 @@ BANDITS_ONLY: dict[str, dict[str, Any]] = {"no-clock": {"clock": False}, "drawn-
 CHANGES = EVERYWHERE | BANDITS_ONLY
 
 
-def configuration(setup: Setup, change: str) -> RunConfig:
-    """The settings of a setup, with one change."""
-    return resolve("rl2", setup.environment, **setup.options | CHANGES[change])
+def configuration(setup: Setup, change: str, others: dict[str, Any]) -> RunConfig:
+    """The settings of a setup, with one change, and others."""
+    return resolve("rl2", setup.environment, **setup.options | CHANGES[change] | others)
 
 
 def trained_return(config: RunConfig, seeds: int, tasks: int) -> np.ndarray:
@@ -94,17 +95,16 @@ def trained_return(config: RunConfig, seeds: int, tasks: int) -> np.ndarray:
 
 
 def main() -> None:
-    given = arguments(__doc__, CHANGES, seeds=5, tasks=2000)
+    given = arguments(__doc__, TABLE, CHANGES, seeds=5, tasks=2000, quick={"recipes": ["base"]})
     devices.prepare()
-    path = RESULTS / "sensitivity.json"
     for change in given.recipes:
-        table = Table("sensitivity", seeds=list(range(given.seeds)), tasks=given.tasks)
+        table = Table(TABLE, seeds=list(range(given.seeds)), tasks=given.tasks)
         for name in SETUPS if change in EVERYWHERE else ["bandit"]:
             start = time.perf_counter()
-            values = trained_return(configuration(SETUPS[name], change), given.seeds, given.tasks)
+            values = trained_return(configuration(SETUPS[name], change, given.changes), given.seeds, given.tasks)
             seconds = (time.perf_counter() - start) / given.seeds
             table.add(change, name, values.mean(), by_seed=values, note=f"{seconds:.0f} s a seed")
-        write(merge(table, path), path)
+        write(merge(table, given.out), given.out)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,16 @@
 """What the tables of agents that learn in their memory share: trials sampled, greedy, without memory, in tasks seen."""
 
-import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from published import Runs, arguments, merge, write
+from published import RESULTS, Runs, arguments, merge, write
 
 from metarl_jax.core.evaluation import Curve
 from metarl_jax.experiment.curves import adaptation_curve
 from metarl_jax.experiment.results import Table, read
 
-RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results"
 Cells = Callable[[Curve, Any], dict[str, np.ndarray]]  # curve of a trial, its tasks -> column: a number a task, [N]
 
 
@@ -56,14 +54,15 @@ def fill(
     *,
     tasks: int,
     seeds: int = 1,
-) -> None:
-    """Train what is not trained yet, play trials in held-out tasks, and write benchmarks/results/<name>.json."""
-    given, path = arguments(doc, recipes, seeds=seeds, tasks=tasks), RESULTS / f"{name}.json"
+    quick: dict[str, Any],
+) -> Any:
+    """Train what is not trained yet, play trials in held-out tasks, and write the table; returns what was given."""
+    given = arguments(doc, name, recipes, seeds=seeds, tasks=tasks, quick=quick)
     for key in given.recipes:
         recipe = recipes[key]
         count = min(given.seeds, recipe.seeds)
         table = Table(name, seeds=list(range(count)), tasks=given.tasks)
-        runs = Runs(name, key, recipe.algorithm, recipe.environment or environment, recipe.options, recipe.env, count)
+        runs = Runs(given, key, recipe.algorithm, recipe.environment or environment, recipe.options, recipe.env, count)
         for suffix, how in _ways(recipe).items():
             values = _values(runs, recipe.cells, given.tasks, **how)
             # What stands beside is over all tasks; those of the training split are fewer to tell apart.
@@ -73,7 +72,8 @@ def fill(
                 published, bound = beside.get(column, (None, None))
                 known = {"published": published if not suffix else None, "bound": bound}
                 table.add_values(recipe.row + suffix, column, numbers, strata=strata, note=runs.cost, **known)
-        write(merge(table, path), path)
+        write(merge(table, given.out), given.out)
+    return given
 
 
 def _ways(recipe: Recipe) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,8 @@ from trials import Cells, Recipe, fill, oracle
 from metarl_jax.core.evaluation import Curve
 from metarl_jax.experiment.presets import PAIRS
 
+TABLE = "two_arm"
+COSTS = ("dependent", "independent")  # regret: the less, the better
 PULLS = 100
 PRESET = PAIRS["rl2", "two_arm"]  # of the independent arms too
 OPTIONS: dict[str, Any] = PRESET.algorithm | PRESET.run | {"expected_reward": True}
@@ -47,4 +49,4 @@ RECIPES = {
 }
 
 if __name__ == "__main__":
-    fill(__doc__, "two_arm", "two_arm", RECIPES, tasks=100_000)
+    fill(__doc__, TABLE, "two_arm", RECIPES, tasks=100_000, quick={"recipes": ["dependent-easy", "independent"]})

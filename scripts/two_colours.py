@@ -11,8 +11,6 @@ Writes benchmarks/results/two_colours.json: reward a step, over the whole stream
 .1 a step is a million over ten million steps.
 """
 
-import argparse
-import pathlib
 import time
 from typing import Any
 
@@ -20,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from published import merge, write
+from published import merge, parsed, table_parser, write
 
 from metarl_jax.algorithms.meta_gradient.meta_gradient import MetaGradient
 from metarl_jax.core.backprop import backprop
@@ -41,7 +39,7 @@ from metarl_jax.envs.two_colours import TwoColours, TwoColoursTask, published_ta
 from metarl_jax.experiment.results import Table
 from metarl_jax.oracles.two_colours import average_reward
 
-RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results"
+TABLE = "two_colours"
 STREAM, SWAP, ROLLOUT = 10_000_000, 100_000, 16
 SCALE = ROLLOUT  # the package divides rewards by the horizon, or by the rollout where that is shorter
 CHUNK = 2_000  # meta-steps of one compiled call
@@ -154,20 +152,20 @@ def lived(meta: MetaLearner, seeds: int, steps: int) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table_parser(__doc__)
     parser.add_argument("--rows", nargs="*", default=list(PUBLISHED), choices=list(PUBLISHED))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=STREAM)
-    parser.add_argument("--out", type=pathlib.Path, default=RESULTS / "two_colours.json")
-    given = parser.parse_args()
+    given = parsed(parser, TABLE, rows=["q(lambda)", "bootstrapped,context"], seeds=1, steps=1)
     bound = average_reward(published_task().pay)
     for row in given.rows:
         start = time.perf_counter()
         rewards = lived(built(row), given.seeds, given.steps)
         steps = rewards.shape[1] * CHUNK * ROLLOUT
         made = {"wall_seconds": time.perf_counter() - start, "env_steps": steps}
-        table = Table("two_colours", seeds=list(range(given.seeds)), tasks=1, **made)
-        whole, late = rewards.mean(axis=1), rewards[:, -(-rewards.shape[1] * 4 // 5) :].mean(axis=1)
+        table = Table(TABLE, seeds=list(range(given.seeds)), tasks=1, **made)
+        calls = rewards.shape[1]
+        whole, late = rewards.mean(axis=1), rewards[:, min(-(-calls * 4 // 5), calls - 1) :].mean(axis=1)
         published = PUBLISHED[row] * 1e6 / STREAM if steps >= STREAM // 2 else None
         note = f"over {steps:,} steps of one stream; published over {STREAM:,}: {PUBLISHED[row]} million"
         table.add(row, "reward", whole.mean(), by_seed=whole, published=published, bound=bound, note=note)

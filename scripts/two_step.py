@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from published import Runs, arguments, merge, write
-from trials import RESULTS, oracle
+from trials import oracle
 
 from metarl_jax.core.rollout import opening, rollout
 from metarl_jax.core.types import Experience
@@ -25,19 +25,19 @@ from metarl_jax.envs.two_step import PLANETS
 from metarl_jax.experiment.curves import adaptation_curve
 from metarl_jax.experiment.results import Table
 
-FIGURE = pathlib.Path(__file__).parents[1] / "docs" / "two_step.png"
+TABLE = "two_step"
 KINDS = ("rewarded,common", "rewarded,rare", "unrewarded,common", "unrewarded,rare")
 MEMORIES = ("gru", "linear")
 OPTIONS = {"expected_reward": True}
 
 
 def main() -> None:
-    given = arguments(__doc__, MEMORIES, seeds=1, tasks=10_000)
-    table = Table("two_step", seeds=list(range(given.seeds)), tasks=given.tasks)
+    given = arguments(__doc__, TABLE, MEMORIES, seeds=1, tasks=10_000, quick={"recipes": ["gru"]})
+    table = Table(TABLE, seeds=list(range(given.seeds)), tasks=given.tasks)
     bound = oracle("reference", "two_step")
     for name in given.recipes:
         row = f"rl2-{name}"
-        runs = Runs("two_step", name, "rl2", "two_step", OPTIONS | {"memory": name}, {}, given.seeds)
+        runs = Runs(given, name, "rl2", "two_step", OPTIONS | {"memory": name}, {}, given.seeds)
         trials, tasks = runs.environment.trials, runs.tasks(given.tasks)
         curves = [
             adaptation_curve(runs.world, run.meta_params, tasks, jax.random.key(7), (0, 1), expected=True)
@@ -47,9 +47,9 @@ def main() -> None:
         table.add_values(row, "per-trial", paid, bound=bound and bound / trials, note=runs.cost)
         for kind, shares in zip(KINDS, stay_shares(runs, tasks), strict=True):
             table.add(row, f"stay,{kind}", shares.mean(), by_seed=shares, note=runs.cost)
-    table = merge(table, RESULTS / "two_step.json")
-    write(table, RESULTS / "two_step.json")
-    draw(table)
+    table = merge(table, given.out)
+    write(table, given.out)
+    draw(table, given.figure)
 
 
 def stay_shares(runs: Runs, tasks: Any) -> np.ndarray:
@@ -81,7 +81,7 @@ def _by_kind(seen: Experience, tasks: Any) -> np.ndarray:
     return np.array([stays[(paid == p) & (common == c)].mean() for p in (True, False) for c in (True, False)])
 
 
-def draw(table: Table) -> None:
+def draw(table: Table, path: pathlib.Path) -> None:
     """Bars of the shares, a panel a memory."""
     rows = list(dict.fromkeys(cell.row for cell in table.rows))
     figure, panels = plt.subplots(1, len(rows), figsize=(4 * len(rows), 3), squeeze=False, sharey=True)
@@ -93,7 +93,7 @@ def draw(table: Table) -> None:
         panel.set_title(row)
     panels[0][0].set_ylabel("share of trials with the same choice")
     figure.tight_layout()
-    figure.savefig(FIGURE, dpi=120)
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

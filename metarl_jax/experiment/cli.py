@@ -1,4 +1,4 @@
-"""The command line: metarl train | sweep | evaluate | compare | report | play | export | resume | list | doctor.
+"""The command line: metarl train | sweep | evaluate | compare | report | play | export | reproduce | and others.
 
 tyro parses the arguments, prints help and refuses illegal ones with exit code 2; errors that only a command detects are
 one sentence. Each command imports the modules with JAX itself, so that help is printed without delay.
@@ -15,6 +15,7 @@ from metarl_jax.experiment.commands.describe import doctor, list_names
 from metarl_jax.experiment.commands.evaluate import compare, evaluate, report
 from metarl_jax.experiment.commands.export import export
 from metarl_jax.experiment.commands.play import play
+from metarl_jax.experiment.commands.reproduce import reproduce
 from metarl_jax.experiment.commands.style import STYLE
 from metarl_jax.experiment.commands.sweep import sweep, sweep_with_flags
 from metarl_jax.experiment.commands.train import resume, train, with_flags
@@ -31,7 +32,7 @@ $ eval "$(metarl --print-completion bash)"      the tab key completes words; als
 
 app = SubcommandApp()
 COMMANDS: dict[str, Callable[..., int]] = {}
-for command in (train, sweep, evaluate, compare, report, play, export, resume, list_names, doctor):
+for command in (train, sweep, evaluate, compare, report, play, export, resume, reproduce, list_names, doctor):
     COMMANDS[command.__name__.removesuffix("_names")] = command
 for name, command in COMMANDS.items():
     app.command(name=name, help=(command.__doc__ or "").partition("\n")[0])(command)

@@ -17,7 +17,7 @@ from metarl_jax.experiment.config import resolve
 
 # By tyro or by us, and what each must say.
 WRONG = [
-    ("", "{train, sweep, evaluate, compare, report, play, export, resume, list, doctor}"),
+    ("", "{train, sweep, evaluate, compare, report, play, export, resume, reproduce, list, doctor}"),
     ("trian", "trian", "Available subcommands: train, sweep, evaluate"),
     ("train", "ALGORITHM", "ENVIRONMENT", "`metarl list` prints all"),
     ("train mamml cartpole", "did you mean 'maml'?"),
@@ -95,6 +95,11 @@ WRONG = [
     ("resume nowhere --meta-step 3", "--meta-step, 3", "--meta-steps INT", "metarl resume --help"),
     ("export nowhere --out there", "nowhere is not a run"),
     ("export nowhere", "--out"),
+    ("reproduce mase", "unknown table 'mase'", "did you mean 'maze'?"),
+    ("reproduce navigation", "did you mean 'maml_navigation'?"),
+    ("reproduce maze --all", "maze and --all were given; give names, or --all"),
+    ("reproduce maze --qick", "--qick", "--quick", "metarl reproduce --help"),
+    ("reproduce maze --scripts nowhere", "nowhere has no published.py", "name scripts/ of a checkout"),
     ("list --jsn", "--jsn", "--json", "metarl list --help"),
     ("doctor now", "now"),
     ("train maml maze --tracker tensorbord", "--tracker", "'tensorbord'", "tensorboard"),
@@ -158,7 +163,7 @@ def test_a_terminal_gets_a_list_that_fits_and_a_pipe_a_line_each(capsys, monkeyp
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("--help", "{train,sweep,evaluate,compare,report,play,export,resume,list,doctor}"),
+        ("--help", "{train,sweep,evaluate,compare,report,play,export,resume,reproduce,list,doctor}"),
         ("train --help", "ALGORITHM ENVIRONMENT"),
         ("train rl2 --help", "ENVIRONMENT"),
         ("evaluate --help", "--split STR"),

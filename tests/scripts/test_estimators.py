@@ -18,7 +18,10 @@ from metarl_jax.core.learner import ESTIMATORS, Estimator
 from metarl_jax.core.types import Array, Experience
 from metarl_jax.oracles.meta_gradient import limit, value
 
-SCRIPT = SimpleNamespace(**runpy.run_path(str(pathlib.Path(__file__).parents[2] / "scripts" / "estimators.py")))
+SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(SCRIPTS))
+    SCRIPT = SimpleNamespace(**runpy.run_path(str(SCRIPTS / "estimators.py")))
 SETTING = SCRIPT.Setting(states=5, actions=3, concentration=0.3)
 ROWS = {
     "first_order": SCRIPT.Method("first_order", ESTIMATORS["first_order"], ""),
