@@ -297,9 +297,9 @@ def clipped(longest: Array | float) -> optax.GradientTransformation:
     def scale(gradient: Any, state: Clipped, params: Any = None) -> tuple[Any, Clipped]:
         share = longest / jnp.maximum(optax.tree.norm(gradient), 1e-30)
         share = jnp.where(jnp.asarray(longest) > 0, jnp.minimum(share, 1.0), 1.0)
-        return jax.tree.map(lambda x: x * share.astype(x.dtype), gradient), Clipped(jnp.float32(share < 1.0))
+        return jax.tree.map(lambda x: x * share.astype(x.dtype), gradient), Clipped(jnp.asarray(share < 1.0, float))
 
-    return optax.GradientTransformation(lambda params: Clipped(jnp.float32(0.0)), scale)
+    return optax.GradientTransformation(lambda params: Clipped(jnp.asarray(0.0, float)), scale)
 
 
 def needs_discrete(environment: Environment) -> str | None:

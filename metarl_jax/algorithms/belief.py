@@ -16,6 +16,7 @@ import optax
 
 from metarl_jax.core.batching import Devices
 from metarl_jax.core.environment import Discrete, Environment
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.life import World, begin
 from metarl_jax.core.losses import weighted_mean
 from metarl_jax.core.memory import Memory
@@ -191,7 +192,7 @@ def explain(
             seen = begin(world, meta_params, world.environment.draw_task(key, "train"), key).seen
             return _each(jax.tree.map(lambda x: x[None], seen))
 
-        shapes = jax.eval_shape(live, jax.random.key(0))
+        shapes = jax.eval_shape(live, key_of(0))
         blank = jax.tree.map(lambda x: jnp.zeros((kept, *x.shape[1:]), x.dtype), shapes)
         return Kept(optimiser.init(_explained_by(meta_params)), blank, jnp.int32(0))
 

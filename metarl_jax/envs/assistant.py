@@ -80,7 +80,7 @@ class Assistant(Episodic):
     def step(self, key: Key, state: State, action: Array, task: AssistantTask) -> Step:
         click_key, item_key = jax.random.split(key)
         liking = click_probability(task, state.items)[action]
-        click = jax.random.bernoulli(click_key, liking).astype(jnp.float32)
+        click = jax.random.bernoulli(click_key, liking).astype(float)
         state = State(self.draw_items(item_key), state.time + 1)
         # The length of a session is part of the task, so its last step terminates.
         over = state.time >= self.steps

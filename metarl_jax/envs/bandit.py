@@ -114,7 +114,7 @@ class SlotMachines(Environment):
 
     def pay(self, key: Key, mean: Array) -> Array:
         """A sampled reward with that mean, [] float32."""
-        return jax.random.bernoulli(key, mean).astype(jnp.float32)
+        return jax.random.bernoulli(key, mean).astype(float)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -142,4 +142,4 @@ class Catch(Environment):
 
 def payoff(ball: Array, paddle: Array, task: CatchTask) -> Array:
     """The reward of a landed ball: 1 on the paddle, -1 beside it, float32."""
-    return jnp.where(jnp.abs(ball - paddle) <= task.half_width, jnp.float32(1.0), -1.0)
+    return jnp.where(jnp.abs(ball - paddle) <= task.half_width, jnp.asarray(1.0, float), -1.0)

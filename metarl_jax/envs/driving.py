@@ -122,7 +122,7 @@ class Driving(Episodic):
     def reset(self, key: Key, task: DrivingTask) -> tuple[Array, State]:
         lots = jax.random.uniform(key, (2 + 3 * WAVES,))
         offset, heading = jnp.asarray(START) * (2.0 * lots[:2] - 1.0)
-        nothing = jnp.float32(0.0)
+        nothing = jnp.asarray(0.0, float)
         state = State(build_road(lots[2:]), nothing, offset, heading, nothing, nothing, jnp.int32(0))
         return observe(state), state
 

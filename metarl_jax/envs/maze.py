@@ -102,7 +102,7 @@ class Maze(Episodic):
         state = State(state.row + stride[0], state.column + stride[1], state.time + 1)
         terminated = (state.row == task.size - 1) & (state.column == task.size - 1)
         truncated = ~terminated & (state.time >= self.horizon)
-        reward = jnp.where(terminated, jnp.float32(1.0), -self.STEP_COST)
+        reward = jnp.where(terminated, jnp.asarray(1.0, float), -self.STEP_COST)
         return Step(observe(state, task), state, reward, terminated, truncated, {})
 
     def draw_task(self, key: Key, split: Split) -> MazeTask:
@@ -214,7 +214,7 @@ def observe(state: State, task: MazeTask) -> Array:
     capacity = task.right.shape[0]
     rows = jax.nn.one_hot(task.size - 1 - state.row, capacity)
     columns = jax.nn.one_hot(task.size - 1 - state.column, capacity)
-    return jnp.concatenate([rows, columns, open_moves(task, state.row, state.column).astype(jnp.float32)])
+    return jnp.concatenate([rows, columns, open_moves(task, state.row, state.column).astype(float)])
 
 
 @jax.jit  # also called outside of compiled programs

@@ -92,7 +92,7 @@ class RandomABC(Grid):
     def draw_task(self, key: Key, split: Split) -> RandomABCTask:
         a, c = jax.random.uniform(key, (2,))
         more = 1.0 - 0.5 * c if split == "extrapolation" else 0.5 * c  # above .5, below .5
-        return RandomABCTask(jnp.stack([2.0 * a - 1.0, jnp.float32(B_PAYS), more]))
+        return RandomABCTask(jnp.stack([2.0 * a - 1.0, jnp.asarray(B_PAYS, float), more]))
 
     def extrapolates(self, task: RandomABCTask) -> Array:
         return task.pay[2] > 0.5

@@ -107,7 +107,7 @@ class TwoStep(Environment):
         state = State(jnp.where(choosing, reached, PLANETS), good, state.trial + ~choosing)
         # The last trial terminates, so that nothing after it is bootstrapped.
         over = state.trial >= self.trials
-        reward = (pay < mean).astype(jnp.float32)
+        reward = (pay < mean).astype(float)
         return Step(observe(state), state, reward, over, jnp.array(False), {"expected_reward": mean})
 
     @property

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.checks import nearest
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.types import Split
 from metarl_jax.experiment import devices, results, rule_file, run_folder, training
 from metarl_jax.experiment.agents import acting
@@ -372,7 +373,7 @@ def adapt(
     require(turns >= 0, "adaptations", turns, "0 or more")
     check_adapts(result.config, turns)
     require(quota >= 1, "episodes", quota, "at least 1")
-    key = jax.random.key(seed)
+    key = key_of(seed)
     agent, scene, curve = one_life(world, turns, quota)(result.meta_params, checked, key)
     grown = acting.grown(result, agent, scene, checked, jax.random.fold_in(key, 1))
     return Adapted(grown, *(np.asarray(field) for field in curve))

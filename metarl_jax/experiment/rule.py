@@ -13,6 +13,7 @@ from jax.extend.core import Var
 
 from metarl_jax.algorithms.base import Algorithm, Recipe
 from metarl_jax.core.environment import Environment
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.learner import Learner
 from metarl_jax.core.once import once
 from metarl_jax.core.types import Tree
@@ -104,7 +105,7 @@ def is_rule(recipe: Recipe) -> bool:
 
 def meta_shapes(recipe: Recipe) -> Tree:
     """The shapes and dtypes of φ."""
-    return jax.eval_shape(recipe.window.world.learner.meta_init, jax.random.key(0))
+    return jax.eval_shape(recipe.window.world.learner.meta_init, key_of(0))
 
 
 def check_overrides(config: RunConfig) -> None:
@@ -132,13 +133,13 @@ def _counts(config: RunConfig, option: str, other: Any) -> bool:
 @once
 def _program(algorithm: Algorithm, environment: Environment, rule: Rule) -> str:
     """The text of a meta-step's program."""
-    learner, key = learner_of(algorithm, environment, rule), jax.random.key(0)
+    learner, key = learner_of(algorithm, environment, rule), key_of(0)
     return jax.jit(learner.step).lower(jax.eval_shape(learner.init, key), key).as_text()
 
 
 def _inherits(learner: Learner) -> bool:
     """Whether newborn agents depend on φ, by the flow of data through `birth`."""
-    key = jax.random.key(0)
+    key = key_of(0)
     meta_params = jax.eval_shape(learner.meta_init, key)
     program = jax.make_jaxpr(learner.birth)(meta_params, key).jaxpr
     reached = set(program.invars[: len(jax.tree.leaves(meta_params))])

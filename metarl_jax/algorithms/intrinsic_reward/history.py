@@ -68,7 +68,7 @@ def count_bonus(count: int, index: Callable[[Experience], Array], scale: float =
         so_far = visits + jnp.cumsum(place.reshape(-1, count), axis=0).reshape(place.shape)
         return params["scale"] / jnp.sqrt(jnp.sum(place * so_far, axis=-1)), so_far[-1, -1]
 
-    return Reader(lambda key: {"scale": jnp.float32(scale)}, lambda: jnp.zeros(count), read)
+    return Reader(lambda key: {"scale": jnp.asarray(scale, float)}, lambda: jnp.zeros(count), read)
 
 
 class Recurrence(NamedTuple):

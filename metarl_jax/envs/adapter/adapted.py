@@ -114,7 +114,7 @@ class Adapted(Episodic):
         terminated = jnp.array(False) if self.family.endless else jnp.asarray(ended, bool)
         after = State(self._settled(inner), action if self.sticky else None, state.time + 1)
         truncated = ~terminated & (after.time >= self.steps)
-        return Step(self._seen(observation), after, jnp.asarray(reward, jnp.float32), terminated, truncated, {})
+        return Step(self._seen(observation), after, jnp.asarray(reward, float), terminated, truncated, {})
 
     def draw_task(self, key: Key, split: Split) -> Tree:
         number_key, choice_key, frozen_key, controls_key = jax.random.split(key, 4)
@@ -248,7 +248,7 @@ def task_type(fields: tuple[str, ...]) -> type:
 
 
 def _flat(tree: Tree) -> Array:
-    return jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(tree)])
+    return jnp.concatenate([jnp.ravel(leaf).astype(float) for leaf in jax.tree.leaves(tree)])
 
 
 def _uniform(ends: tuple[float, float]) -> str:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.environment import Box, Discrete, Environment
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.types import Step, Tree
 
 
@@ -108,10 +109,10 @@ def _programs(environment: Environment) -> _Programs:
     """Reset and step, compiled once for all tasks and copies."""
 
     def reset(seed: Any, task: Tree) -> Any:
-        return environment.reset(jax.random.key(seed), task)
+        return environment.reset(key_of(seed), task)
 
     def step(seed: Any, state: Tree, action: Any, task: Tree) -> Step:
-        return environment.step(jax.random.key(seed), state, action, task)
+        return environment.step(key_of(seed), state, action, task)
 
     return _Programs(jax.jit(reset), jax.jit(step))
 
@@ -177,7 +178,7 @@ def _stand(environment: Environment, task: Any, leaves: list[Any] | None, np_ran
     env = to_gymnasium(environment, task)
     env.np_random = np_random
     if leaves is not None:
-        state = jax.eval_shape(environment.reset, jax.random.key(0), env.task)[1]
+        state = jax.eval_shape(environment.reset, key_of(0), env.task)[1]
         env.state = jax.tree.unflatten(jax.tree.structure(state), leaves)
     return env
 
