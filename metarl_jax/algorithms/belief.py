@@ -202,7 +202,7 @@ def explain(
         def update(carry: tuple[Tree, Tree], key: Key) -> tuple[tuple[Tree, Tree], Info]:
             params, memory = carry
             draw_key, time_key, noise_key = jax.random.split(key, 3)
-            rows = jax.random.randint(draw_key, (trials,), 0, jnp.minimum(total, kept))
+            rows = jax.random.randint(draw_key, (trials,), 0, jnp.minimum(total, kept), jnp.int32)
             drawn = jax.tree.map(lambda x: x[rows], ring)
             batch, keys = now.devices.share((drawn, jax.random.split(noise_key, trials)))
             batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, E, ...]

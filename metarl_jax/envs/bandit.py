@@ -176,7 +176,7 @@ class Bandit(SlotMachines):
         level_key, good_key = jax.random.split(key)
         gap = GAP[self.rewards]
         level = self.draw_means(level_key, 1.0 - gap, 1)
-        good = jax.random.randint(good_key, (), 0, self.arms)
+        good = jax.random.randint(good_key, (), 0, self.arms, jnp.int32)
         return BanditTask(level + gap * (jnp.arange(self.arms) == good))
 
     def extrapolates(self, task: BanditTask) -> Array:

@@ -80,7 +80,7 @@ class Catch(Environment):
         return self.episodes
 
     def reset(self, key: Key, task: CatchTask) -> tuple[Array, State]:
-        ball = jax.random.randint(key, (), 0, self.columns)
+        ball = jax.random.randint(key, (), 0, self.columns, jnp.int32)
         state = State(jnp.int32(0), ball, jnp.int32(self.columns // 2))
         return self.observe(state), state
 

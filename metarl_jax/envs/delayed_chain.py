@@ -99,7 +99,9 @@ class DelayedChain(Environment):
         low, high = (self.longest + 1, self.horizon) if outside else (self.shortest, self.longest)
         pay = jax.random.uniform(pay_key, minval=0.5, maxval=1.5)
         sign = jnp.where(jax.random.bernoulli(way_key), 1.0, -1.0)
-        return DelayedChainTask(jax.random.randint(length_key, (), low, high + 1), pay * sign * jnp.array([1.0, -1.0]))
+        return DelayedChainTask(
+            jax.random.randint(length_key, (), low, high + 1, jnp.int32), pay * sign * jnp.array([1.0, -1.0])
+        )
 
     def extrapolates(self, task: DelayedChainTask) -> Array:
         return task.length > self.longest

@@ -78,7 +78,7 @@ class DiscountingChain(Episodic):
         chain_key, bonus_key = jax.random.split(key)
         low, high = HIGHER if split == "extrapolation" else BONUS
         bonus = jax.random.uniform(bonus_key, minval=low, maxval=high)
-        best = jax.random.randint(chain_key, (), 0, len(DELAYS))
+        best = jax.random.randint(chain_key, (), 0, len(DELAYS), jnp.int32)
         return DiscountingChainTask(1.0 + bonus * (jnp.arange(len(DELAYS)) == best))
 
     def extrapolates(self, task: DiscountingChainTask) -> Array:

@@ -61,7 +61,7 @@ def cell(index: Array, side: int) -> Array:
 
 def pick(key: Key, places: Sequence[Place]) -> Array:
     """A uniformly random place, [2] int32."""
-    return jnp.asarray(places, jnp.int32)[jax.random.randint(key, (), 0, len(places))]
+    return jnp.asarray(places, jnp.int32)[jax.random.randint(key, (), 0, len(places), jnp.int32)]
 
 
 def landings(side: int) -> np.ndarray:

@@ -111,7 +111,7 @@ class Maze(Episodic):
         size = jnp.int32(side)
         if split == "train" and self.smallest:
             low = jnp.where(jax.random.bernoulli(half_key), self.smallest, side)
-            size = jax.random.randint(size_key, (), low, side + 1)
+            size = jax.random.randint(size_key, (), low, side + 1, jnp.int32)
         inner = inside(side, size)
         opened = spanning_tree(tree_key, side, inner) | jax.random.bernoulli(openings_key, self.openings, inner.shape)
         right, down = jnp.split(opened & inner, 2)

@@ -73,7 +73,7 @@ class TwoColours(Episodic):
         return Discrete(len(MOVES))
 
     def reset(self, key: Key, task: TwoColoursTask) -> tuple[Array, State]:
-        walker, *boxes = jax.random.permutation(key, CELLS)[:3]
+        walker, *boxes = jax.random.permutation(key, jnp.arange(CELLS, dtype=jnp.int32))[:3]
         state = State(cell(walker, SIDE), jnp.stack(boxes).astype(jnp.int32), jnp.int32(0))
         return observe(state), state
 
@@ -115,7 +115,7 @@ def observe(state: State) -> Array:
 
 def free_cell(key: Key, one: Array, other: Array) -> Array:
     """A random cell other than `one` and `other`, which differ, [] int32."""
-    index = jax.random.randint(key, (), 0, CELLS - 2)
+    index = jax.random.randint(key, (), 0, CELLS - 2, jnp.int32)
     low, high = jnp.minimum(one, other), jnp.maximum(one, other)
     index = index + (index >= low)
     return index + (index >= high)

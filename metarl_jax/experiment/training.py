@@ -155,7 +155,13 @@ def _alone(chunk: Chunk, root: jax.Array) -> "Turn":
 
 
 def restore(folder: RunFolder, learner: Any, keys: Keys) -> tuple[int, Any] | None:
-    """Step and state of the newest usable checkpoint of a run; None if it was never saved."""
+    """Step and state of the newest usable checkpoint of a run; None if it was never saved.
+
+    Raises:
+        UsageError: it was trained with settings of JAX that give other numbers.
+        UnusableRun: there are checkpoints, but none is usable.
+    """
+    run_folder.check_numbers(folder)
     return checkpoint.newest(folder.checkpoints, jax.eval_shape(learner.init, keys.birth))
 
 

@@ -30,7 +30,7 @@ def random_walk(environment: Maze, key: Key, task: MazeTask) -> Episode:
     """One attempt with uniformly random moves, including moves into walls."""
 
     def act(key: Key, state: State, task: MazeTask) -> Array:
-        return jax.random.randint(key, (), 0, len(MOVES))
+        return jax.random.randint(key, (), 0, len(MOVES), jnp.int32)
 
     return play(environment, act, key, task)
 

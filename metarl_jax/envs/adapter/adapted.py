@@ -131,7 +131,9 @@ class Adapted(Episodic):
                 value = jnp.where(leaves, law.outside(share, side, dtype), value)
             numbers[law.field] = value
         if self.permuted:
-            numbers[CONTROLS] = jax.random.permutation(controls_key, jnp.arange(spaces(self).actions.n))
+            numbers[CONTROLS] = jax.random.permutation(
+                controls_key, jnp.arange(spaces(self).actions.n, dtype=jnp.int32)
+            )
         return self._with_frozen(numbers, frozen_key)
 
     def extrapolates(self, task: Tree) -> Array:

@@ -115,6 +115,7 @@ def loaded(each: Cohort) -> list[api.Result]:
     like = jax.eval_shape(learner_of(*each.made_of[:3]).init, key_of(0))
     found = []
     for folder, config in zip(each.folders, each.configs, strict=True):
+        run_folder.check_numbers(folder)
         if run_folder.diverged_at(folder) is None and (restored := checkpoint.newest(folder.checkpoints, like)):
             found.append(api.result_of(folder, config, *restored))
     return found
