@@ -214,7 +214,9 @@ def run(
     """`train` with a given configuration."""
     devices.prepare()
     check(config)
-    return _finish(run_folder.create(config, out), config, quiet, on_log=on_log)
+    folder = run_folder.create(config, out)
+    with run_folder.discarded_if_unused(folder):
+        return _finish(folder, config, quiet, on_log=on_log)
 
 
 def run_seeds(

@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from metarl_jax.core.checks import nearest
 from metarl_jax.experiment import devices, rule_file
 from metarl_jax.experiment.checkpoint import sync
 from metarl_jax.experiment.config import RunConfig, digest
-from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.errors import Interrupted, UsageError
 from metarl_jax.experiment.plugins import find_plugin, is_plugin
 from metarl_jax.experiment.rule import Rule
 
@@ -77,6 +78,19 @@ def fill(folder: RunFolder, config: RunConfig) -> RunFolder:
         rule_file.write(config.rule, folder.rule)
     describe(folder, config)
     return folder
+
+
+@contextlib.contextmanager
+def discarded_if_unused(folder: RunFolder) -> Iterator[None]:
+    """Remove the folder of a new run that fails before it has learned anything, so that its name is free again."""
+    try:
+        yield
+    except Interrupted:  # it can be resumed
+        raise
+    except Exception:
+        if not read_metrics(folder) and not folder.checkpoints.exists():
+            shutil.rmtree(folder.path)
+        raise
 
 
 def describe(folder: RunFolder, config: RunConfig) -> None:
