@@ -27,7 +27,7 @@ from metarl_jax.core.objective import OBJECTIVES, Objective, Schedule
 from metarl_jax.core.persistent import persistent
 from metarl_jax.core.policy import Policy
 from metarl_jax.core.strategies import strategy
-from metarl_jax.core.types import Array, Tree
+from metarl_jax.core.types import Array, Key, Tree
 from metarl_jax.core.update import Update, check_parts, watch
 from metarl_jax.core.window import Window, fitting_chunk
 
@@ -72,9 +72,13 @@ class Recipe(NamedTuple):
         return 10, max(1, longest * turns // 10)
 
     def applied(self, meta_params: Tree) -> "Recipe":
-        """The same lives with φ fixed: agents are born, adapt and die, and nothing improves φ."""
+        """The same lives with φ fixed, in JAX's default float: agents are born, adapt and die; nothing improves φ."""
+
+        def given(key: Key) -> Tree:
+            return jax.tree.map(lambda x: jnp.asarray(x, float) if x.dtype == jnp.float32 else x, meta_params)
+
         world = self.window.world
-        world = world._replace(learner=world.learner._replace(meta_init=lambda key: meta_params))
+        world = world._replace(learner=world.learner._replace(meta_init=given))
         window = self.window._replace(world=world)
         return self._replace(window=window, update=watch(window))
 

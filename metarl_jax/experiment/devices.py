@@ -75,8 +75,8 @@ def precision() -> str:
 def numbers() -> dict[str, bool]:
     """The settings of JAX under which the same run has quite other numbers, by their environment variables."""
     return {
-        "JAX_ENABLE_X64": jax.config.jax_enable_x64,
-        "JAX_THREEFRY_PARTITIONABLE": jax.config.jax_threefry_partitionable,
+        "JAX_ENABLE_X64": jax.config.values["jax_enable_x64"],
+        "JAX_THREEFRY_PARTITIONABLE": jax.config.values["jax_threefry_partitionable"],
     }
 
 

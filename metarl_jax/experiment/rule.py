@@ -70,7 +70,7 @@ class Rule:
         template, structure = jax.tree_util.tree_flatten_with_path(meta_shapes(recipe))
         own, here = self.card["leaves"], {leaf_name(keys): leaf_form(leaf) for keys, leaf in template}
         for name in sorted(here.keys() | own.keys()):
-            if own.get(name) != here.get(name):
+            if not _fits(own.get(name), here.get(name)):
                 where, home = recipe.window.world.environment.name, self.card["environment"]["name"]
                 raise UsageError(
                     f"the rule of {algorithm.name} does not fit {where}: {name} is {spoken(own.get(name))} in the rule "
@@ -78,6 +78,12 @@ class Rule:
                     "choose an environment with the same sizes, and leave the sizes of networks as they are"
                 )
         return jax.tree.unflatten(structure, [self.leaves[leaf_name(keys)] for keys, _ in template])
+
+
+def _fits(own: dict[str, Any] | None, here: dict[str, Any] | None) -> bool:
+    """Whether a leaf is as it is here, or in float32 what is in float64 here."""
+    widened = own is not None and own["dtype"] == "float32" and here == own | {"dtype": "float64"}
+    return own == here or widened
 
 
 def learned(config: RunConfig, meta_params: Tree, training: Mapping[str, Any]) -> Rule:

@@ -313,7 +313,7 @@ def agent_of(
 ) -> Agent:
     """The agent of a card and the contents of its files, whose programs it loads."""
     spec = spec_of(card)
-    if spec.real == "float64" and not jax.config.jax_enable_x64:
+    if spec.real == "float64" and not jax.config.values["jax_enable_x64"]:
         raise ValueError("the agent was trained with 64-bit numbers; set JAX_ENABLE_X64=1 before JAX is imported")
     programs = {
         name: jax.jit(jax.export.deserialize(bytearray(contents[PROGRAM.format(name)])).call)
