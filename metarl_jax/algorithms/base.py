@@ -167,7 +167,7 @@ class MetaLearned(Acting):
 
     def remaining(self, step: Array) -> Array:
         """The remaining share of the annealing: 1 at first, 0 at the end."""
-        return jnp.clip(1.0 - step / self.anneal, 0.0, 1.0) if self.anneal > 0 else jnp.ones(())
+        return jnp.clip(1.0 - step.astype(float) / self.anneal, 0.0, 1.0) if self.anneal > 0 else jnp.ones(())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -300,7 +300,7 @@ def clipped(longest: Array | float) -> optax.GradientTransformation:
 
     def scale(gradient: Any, state: Clipped, params: Any = None) -> tuple[Any, Clipped]:
         share = longest / jnp.maximum(optax.tree.norm(gradient), 1e-30)
-        share = jnp.where(jnp.asarray(longest) > 0, jnp.minimum(share, 1.0), 1.0)
+        share = jnp.where(jnp.asarray(longest, float) > 0, jnp.minimum(share, 1.0), 1.0)
         return jax.tree.map(lambda x: x * share.astype(x.dtype), gradient), Clipped(jnp.asarray(share < 1.0, float))
 
     return optax.GradientTransformation(lambda params: Clipped(jnp.asarray(0.0, float)), scale)

@@ -123,7 +123,7 @@ def inference(
         if rewards == "bernoulli":
             total = optax.sigmoid_binary_cross_entropy(paid, (trials.reward > 0).astype(paid.dtype))
         else:
-            total = 0.5 * (paid - trials.reward) ** 2
+            total = 0.5 * (paid - trials.reward[None]) ** 2
         if states:
             total += 0.5 * jnp.sum((follows.apply(params["state"], before) - after) ** 2, axis=-1)
         return total
@@ -145,7 +145,7 @@ def inference(
         mean, log_variance = jnp.split(posterior[times], 2, axis=-1)  # [R, E, L]
         noise = jax.vmap(lambda key: jax.random.normal(key, (len(times), latent)), out_axes=1)(keys)
         latents = mean + jnp.exp(0.5 * log_variance) * noise
-        unexplained = jnp.sum(error(decoders, latents, trials) * trials.weight, axis=1)  # [R, E]
+        unexplained = jnp.sum(error(decoders, latents, trials) * trials.weight[None], axis=1)  # [R, E]
         unexplained = weighted_mean(unexplained, trials.weight[times], devices.mean)
         return unexplained + divergence * moved, {"unexplained": unexplained, "divergence": moved}
 
@@ -224,7 +224,7 @@ def _with_latest(own: Kept, fresh: Trials, devices: Devices) -> tuple[Trials, Ar
     """The ring with the trials [N, E, T, ...] of all devices in place of the oldest, and the number seen so far."""
     fresh = devices.gathered(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), fresh))
     count, kept = fresh.reward.shape[0], own.trials.reward.shape[0]
-    places = (own.total + jnp.arange(count)) % kept
+    places = (own.total + jnp.arange(count, dtype=jnp.int32)) % kept
     return jax.tree.map(lambda old, new: old.at[places].set(new), own.trials, fresh), own.total + count
 
 

@@ -76,7 +76,7 @@ def _orthonormal(x: Array) -> Array:
 
     def step(k: Array, x: Array) -> Array:
         column = x[:, k] / jnp.linalg.norm(x[:, k])
-        later = jnp.arange(x.shape[1]) > k
+        later = (jnp.arange(x.shape[1]) > k).astype(x.dtype)[None]
         return (x - later * jnp.outer(column, column @ x)).at[:, k].set(column)
 
     return jax.lax.fori_loop(0, x.shape[1], step, x)
@@ -86,6 +86,11 @@ def rowwise(function: Callable[[Array], Any], x: Array) -> Array:
     """Apply `function` to the rows [R, I] of x [..., I]. With one axis of rows gradients need no copies."""
     rows: Array = function(x.reshape(-1, x.shape[-1]))
     return rows.reshape(*x.shape[:-1], *rows.shape[1:])
+
+
+def to_rank(x: Array, rank: int) -> Array:
+    """The same array with leading axes of size 1."""
+    return x.reshape((1,) * (rank - x.ndim) + x.shape)
 
 
 def _pure(module: nn.Module, inputs: int) -> Network:

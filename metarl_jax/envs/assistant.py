@@ -115,7 +115,7 @@ class Assistant(Episodic):
         whim = jax.random.uniform(whim_key, (self.features,), minval=-WHIM, maxval=WHIM)
         order = jax.random.permutation(taste_key, self.genres)
         loved = order < (2 if split == "extrapolation" else 1)
-        taste = jnp.concatenate([jnp.full(1, QUALITY), LOVE * loved])
+        taste = jnp.concatenate([jnp.full(1, QUALITY), LOVE * loved.astype(float)])
         return AssistantTask(taste + whim)
 
     def extrapolates(self, task: AssistantTask) -> Array:

@@ -110,7 +110,7 @@ class SlotMachines(Environment):
 
     def observe(self, pulled: Array) -> Array:
         """The share of pulls done with `clock`, otherwise 1, [1] float32."""
-        return jnp.reshape(pulled / self.pulls, 1) if self.clock else jnp.ones(1)
+        return jnp.reshape(pulled.astype(float) / self.pulls, 1) if self.clock else jnp.ones(1)
 
     def pay(self, key: Key, mean: Array) -> Array:
         """A sampled reward with that mean, [] float32."""
@@ -177,7 +177,7 @@ class Bandit(SlotMachines):
         gap = GAP[self.rewards]
         level = self.draw_means(level_key, 1.0 - gap, 1)
         good = jax.random.randint(good_key, (), 0, self.arms, jnp.int32)
-        return BanditTask(level + gap * (jnp.arange(self.arms) == good))
+        return BanditTask(level + gap * (jnp.arange(self.arms, dtype=jnp.int32) == good).astype(float))
 
     def extrapolates(self, task: BanditTask) -> Array:
         *others, best = jnp.sort(task.mean)

@@ -87,7 +87,7 @@ class DelayedChain(Environment):
     def observe(self, state: State) -> Array:
         """The time and, after the first step, the first action, both one-hot, [horizon + 3] float32."""
         time = jax.nn.one_hot(state.time, self.horizon + 1)
-        return jnp.concatenate([time, jax.nn.one_hot(state.chosen, 2) * (state.time > 0)])
+        return jnp.concatenate([time, jnp.where(state.time > 0, jax.nn.one_hot(state.chosen, 2), 0.0)])
 
     def draw(self, task: DelayedChainTask, episode: Episode) -> Drawing:
         """Draw the two chains with what they pay at their ends."""

@@ -157,7 +157,8 @@ def build_road(lots: Array) -> Road:
 
 def curvature(road: Road, distance: Array) -> Array:
     """The curvature of the road in 1/m, positive to the left, at `distance` [...] m."""
-    return jnp.sum(road.height * jnp.sin(road.rate * distance[..., None] + road.phase), axis=-1)
+    height, rate, phase = (x.reshape((1,) * distance.ndim + x.shape) for x in road)  # [..., waves]
+    return jnp.sum(height * jnp.sin(rate * distance[..., None] + phase), axis=-1)
 
 
 def advance(state: State, command: Array, task: DrivingTask) -> State:

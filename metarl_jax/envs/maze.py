@@ -98,7 +98,7 @@ class Maze(Episodic):
         return observe(state, task), state
 
     def step(self, key: Key, state: State, action: Array, task: MazeTask) -> Step:
-        stride = jnp.where(open_moves(task, state.row, state.column)[action], jnp.asarray(MOVES)[action], 0)
+        stride = jnp.where(open_moves(task, state.row, state.column)[action], jnp.asarray(MOVES, jnp.int32)[action], 0)
         state = State(state.row + stride[0], state.column + stride[1], state.time + 1)
         terminated = (state.row == task.size - 1) & (state.column == task.size - 1)
         truncated = ~terminated & (state.time >= self.horizon)
@@ -164,7 +164,7 @@ def walls(size: int) -> tuple[np.ndarray, np.ndarray]:
 def inside(side: int, size: Array) -> Array:
     """Which inner walls of a `side` x `side` grid separate two of its first `size` x `size` cells, bool."""
     rows, columns = np.divmod(np.stack(walls(side)), side)
-    return jnp.asarray(np.maximum(rows, columns).max(axis=0)) < size
+    return jnp.asarray(np.maximum(rows, columns).max(axis=0), jnp.int32) < size
 
 
 def spanning_tree(key: Key, side: int, inner: Array) -> Array:
@@ -181,7 +181,7 @@ def spanning_tree(key: Key, side: int, inner: Array) -> Array:
         opens = (ours != theirs) & wall[2]
         return jnp.where((label == ours) & opens, theirs, label), opens
 
-    between = (jnp.asarray(one)[order], jnp.asarray(other)[order], inner[order])
+    between = (jnp.asarray(one, jnp.int32)[order], jnp.asarray(other, jnp.int32)[order], inner[order])
     _, opened = jax.lax.scan(visit, jnp.arange(side * side), between, unroll=4)
     return jnp.zeros(len(one), bool).at[order].set(opened)
 
@@ -192,7 +192,7 @@ def shuffle(key: Key, n: int) -> Array:
     The number is stored in the low bits of a random word: sorting single words is five times faster than `argsort`.
     """
     low = jnp.uint32((1 << n.bit_length()) - 1)
-    words = (jax.random.bits(key, (n,)) & ~low) | jnp.arange(n, dtype=jnp.uint32)
+    words = (jax.random.bits(key, (n,), jnp.uint32) & ~low) | jnp.arange(n, dtype=jnp.uint32)
     return jnp.asarray(jnp.sort(words) & low, jnp.int32)
 
 

@@ -115,9 +115,9 @@ class Objects(Episodic):
         if task.returns is not None:
             there |= ~state.there & (jax.random.uniform(return_key, taken.shape) < task.returns)
         state = State(place, there, state.time + 1)
-        terminated = jax.random.uniform(end_key) < jnp.sum(task.ends * taken)
+        terminated = jax.random.uniform(end_key) < jnp.sum(jnp.where(taken, task.ends, 0.0))
         truncated = ~terminated & (state.time >= self.horizon)
-        return Step(self.observe(state), state, jnp.sum(task.pay * taken), terminated, truncated, {})
+        return Step(self.observe(state), state, jnp.sum(jnp.where(taken, task.pay, 0.0)), terminated, truncated, {})
 
     def observe(self, state: State) -> Array:
         """Row and column, one-hot, and which objects are there, [2 width + n] float32."""

@@ -20,7 +20,7 @@ def delayed_chain_returns(environment: DelayedChain, key: Key, task: DelayedChai
 
 def discounting_chain_returns(environment: DiscountingChain, key: Key, task: DiscountingChainTask) -> Array:
     """The best payment within the time limit, in each episode of a trial, [episodes]: only the first action matters."""
-    in_time = jnp.asarray(DELAYS) <= environment.steps
+    in_time = jnp.asarray(DELAYS, jnp.int32) <= environment.steps
     return jnp.full(environment.episodes, jnp.max(jnp.where(in_time, task.pay, 0.0)))
 
 

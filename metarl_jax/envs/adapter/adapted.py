@@ -20,7 +20,7 @@ import numpy as np
 
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step, Tree
-from metarl_jax.envs.adapter.checks import check_laws, check_options, check_variety
+from metarl_jax.envs.adapter.checks import check_laws, check_numbers, check_options, check_variety
 from metarl_jax.envs.adapter.families import FAMILIES, Family, Params
 from metarl_jax.envs.adapter.peer import (
     all_laws,
@@ -67,6 +67,7 @@ class Adapted(Episodic):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_numbers(self)
         check_laws(self)
         check_options(self)
         check_variety(self)
