@@ -34,9 +34,9 @@ LANE = pathlib.Path(__file__).with_name("lane.py")
 PACKAGE = pathlib.Path(metarl_jax.__file__).parent
 TOY = ("toy", "navigation")
 X64 = {"JAX_ENABLE_X64": "1"}
-STRICT = {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"}
+STRICT = {**X64, "JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"}
 DEBUG = {**X64, "JAX_DEBUG_NANS": "1", "JAX_DEBUG_KEY_REUSE": "1"}
-LANES = {"float64": X64, "strict": STRICT, "debug": DEBUG, "other-keys": {"JAX_DEFAULT_PRNG_IMPL": "rbg"}}
+LANES = {"strict": STRICT, "debug": DEBUG, "other-keys": {"JAX_DEFAULT_PRNG_IMPL": "rbg"}}
 SMALL = ("maml", "rl2")  # of the short form
 
 

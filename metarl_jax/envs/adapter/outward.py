@@ -143,7 +143,7 @@ def _gymnasium_class() -> type:
         def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
             super().reset(seed=seed)
             observation, self.state = _programs(self.environment).reset(self._draw(), self.task)
-            return np.array(observation), {}
+            return np.array(observation, np.float32), {}
 
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
             if self.state is None:
@@ -155,7 +155,7 @@ def _gymnasium_class() -> type:
             step = _programs(self.environment).step(self._draw(), self.state, self._scaled(action), self.task)
             self.state = step.state
             info = {name: np.asarray(value) for name, value in step.info.items()}
-            return np.array(step.observation), float(step.reward), bool(step.terminated), bool(step.truncated), info
+            return np.array(step.observation, np.float32), float(step.reward), bool(step.terminated), bool(step.truncated), info
 
         def _draw(self) -> np.uint32:
             return np.uint32(self.np_random.integers(2**32))
