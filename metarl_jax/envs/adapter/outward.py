@@ -155,7 +155,8 @@ def _gymnasium_class() -> type:
             step = _programs(self.environment).step(self._draw(), self.state, self._scaled(action), self.task)
             self.state = step.state
             info = {name: np.asarray(value) for name, value in step.info.items()}
-            return np.array(step.observation, np.float32), float(step.reward), bool(step.terminated), bool(step.truncated), info
+            ends = bool(step.terminated), bool(step.truncated)
+            return np.array(step.observation, np.float32), float(step.reward), *ends, info
 
         def _draw(self) -> np.uint32:
             return np.uint32(self.np_random.integers(2**32))
