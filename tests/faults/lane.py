@@ -37,8 +37,10 @@ def lenient(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-nn.LayerNorm.__call__ = lenient(nn.LayerNorm.__call__)  # type: ignore[method-assign]
-optax.tree.bias_correction = lenient(optax.tree.bias_correction)
+def exempt(replace: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Exempt functions of other packages from strict promotion."""
+    for owner, name in ((nn.LayerNorm, "__call__"), (optax.tree, "bias_correction")):
+        replace(owner, name, lenient(getattr(owner, name)))
 
 
 def trains(variant: str) -> None:
@@ -96,6 +98,7 @@ WHAT: dict[str, tuple[Callable[[str], None], list[str]]] = {
 
 
 def main(what: str, *names: str) -> None:
+    exempt()
     attempt, everything = WHAT[what]
     for name in names or everything:
         fault = None

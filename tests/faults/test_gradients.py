@@ -58,22 +58,23 @@ def enumerated(name: str) -> Enumerated:
     """One life for each trajectory, out of many drawn, with the estimate of the meta-gradient from it."""
     setup, method = problem().setup, SCRIPT.Method(name, ESTIMATORS[name], "")
 
-    @jax.jit
     def one(key: Array) -> Any:
         lived, table = SCRIPT.live(method, SETTING, setup, 1, key)
         worth = value(SETTING.process(setup.task), table)
         past = SCRIPT.credited(method, SETTING, jax.tree.map(lambda x: x[None], lived), worth[None])
         past = jax.tree.map(lambda x: x[0], past)
-        first = jax.tree.map(lambda x: x[0, :, 0], past.seen._replace(memory=()))
-        return first, SCRIPT.gradient(method, SETTING, setup, SCRIPT.exact_loss(method, SETTING, setup), past)
+        seen = past.seen
+        kept = (seen.timestep.observation, seen.action, seen.next_observation, seen.reward, seen.log_prob)
+        return [x[0, :, 0] for x in kept], SCRIPT.gradient(
+            method, SETTING, setup, SCRIPT.exact_loss(method, SETTING, setup), past
+        )
 
     keys = jax.random.split(jax.random.key(6), LIVES)
-    first, estimates = jax.device_get(jax.lax.map(one, keys, batch_size=LIVES))
-    states, following = (np.argmax(x, axis=-1) for x in (first.timestep.observation, first.next_observation))
-    rows = np.unique(np.concatenate([states, first.action], axis=1), axis=0, return_index=True)[1]
-    chance = np.exp(first.log_prob) * np.asarray(setup.task.transition)[states, first.action, following]
-    trajectory = (first.action, states, first.reward)
-    return Enumerated(np.prod(chance, axis=1)[rows], *(x[rows] for x in trajectory), estimates[rows])
+    (at, actions, to, reward, log_prob), estimates = jax.device_get(jax.jit(jax.vmap(one))(keys))
+    states, following = np.argmax(at, axis=-1), np.argmax(to, axis=-1)
+    rows = np.unique(np.concatenate([states, actions], axis=1), axis=0, return_index=True)[1]
+    chance = np.exp(log_prob) * np.asarray(setup.task.transition)[states, actions, following]
+    return Enumerated(np.prod(chance, axis=1)[rows], *(x[rows] for x in (actions, states, reward, estimates)))
 
 
 def expected_return(all_of: Enumerated, setup: Any, process: Any, theta: Array) -> Array:
