@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from faults import lane
 from laws.test_laws import VARIANTS
 from shell_toy import SHORT, toy  # noqa: F401
 
 import metarl_jax
+from faults import lane
 from metarl_jax.algorithms import make
 from metarl_jax.core.keys import IMPLEMENTATION, key_of
 from metarl_jax.core.meta import MetaLearner
@@ -31,7 +31,6 @@ from metarl_jax.experiment.run_folder import RunFolder
 
 pytestmark = pytest.mark.fault(17)
 
-LANE = pathlib.Path(lane.__file__)
 PACKAGE = pathlib.Path(metarl_jax.__file__).parent
 TOY = ("toy", "navigation")
 X64 = {"JAX_ENABLE_X64": "1"}
@@ -60,9 +59,9 @@ def test_a_step_in_64_bits_keeps_its_types_without_implicit_promotion(name: str,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["algorithms", "environments"])
-@pytest.mark.parametrize("lane", LANES)
-def test_everything_runs(lane: str, what: str, tally: Callable[..., None]) -> None:
-    lines = [json.loads(line) for line in ran([str(LANE), what], LANES[lane]).stdout.splitlines()]
+@pytest.mark.parametrize("settings", LANES)
+def test_everything_runs(settings: str, what: str, tally: Callable[..., None]) -> None:
+    lines = [json.loads(line) for line in ran([lane.__file__, what], LANES[settings]).stdout.splitlines()]
     faults = {line["name"]: line["fault"] for line in lines if line["fault"]}
     print(json.dumps(faults, indent=1))
     tally(rounds=len(lines), lost=len(faults))
