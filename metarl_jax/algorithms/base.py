@@ -167,7 +167,7 @@ class MetaLearned(Acting):
 
     def remaining(self, step: Array) -> Array:
         """The remaining share of the annealing: 1 at first, 0 at the end."""
-        return jnp.clip(1.0 - step.astype(float) / self.anneal, 0.0, 1.0) if self.anneal > 0 else jnp.ones(())
+        return jnp.clip(1.0 - jnp.asarray(step, float) / self.anneal, 0.0, 1.0) if self.anneal > 0 else jnp.ones(())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
