@@ -37,7 +37,7 @@ X64 = {"JAX_ENABLE_X64": "1"}
 STRICT = {**X64, "JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"}
 DEBUG = {**X64, "JAX_DEBUG_NANS": "1", "JAX_DEBUG_KEY_REUSE": "1"}
 LANES = {"strict": STRICT, "debug": DEBUG, "other-keys": {"JAX_DEFAULT_PRNG_IMPL": "rbg"}}
-SMALL = ("maml", "rl2")  # of the short form
+SMALL = [pytest.param("maml", marks=pytest.mark.slow), "rl2"]
 
 
 def small(name: str) -> MetaLearner:
