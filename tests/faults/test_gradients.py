@@ -21,7 +21,7 @@ pytestmark = pytest.mark.fault(12)
 SETTING = SCRIPT.Setting(states=4, actions=2, steps=2, rate=2.0)
 TRAJECTORIES = 8  # two actions, then two states, then two actions
 LIVES = 512  # enough to meet every trajectory
-QUICK = ("dice", "e_maml")
+QUICK = ("dice",)
 UNBIASED = ("dice", "control_variates")
 CLOSE: dict[str, Any] = {"rtol": 1e-6, "atol": 1e-6}  # far below the 1e-4 that is asked
 
