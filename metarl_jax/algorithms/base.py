@@ -27,7 +27,7 @@ from metarl_jax.core.objective import OBJECTIVES, Objective, Schedule
 from metarl_jax.core.persistent import persistent
 from metarl_jax.core.policy import Policy
 from metarl_jax.core.strategies import strategy
-from metarl_jax.core.types import Array, Tree
+from metarl_jax.core.types import Array, Key, Tree
 from metarl_jax.core.update import Update, check_parts, watch
 from metarl_jax.core.window import Window, fitting_chunk
 
@@ -72,9 +72,13 @@ class Recipe(NamedTuple):
         return 10, max(1, longest * turns // 10)
 
     def applied(self, meta_params: Tree) -> "Recipe":
-        """The same lives with φ fixed: agents are born, adapt and die, and nothing improves φ."""
+        """The same lives with φ fixed, in JAX's default float: agents are born, adapt and die; nothing improves φ."""
+
+        def given(key: Key) -> Tree:
+            return jax.tree.map(lambda x: jnp.asarray(x, float) if x.dtype == jnp.float32 else x, meta_params)
+
         world = self.window.world
-        world = world._replace(learner=world.learner._replace(meta_init=lambda key: meta_params))
+        world = world._replace(learner=world.learner._replace(meta_init=given))
         window = self.window._replace(world=world)
         return self._replace(window=window, update=watch(window))
 
@@ -163,7 +167,7 @@ class MetaLearned(Acting):
 
     def remaining(self, step: Array) -> Array:
         """The remaining share of the annealing: 1 at first, 0 at the end."""
-        return jnp.clip(1.0 - step / self.anneal, 0.0, 1.0) if self.anneal > 0 else jnp.ones(())
+        return jnp.clip(1.0 - jnp.asarray(step, float) / self.anneal, 0.0, 1.0) if self.anneal > 0 else jnp.ones(())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -296,10 +300,10 @@ def clipped(longest: Array | float) -> optax.GradientTransformation:
 
     def scale(gradient: Any, state: Clipped, params: Any = None) -> tuple[Any, Clipped]:
         share = longest / jnp.maximum(optax.tree.norm(gradient), 1e-30)
-        share = jnp.where(jnp.asarray(longest) > 0, jnp.minimum(share, 1.0), 1.0)
-        return jax.tree.map(lambda x: x * share.astype(x.dtype), gradient), Clipped(jnp.float32(share < 1.0))
+        share = jnp.where(jnp.asarray(longest, float) > 0, jnp.minimum(share, 1.0), 1.0)
+        return jax.tree.map(lambda x: x * share.astype(x.dtype), gradient), Clipped(jnp.asarray(share < 1.0, float))
 
-    return optax.GradientTransformation(lambda params: Clipped(jnp.float32(0.0)), scale)
+    return optax.GradientTransformation(lambda params: Clipped(jnp.asarray(0.0, float)), scale)
 
 
 def needs_discrete(environment: Environment) -> str | None:

@@ -16,6 +16,7 @@ import optax
 
 from metarl_jax.core.batching import Devices
 from metarl_jax.core.environment import Discrete, Environment
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.life import World, begin
 from metarl_jax.core.losses import weighted_mean
 from metarl_jax.core.memory import Memory
@@ -122,7 +123,7 @@ def inference(
         if rewards == "bernoulli":
             total = optax.sigmoid_binary_cross_entropy(paid, (trials.reward > 0).astype(paid.dtype))
         else:
-            total = 0.5 * (paid - trials.reward) ** 2
+            total = 0.5 * (paid - trials.reward[None]) ** 2
         if states:
             total += 0.5 * jnp.sum((follows.apply(params["state"], before) - after) ** 2, axis=-1)
         return total
@@ -144,7 +145,7 @@ def inference(
         mean, log_variance = jnp.split(posterior[times], 2, axis=-1)  # [R, E, L]
         noise = jax.vmap(lambda key: jax.random.normal(key, (len(times), latent)), out_axes=1)(keys)
         latents = mean + jnp.exp(0.5 * log_variance) * noise
-        unexplained = jnp.sum(error(decoders, latents, trials) * trials.weight, axis=1)  # [R, E]
+        unexplained = jnp.sum(error(decoders, latents, trials) * trials.weight[None], axis=1)  # [R, E]
         unexplained = weighted_mean(unexplained, trials.weight[times], devices.mean)
         return unexplained + divergence * moved, {"unexplained": unexplained, "divergence": moved}
 
@@ -191,7 +192,7 @@ def explain(
             seen = begin(world, meta_params, world.environment.draw_task(key, "train"), key).seen
             return _each(jax.tree.map(lambda x: x[None], seen))
 
-        shapes = jax.eval_shape(live, jax.random.key(0))
+        shapes = jax.eval_shape(live, key_of(0))
         blank = jax.tree.map(lambda x: jnp.zeros((kept, *x.shape[1:]), x.dtype), shapes)
         return Kept(optimiser.init(_explained_by(meta_params)), blank, jnp.int32(0))
 
@@ -201,7 +202,7 @@ def explain(
         def update(carry: tuple[Tree, Tree], key: Key) -> tuple[tuple[Tree, Tree], Info]:
             params, memory = carry
             draw_key, time_key, noise_key = jax.random.split(key, 3)
-            rows = jax.random.randint(draw_key, (trials,), 0, jnp.minimum(total, kept))
+            rows = jax.random.randint(draw_key, (trials,), 0, jnp.minimum(total, kept), jnp.int32)
             drawn = jax.tree.map(lambda x: x[rows], ring)
             batch, keys = now.devices.share((drawn, jax.random.split(noise_key, trials)))
             batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, E, ...]
@@ -223,7 +224,7 @@ def _with_latest(own: Kept, fresh: Trials, devices: Devices) -> tuple[Trials, Ar
     """The ring with the trials [N, E, T, ...] of all devices in place of the oldest, and the number seen so far."""
     fresh = devices.gathered(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), fresh))
     count, kept = fresh.reward.shape[0], own.trials.reward.shape[0]
-    places = (own.total + jnp.arange(count)) % kept
+    places = (own.total + jnp.arange(count, dtype=jnp.int32)) % kept
     return jax.tree.map(lambda old, new: old.at[places].set(new), own.trials, fresh), own.total + count
 
 

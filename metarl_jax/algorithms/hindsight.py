@@ -49,7 +49,7 @@ def credit_hindsight(loss: Loss, lived: Record, devices: Devices = Devices()) ->
 
 def _mean_return(lived: Record, axis: int | tuple[int, ...]) -> Array:
     """The mean return of the episodes that begin along an axis."""
-    starts = lived.seen.timestep.first * lived.seen.weight
+    starts = jnp.where(lived.seen.timestep.first, lived.seen.weight, 0.0)
     return jnp.sum(starts * lived.credit.target, axis=axis) / jnp.maximum(jnp.sum(starts, axis=axis), 1e-8)
 
 
@@ -57,7 +57,7 @@ def _unit(loss: Loss, lived: Record) -> Array:
     """The decrease of the last loss when the return of an episode grows by one, [N]."""
     seen, credit = jax.tree.map(lambda x: x[:, -1], (lived.seen, lived.credit))
     counted = jnp.maximum(jnp.sum(seen.weight, axis=(1, 2)), 1e-8)
-    unit = jnp.sum(seen.timestep.first * seen.weight, axis=(1, 2)) / counted
+    unit = jnp.sum(jnp.where(seen.timestep.first, seen.weight, 0.0), axis=(1, 2)) / counted
     return unit / jax.vmap(moments)(credit, seen.weight)[1] if loss.normalise else unit
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.environment import Box, Environment
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.types import Array, Key, Step, Tree
 
 
@@ -53,7 +54,7 @@ class _TaskInView:
 
 
 def _shapes(environment: Environment) -> list[tuple[str, Any]]:
-    return _numbers(jax.eval_shape(lambda: environment.draw_task(jax.random.key(0), "train")))
+    return _numbers(jax.eval_shape(lambda: environment.draw_task(key_of(0), "train")))
 
 
 def _numbers(task: Any) -> list[tuple[str, Any]]:

@@ -80,7 +80,7 @@ def q_learner(options: QLearning, policy: Policy) -> Learner:
     """Birth at φ.params, adaptation by `sweeps` steps down the squared one-step error; the temperature stays."""
 
     def meta_init(key: Key) -> Tree:
-        return {"params": policy.init(key), "log_rate": jnp.log(jnp.asarray(options.inner_lr, jnp.float32))}
+        return {"params": policy.init(key), "log_rate": jnp.log(jnp.asarray(options.inner_lr, float))}
 
     def scale(meta_params: Tree, updates: Tree) -> Tree:
         return jax.tree.map(lambda update: jnp.exp(meta_params["log_rate"]) * update, updates)

@@ -24,6 +24,7 @@ from metarl_jax.core.backprop import Passes
 from metarl_jax.core.checks import is_off
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.learner import frozen
 from metarl_jax.core.life import World
 from metarl_jax.core.losses import Loss, per_step, ppo
@@ -224,7 +225,7 @@ def check_heads(options: TrialLearner, kind: str) -> None:
 
 def _gives_expected_reward(environment: Environment) -> bool:
     def one() -> object:
-        key = jax.random.key(0)
+        key = key_of(0)
         task = environment.draw_task(key, "train")
         action = jnp.zeros(environment.action_space.shape, environment.action_space.dtype)
         return environment.step(key, environment.reset(key, task)[1], action, task).info

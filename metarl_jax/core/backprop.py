@@ -152,14 +152,14 @@ def penalised(
         weight = jnp.where(distance < target / 1.5, weight / 2, jnp.where(distance > target * 1.5, weight * 2, weight))
         return meta_params, (own, weight), info | {"divergence": distance, "penalty": weight}, lives
 
-    init = lambda meta_params: (unmoved(optimiser, meta_params), jnp.float32(FIRST_PENALTY))  # noqa: E731
+    init = lambda meta_params: (unmoved(optimiser, meta_params), jnp.asarray(FIRST_PENALTY, float))  # noqa: E731
     return Update(init, improve, windows=0, parts=passes.minibatches)
 
 
 def _moved(window: Window, objective: Objective, meta_params: Tree, lives: Lives, devices: Devices) -> Array:
     """The mean divergence of the agents of φ, before each adaptation, from those that acted."""
     nothing = objective._replace(last=lambda meta_params, agent, lived: jnp.zeros(()), before=None)
-    distance = with_penalty(nothing, window.world.policy, jnp.float32(1.0 / max(1, window.turns)))
+    distance = with_penalty(nothing, window.world.policy, jnp.asarray(1.0 / max(1, window.turns), float))
 
     def one(past: Record, life: Life) -> Array:
         return judged(window, distance, meta_params, bound(window, meta_params, life), past)[0]

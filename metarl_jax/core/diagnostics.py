@@ -50,7 +50,7 @@ def diagnostics(gradient: Tree, last: Tree, reach: Reach = lambda path: True) ->
     """The norm of a gradient, its cosine with the `last` one, 0 where either is zero, and the number of dead leaves."""
     norm, before = optax.tree.norm(gradient), optax.tree.norm(last)
     cosine = optax.tree.vdot(gradient, last) / jnp.maximum(norm * before, 1e-30)
-    dead = jnp.float32(sum(dead_leaves(gradient, reach).values()))
+    dead = jnp.sum(jnp.asarray([*dead_leaves(gradient, reach).values(), False]).astype(float))
     return {"gradient_norm": norm, "gradient_cosine": cosine, "dead_leaves": dead}
 
 

@@ -41,10 +41,10 @@ def categorical(n: int) -> Distribution:
 
     return Distribution(
         size=n,
-        sample=lambda key, logits: jax.random.categorical(key, logits),
+        sample=lambda key, logits: jax.random.categorical(key, logits).astype(jnp.int32),
         log_prob=log_prob,
         entropy=entropy,
-        mode=lambda logits: jnp.argmax(logits, axis=-1),
+        mode=lambda logits: jnp.argmax(logits, axis=-1).astype(jnp.int32),
         divergence=divergence,
     )
 

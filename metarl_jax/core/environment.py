@@ -10,6 +10,7 @@ import numpy as np
 
 from metarl_jax.core.checks import check_choice, check_least, nearest
 from metarl_jax.core.drawing import Drawing, Episode, bars
+from metarl_jax.core.keys import check_key, key_of
 from metarl_jax.core.memory import Memory
 from metarl_jax.core.once import once
 from metarl_jax.core.types import SPLITS, Array, Key, Split, Step, Tree
@@ -47,7 +48,8 @@ class Box(NamedTuple):
 
     @property
     def dtype(self) -> Any:
-        return jnp.float32
+        """float32, or float64 where that is JAX's default."""
+        return jnp.result_type(float)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,8 +133,12 @@ class Environment:
         Train and test share one distribution and are disjoint by construction: `holds_out` assigns each task to one of
         the two, and draws that belong to the other are rejected. After `MOST_DRAWS` draws the last one is returned in
         any case; `check_split_has_tasks` refuses such distributions beforehand.
+
+        Raises:
+            ValueError: the split is unknown, or the key is of another kind; see `check_key`.
         """
         check_split(split)
+        check_key(key)
         if split == "extrapolation" or not self.withholds:
             return self.draw_task(key, split)
 
@@ -162,7 +168,7 @@ class Environment:
     def checked(self, task: Any) -> Tree:
         """Implement `check_task`; environments whose task numbers constrain each other extend it."""
         fields = task if isinstance(task, dict) else getattr(task, "_asdict", dict)()
-        template = jax.eval_shape(lambda: self.draw_task(jax.random.key(0), "train"))._asdict()
+        template = jax.eval_shape(lambda: self.draw_task(key_of(0), "train"))._asdict()
         unknown = [name for name in fields if name not in template]
         if unknown:
             raise ValueError(f"{self.name} has no task number {unknown[0]!r}{nearest(unknown[0], template)}")
@@ -242,7 +248,7 @@ def _probed(environment: Environment, split: Split) -> tuple[int, int]:
         return tasks, jax.vmap(environment.holds_out)(tasks) == (split == "test")
 
     with jax.ensure_compile_time_eval():  # also for a learner that is built inside a program
-        tasks, belong = jax.device_get(draw(jax.random.split(jax.random.key(0), PROBED)))
+        tasks, belong = jax.device_get(draw(jax.random.split(key_of(0), PROBED)))
     rows = np.concatenate(
         [np.reshape(leaf, (PROBED, -1)).astype(np.float64) for leaf in jax.tree.leaves(tasks)], axis=1
     )

@@ -59,7 +59,7 @@ def evolution(
 def around(meta_params: Tree, noise: Array, sigma: Array | float) -> Tree:
     """φ + σ ε of M members and then φ − σ ε of their partners, [2 M, ...], given ε [M, D]."""
     flat, unravel = ravel_pytree(meta_params)
-    return jax.vmap(unravel)(flat + sigma * jnp.concatenate([noise, -noise]))
+    return jax.vmap(unravel)(flat[None] + sigma * jnp.concatenate([noise, -noise]))
 
 
 def fitness(window: Window, aim: Objective, members: Tree, lives: Lives, now: Now) -> tuple[Array, Info]:
@@ -109,7 +109,7 @@ def negative_return(
     def surrogate(params: Tree, seen: Experience, credit: Credit) -> Array:
         if episodes:
             return -jnp.sum(credit.target) / episodes
-        horizon = jnp.sum(jnp.asarray(gamma) ** jnp.arange(world.steps))
+        horizon = jnp.sum(jnp.asarray(gamma, float) ** jnp.arange(world.steps).astype(float))
         return -weighted_mean(credit.target, seen.weight) / horizon
 
     return Loss(credit, surrogate)
@@ -120,4 +120,5 @@ def centred_ranks(scores: Array) -> Array:
     chex.assert_rank(scores, 1)
     below = jnp.sum(scores[:, None] > scores[None, :], axis=1)
     tied = jnp.sum(scores[:, None] == scores[None, :], axis=1)
-    return (below + (tied - 1) / 2) / jnp.maximum(scores.size - 1, 1) - 0.5
+    ranks = below.astype(float) + (tied.astype(float) - 1) / 2
+    return ranks / max(scores.size - 1, 1) - 0.5

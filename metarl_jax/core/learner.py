@@ -210,5 +210,5 @@ def merge(one: Tree, other: Tree) -> Tree:
 
 def logit(share: Array | float) -> Array:
     """The inverse of the sigmoid; numbers in (0, 1) are meta-learned as logits."""
-    share = jnp.asarray(share, jnp.float32)
+    share = jnp.asarray(share, float)
     return jnp.log(share) - jnp.log1p(-share)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.environment import Environment
+from metarl_jax.core.keys import check_key
 from metarl_jax.core.learner import Estimator, Learner
 from metarl_jax.core.policy import Policy
 from metarl_jax.core.rollout import Scene, opening, rollout
@@ -57,6 +58,7 @@ def draws(life: Life) -> Draws:
 
 def unborn(task: Tree, key: Key) -> Life:
     """A task and a key from which a life can `begin`; it has no agent yet and has seen nothing."""
+    check_key(key)
     return Life(task, Agent(()), (), (), jnp.int32(0), key)  # type: ignore[arg-type]
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from metarl_jax.core.batching import Devices, across_devices
+from metarl_jax.core.keys import check_key
 from metarl_jax.core.life import Life, begin, born, unborn
 from metarl_jax.core.types import Agent, Array, Key, Split, Tree
 from metarl_jax.core.update import Lives, Now, Update, check_parts
@@ -56,6 +57,7 @@ def meta_learner(
     cradle = Cradle(window, split, (fewest, most), update)
 
     def init(key: Key) -> MetaState:
+        check_key(key)
         meta_key, life_key = jax.random.split(key)
         meta_params = window.world.learner.meta_init(meta_key)
         state = MetaState(meta_params, update.init(meta_params), jnp.int32(0))
@@ -74,6 +76,7 @@ def meta_learner(
         return (meta_params, memory, logged(devices.mean(info))), going_on
 
     def step(state: MetaState, key: Key) -> tuple[MetaState, Info]:
+        check_key(key)
         birth_key, update_key = jax.random.split(key)
         state = state if window.newborn else cradle.replaced(state, birth_key)
         lives = state.lives or jax.vmap(cradle.conceived)(jax.random.split(birth_key, tasks))

@@ -27,9 +27,10 @@ class _MLP(nn.Module):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         for i, width in enumerate(self.widths):
-            hidden = nn.Dense(width, self.bias, kernel_init=orthogonal(2**0.5), name=f"hidden_{i}")
+            hidden = nn.Dense(width, self.bias, param_dtype=float, kernel_init=orthogonal(2**0.5), name=f"hidden_{i}")
             inputs = self.activation(hidden(inputs))
-        return nn.Dense(self.outputs, self.bias, kernel_init=orthogonal(self.head_scale), name="head")(inputs)
+        scaled = orthogonal(self.head_scale)
+        return nn.Dense(self.outputs, self.bias, param_dtype=float, kernel_init=scaled, name="head")(inputs)
 
 
 def mlp(
@@ -46,12 +47,12 @@ def mlp(
 
 def dense(inputs: int, outputs: int) -> Network:
     """A linear layer [..., I] -> [..., O]."""
-    return _pure(nn.Dense(outputs), inputs)
+    return _pure(nn.Dense(outputs, param_dtype=float), inputs)
 
 
 def layer_norm(width: int) -> Network:
     """Mean 0 and variance 1 over the last axis, then scaled and shifted (Ba et al. 2016, arXiv:1607.06450)."""
-    return _pure(nn.LayerNorm(), width)
+    return _pure(nn.LayerNorm(param_dtype=float), width)
 
 
 def orthogonal(scale: float = 1.0) -> Callable[..., Array]:
@@ -61,7 +62,7 @@ def orthogonal(scale: float = 1.0) -> Callable[..., Array]:
     deadlock, as it waits for threads of the pool that it runs in.
     """
 
-    def init(key: Key, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
+    def init(key: Key, shape: tuple[int, int], dtype: Any = float) -> Array:
         gaussian = jax.random.normal(key, (max(shape), min(shape)), dtype)
         columns = _orthonormal(_orthonormal(gaussian))
         return scale * (columns if shape[0] >= shape[1] else columns.T)
@@ -75,7 +76,7 @@ def _orthonormal(x: Array) -> Array:
 
     def step(k: Array, x: Array) -> Array:
         column = x[:, k] / jnp.linalg.norm(x[:, k])
-        later = jnp.arange(x.shape[1]) > k
+        later = (jnp.arange(x.shape[1]) > k).astype(x.dtype)[None]
         return (x - later * jnp.outer(column, column @ x)).at[:, k].set(column)
 
     return jax.lax.fori_loop(0, x.shape[1], step, x)
@@ -85,6 +86,11 @@ def rowwise(function: Callable[[Array], Any], x: Array) -> Array:
     """Apply `function` to the rows [R, I] of x [..., I]. With one axis of rows gradients need no copies."""
     rows: Array = function(x.reshape(-1, x.shape[-1]))
     return rows.reshape(*x.shape[:-1], *rows.shape[1:])
+
+
+def to_rank(x: Array, rank: int) -> Array:
+    """The same array with leading axes of size 1."""
+    return x.reshape((1,) * (rank - x.ndim) + x.shape)
 
 
 def _pure(module: nn.Module, inputs: int) -> Network:

@@ -87,7 +87,7 @@ def mlp_policy(
         if context:
             params["context"] = jnp.zeros(context)
         if not discrete:
-            params["log_std"] = _initial_log_std(environment) + jnp.log(jnp.asarray(spread, jnp.float32))
+            params["log_std"] = _initial_log_std(environment) + jnp.log(jnp.asarray(spread, float))
         return params
 
     def perceive(params: Tree, timestep: Timestep) -> Array:
@@ -226,4 +226,4 @@ def _initial_log_std(environment: Environment) -> Array:
     """The initial log standard deviation [A]: half the legal range of the actions."""
     space = environment.action_space
     assert not isinstance(space, Discrete)
-    return jnp.full(space.shape, math.log((space.high - space.low) / 2), jnp.float32)
+    return jnp.full(space.shape, math.log((space.high - space.low) / 2), float)

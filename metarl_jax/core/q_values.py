@@ -22,7 +22,7 @@ def boltzmann_policy(environment: Environment, hidden: Sequence[int], temperatur
     network = mlp(environment.observation_space.shape[0], hidden, distribution.size, head_scale=0.01)
 
     def init(key: Key) -> Tree:
-        return {"q": network.init(key), "log_temperature": jnp.log(jnp.asarray(temperature, jnp.float32))}
+        return {"q": network.init(key), "log_temperature": jnp.log(jnp.asarray(temperature, float))}
 
     def output(params: Tree, timestep: Timestep) -> Output:
         q = network.apply(params["q"], timestep.observation)

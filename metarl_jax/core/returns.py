@@ -58,7 +58,7 @@ def gae(
 
 def episode_time(first: Array) -> Array:
     """Steps since the episode began, [T, E], counted from the start of the record if it began earlier."""
-    clock = jnp.arange(first.shape[0]).reshape((-1,) + (1,) * (first.ndim - 1))
+    clock = jnp.arange(first.shape[0], dtype=jnp.int32).reshape((-1,) + (1,) * (first.ndim - 1))
     return clock - jax.lax.cummax(jnp.where(first, clock, 0))
 
 
@@ -130,12 +130,12 @@ def _range_of_others(x: Array, weight: Array) -> tuple[Array, Array]:
 def _standard_features(experience: Experience) -> Array:
     """[s, s², t, t², t³] with mean 0 and deviation 1 over the steps that count, [T, E, F]."""
     observation = experience.timestep.observation  # [T, E, O]
-    time = episode_time(experience.timestep.first)[..., None] / 100.0
+    time = episode_time(experience.timestep.first)[..., None].astype(float) / 100.0
     features = jnp.concatenate([observation, observation**2, time, time**2, time**3], axis=-1)
     weight = experience.weight[..., None]
     count = jnp.maximum(jnp.sum(weight), 1.0)
-    features = features - jnp.sum(weight * features, axis=(0, 1)) / count
-    return features / jnp.sqrt(jnp.sum(weight * features**2, axis=(0, 1)) / count + 1e-8)
+    features = features - jnp.sum(weight * features, axis=(0, 1), keepdims=True) / count
+    return features / jnp.sqrt(jnp.sum(weight * features**2, axis=(0, 1), keepdims=True) / count + 1e-8)
 
 
 def _solve(matrix: Array, vector: Array) -> Array:
@@ -146,7 +146,7 @@ def _solve(matrix: Array, vector: Array) -> Array:
 
     def eliminate(k: Array, rows: Array) -> Array:
         row = rows[k] / rows[k, k]
-        return (rows - rows[:, k, None] * row).at[k].set(row)
+        return (rows - rows[:, k, None] * row[None]).at[k].set(row)
 
     rows = jnp.concatenate([matrix, vector[:, None]], axis=1)  # [F, F + 1]
     return jax.lax.fori_loop(0, len(matrix), eliminate, rows)[:, -1]

@@ -66,13 +66,14 @@ def rollout(
         action = _choose(policy, act_key, output, greedy)
         step = jax.vmap(environment.step, (0, 0, 0, None))(step_keys, scene.state, action, task)
         done = step.terminated | step.truncated
+        episodes = scene.episodes + done.astype(jnp.int32)
         counts = jnp.ones(envs, bool) if quota is None else scene.episodes < quota
-        final = jnp.zeros(envs, bool) if quota is None else counts & (scene.episodes + done >= quota)
+        final = jnp.zeros(envs, bool) if quota is None else counts & (episodes >= quota)
         record = _record(policy, scene.timestep, output, action, step, counts, final)
         record = record._replace(state=scene.state, next_state=step.state) if states else record
         successor = Timestep(step.observation, action, step.reward, jnp.zeros(envs, bool))
         earned = jnp.where(done, 0.0, scene.earned + step.reward)
-        after = Scene(successor, step.state, memory, scene.episodes + done, earned)
+        after = Scene(successor, step.state, memory, episodes, earned)
         if restarts:
             after = _restart(environment, reset_keys, task, done, step, after)
         if hold:
@@ -174,7 +175,7 @@ def _look_ahead(policy: Policy, params: Tree, experience: Experience, trail: Tre
         memory = policy.at(experience.memory, trail, time)
         timestep = jax.tree.map(lambda x: x[time, jnp.arange(envs)], successor)
         answer = policy.apply(params, memory, timestep)[1].value
-        now = jnp.arange(steps)[:, None] == time
+        now = jnp.arange(steps)[:, None] == time[None]
         return jnp.where(now & pending, answer, values), pending & ~now
 
     pending = experience.truncated.at[-1].set(True)

@@ -13,6 +13,7 @@ import optax
 from metarl_jax.core.backprop import scheduled
 from metarl_jax.core.checks import check_choice
 from metarl_jax.core.evolution import fitness, lived_on
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.objective import Objective, Schedule
 from metarl_jax.core.types import Array, Tree
 from metarl_jax.core.update import Lives, Now, Update
@@ -50,7 +51,7 @@ def strategy(
 
     def init(meta_params: Tree) -> Tree:
         es, params = made(kind, meta_params, optimiser, 2 * pairs, sigma)
-        return es.init(jax.random.key(0), meta_params, params)  # a constant: nothing is drawn before `ask`
+        return es.init(key_of(0), meta_params, params)  # a constant: nothing is drawn before `ask`
 
     def improve(meta_params: Tree, memory: Tree, lives: Lives, now: Now) -> tuple[Tree, Tree, Info, Lives]:
         es, params = made(kind, meta_params, optimiser, 2 * pairs, sigma)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 Array = jax.Array
-Key = jax.Array  # a typed key: jax.random.key(seed)
+Key = jax.Array  # a typed key: `key_of(seed)` in keys.py
 Tree = Any  # any pytree of arrays
 Split = Literal["train", "test", "extrapolation"]
 SPLITS: tuple[Split, ...] = ("train", "test", "extrapolation")

@@ -80,7 +80,7 @@ class Assistant(Episodic):
     def step(self, key: Key, state: State, action: Array, task: AssistantTask) -> Step:
         click_key, item_key = jax.random.split(key)
         liking = click_probability(task, state.items)[action]
-        click = jax.random.bernoulli(click_key, liking).astype(jnp.float32)
+        click = jax.random.bernoulli(click_key, liking).astype(float)
         state = State(self.draw_items(item_key), state.time + 1)
         # The length of a session is part of the task, so its last step terminates.
         over = state.time >= self.steps
@@ -115,7 +115,7 @@ class Assistant(Episodic):
         whim = jax.random.uniform(whim_key, (self.features,), minval=-WHIM, maxval=WHIM)
         order = jax.random.permutation(taste_key, self.genres)
         loved = order < (2 if split == "extrapolation" else 1)
-        taste = jnp.concatenate([jnp.full(1, QUALITY), LOVE * loved])
+        taste = jnp.concatenate([jnp.full(1, QUALITY), LOVE * loved.astype(float)])
         return AssistantTask(taste + whim)
 
     def extrapolates(self, task: AssistantTask) -> Array:

@@ -110,11 +110,11 @@ class SlotMachines(Environment):
 
     def observe(self, pulled: Array) -> Array:
         """The share of pulls done with `clock`, otherwise 1, [1] float32."""
-        return jnp.reshape(pulled / self.pulls, 1) if self.clock else jnp.ones(1)
+        return jnp.reshape(pulled.astype(float) / self.pulls, 1) if self.clock else jnp.ones(1)
 
     def pay(self, key: Key, mean: Array) -> Array:
         """A sampled reward with that mean, [] float32."""
-        return jax.random.bernoulli(key, mean).astype(jnp.float32)
+        return jax.random.bernoulli(key, mean).astype(float)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,8 +176,8 @@ class Bandit(SlotMachines):
         level_key, good_key = jax.random.split(key)
         gap = GAP[self.rewards]
         level = self.draw_means(level_key, 1.0 - gap, 1)
-        good = jax.random.randint(good_key, (), 0, self.arms)
-        return BanditTask(level + gap * (jnp.arange(self.arms) == good))
+        good = jax.random.randint(good_key, (), 0, self.arms, jnp.int32)
+        return BanditTask(level + gap * (jnp.arange(self.arms, dtype=jnp.int32) == good).astype(float))
 
     def extrapolates(self, task: BanditTask) -> Array:
         *others, best = jnp.sort(task.mean)

@@ -129,7 +129,7 @@ class CartPole(Episodic):
         state = advance(state, force, task)
         terminated = (jnp.abs(state.position) > POSITION_LIMIT) | (jnp.abs(state.angle) > ANGLE_LIMIT)
         truncated = ~terminated & (state.time >= self.steps)
-        return Step(observe(state, task), state, jnp.float32(1.0), terminated, truncated, {})
+        return Step(observe(state, task), state, jnp.asarray(1.0, float), terminated, truncated, {})
 
     @property
     def withholds(self) -> bool:
@@ -146,7 +146,7 @@ class CartPole(Episodic):
         swapped = jax.random.bernoulli(direction_key) if self.flip else False
         return CartPoleTask(
             **numbers,
-            direction=jnp.where(swapped, jnp.float32(-1.0), 1.0),
+            direction=jnp.where(swapped, jnp.asarray(-1.0, float), 1.0),
             mixing=draw_mixing(mixing_key) if self.scrambled else None,
         )
 

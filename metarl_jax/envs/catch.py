@@ -80,7 +80,7 @@ class Catch(Environment):
         return self.episodes
 
     def reset(self, key: Key, task: CatchTask) -> tuple[Array, State]:
-        ball = jax.random.randint(key, (), 0, self.columns)
+        ball = jax.random.randint(key, (), 0, self.columns, jnp.int32)
         state = State(jnp.int32(0), ball, jnp.int32(self.columns // 2))
         return self.observe(state), state
 
@@ -142,4 +142,4 @@ class Catch(Environment):
 
 def payoff(ball: Array, paddle: Array, task: CatchTask) -> Array:
     """The reward of a landed ball: 1 on the paddle, -1 beside it, float32."""
-    return jnp.where(jnp.abs(ball - paddle) <= task.half_width, jnp.float32(1.0), -1.0)
+    return jnp.where(jnp.abs(ball - paddle) <= task.half_width, jnp.asarray(1.0, float), -1.0)

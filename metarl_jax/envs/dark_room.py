@@ -84,7 +84,7 @@ class DarkRoom(Room):
         pays = on_goal & ~state.found if self.hard else on_goal
         state = State(place, state.found | on_goal, state.time + 1)
         over = state.time >= self.steps
-        return Step(self.observe(place), state, pays.astype(jnp.float32), over, jnp.array(False), {})
+        return Step(self.observe(place), state, pays.astype(float), over, jnp.array(False), {})
 
     def holds_out(self, task: DarkRoomTask) -> Array:
         """Whether the goal belongs to the test split, [] bool.

@@ -87,7 +87,7 @@ class DelayedChain(Environment):
     def observe(self, state: State) -> Array:
         """The time and, after the first step, the first action, both one-hot, [horizon + 3] float32."""
         time = jax.nn.one_hot(state.time, self.horizon + 1)
-        return jnp.concatenate([time, jax.nn.one_hot(state.chosen, 2) * (state.time > 0)])
+        return jnp.concatenate([time, jnp.where(state.time > 0, jax.nn.one_hot(state.chosen, 2), 0.0)])
 
     def draw(self, task: DelayedChainTask, episode: Episode) -> Drawing:
         """Draw the two chains with what they pay at their ends."""
@@ -99,7 +99,9 @@ class DelayedChain(Environment):
         low, high = (self.longest + 1, self.horizon) if outside else (self.shortest, self.longest)
         pay = jax.random.uniform(pay_key, minval=0.5, maxval=1.5)
         sign = jnp.where(jax.random.bernoulli(way_key), 1.0, -1.0)
-        return DelayedChainTask(jax.random.randint(length_key, (), low, high + 1), pay * sign * jnp.array([1.0, -1.0]))
+        return DelayedChainTask(
+            jax.random.randint(length_key, (), low, high + 1, jnp.int32), pay * sign * jnp.array([1.0, -1.0])
+        )
 
     def extrapolates(self, task: DelayedChainTask) -> Array:
         return task.length > self.longest

@@ -67,7 +67,7 @@ class DiscountingChain(Episodic):
 
     def step(self, key: Key, state: State, action: Array, task: DiscountingChainTask) -> Step:
         state = State(state.time + 1, jnp.where(state.time == 0, action, state.chain))
-        reward = jnp.where(state.time == jnp.asarray(DELAYS)[state.chain], task.pay[state.chain], 0.0)
+        reward = jnp.where(state.time == jnp.asarray(DELAYS, jnp.int32)[state.chain], task.pay[state.chain], 0.0)
         return Step(observe(state), state, reward, state.time >= self.steps, jnp.array(False), {})
 
     def draw(self, task: DiscountingChainTask, episode: Episode) -> Drawing:
@@ -78,8 +78,8 @@ class DiscountingChain(Episodic):
         chain_key, bonus_key = jax.random.split(key)
         low, high = HIGHER if split == "extrapolation" else BONUS
         bonus = jax.random.uniform(bonus_key, minval=low, maxval=high)
-        best = jax.random.randint(chain_key, (), 0, len(DELAYS))
-        return DiscountingChainTask(1.0 + bonus * (jnp.arange(len(DELAYS)) == best))
+        best = jax.random.randint(chain_key, (), 0, len(DELAYS), jnp.int32)
+        return DiscountingChainTask(1.0 + bonus * (jnp.arange(len(DELAYS), dtype=jnp.int32) == best).astype(float))
 
     def extrapolates(self, task: DiscountingChainTask) -> Array:
         return jnp.max(task.pay) - 1.0 > (BONUS[1] + HIGHER[0]) / 2
@@ -87,8 +87,8 @@ class DiscountingChain(Episodic):
 
 def observe(state: State) -> Array:
     """The time and, after the first step, the chain, [6] float32."""
-    chain = jax.nn.one_hot(state.chain, len(DELAYS)) * (state.time > 0)
-    return jnp.concatenate([state.time[None] / DELAYS[-1], chain])
+    chain = jnp.where(state.time > 0, jax.nn.one_hot(state.chain, len(DELAYS)), 0.0)
+    return jnp.concatenate([state.time[None].astype(float) / DELAYS[-1], chain])
 
 
 def published_task() -> DiscountingChainTask:

@@ -122,7 +122,7 @@ class Driving(Episodic):
     def reset(self, key: Key, task: DrivingTask) -> tuple[Array, State]:
         lots = jax.random.uniform(key, (2 + 3 * WAVES,))
         offset, heading = jnp.asarray(START) * (2.0 * lots[:2] - 1.0)
-        nothing = jnp.float32(0.0)
+        nothing = jnp.asarray(0.0, float)
         state = State(build_road(lots[2:]), nothing, offset, heading, nothing, nothing, jnp.int32(0))
         return observe(state), state
 
@@ -157,7 +157,8 @@ def build_road(lots: Array) -> Road:
 
 def curvature(road: Road, distance: Array) -> Array:
     """The curvature of the road in 1/m, positive to the left, at `distance` [...] m."""
-    return jnp.sum(road.height * jnp.sin(road.rate * distance[..., None] + road.phase), axis=-1)
+    height, rate, phase = (x.reshape((1,) * distance.ndim + x.shape) for x in road)  # [..., waves]
+    return jnp.sum(height * jnp.sin(rate * distance[..., None] + phase), axis=-1)
 
 
 def advance(state: State, command: Array, task: DrivingTask) -> State:

@@ -77,7 +77,7 @@ class EmptyRooms(Grid):
         state = State(place, state.time + 1)
         terminated = jnp.all(place == task.goal)
         truncated = ~terminated & (state.time >= self.steps)
-        return Step(see(place, self.capacity), state, terminated.astype(jnp.float32), terminated, truncated, {})
+        return Step(see(place, self.capacity), state, terminated.astype(float), terminated, truncated, {})
 
     def draw_task(self, key: Key, split: Split) -> EmptyRoomsTask:
         return EmptyRoomsTask(pick(key, self.goals(farthest=split == "extrapolation")))

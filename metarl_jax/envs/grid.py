@@ -35,7 +35,7 @@ class Grid(Episodic):
 
 def walk(place: Array, action: Array, side: int | Array) -> Array:
     """The place [2] int32 after a move on a `side` x `side` grid; a move off the grid has no effect."""
-    return jnp.clip(place + jnp.asarray(MOVES)[action], 0, side - 1)
+    return jnp.clip(place + jnp.asarray(MOVES, jnp.int32)[action], 0, side - 1)
 
 
 def see(place: Array, side: int) -> Array:
@@ -61,7 +61,7 @@ def cell(index: Array, side: int) -> Array:
 
 def pick(key: Key, places: Sequence[Place]) -> Array:
     """A uniformly random place, [2] int32."""
-    return jnp.asarray(places, jnp.int32)[jax.random.randint(key, (), 0, len(places))]
+    return jnp.asarray(places, jnp.int32)[jax.random.randint(key, (), 0, len(places), jnp.int32)]
 
 
 def landings(side: int) -> np.ndarray:

@@ -83,7 +83,7 @@ class GridNavi(Grid):
 
     def step(self, key: Key, state: State, action: Array, task: GridNaviTask) -> Step:
         state = State(walk(state.place, action, task.side), state.time + 1)
-        reward = jnp.where(jnp.all(state.place == task.goal), jnp.float32(ON_GOAL), ELSEWHERE)
+        reward = jnp.where(jnp.all(state.place == task.goal), jnp.asarray(ON_GOAL, float), ELSEWHERE)
         return Step(see(state.place, self.capacity), state, reward, state.time >= self.steps, jnp.array(False), {})
 
     @property

@@ -76,7 +76,7 @@ class KeyToDoor(Room):
         takes = jnp.all(place == task.key) & ~state.has_key
         state = State(place, state.has_key | takes, state.time + 1)
         opens = jnp.all(place == task.door) & state.has_key
-        reward = takes.astype(jnp.float32) + opens.astype(jnp.float32)
+        reward = takes.astype(float) + opens.astype(float)
         return Step(self.observe(place), state, reward, opens, ~opens & (state.time >= self.steps), {})
 
     def draw_task(self, key: Key, split: Split) -> KeyToDoorTask:

@@ -98,11 +98,11 @@ class Maze(Episodic):
         return observe(state, task), state
 
     def step(self, key: Key, state: State, action: Array, task: MazeTask) -> Step:
-        stride = jnp.where(open_moves(task, state.row, state.column)[action], jnp.asarray(MOVES)[action], 0)
+        stride = jnp.where(open_moves(task, state.row, state.column)[action], jnp.asarray(MOVES, jnp.int32)[action], 0)
         state = State(state.row + stride[0], state.column + stride[1], state.time + 1)
         terminated = (state.row == task.size - 1) & (state.column == task.size - 1)
         truncated = ~terminated & (state.time >= self.horizon)
-        reward = jnp.where(terminated, jnp.float32(1.0), -self.STEP_COST)
+        reward = jnp.where(terminated, jnp.asarray(1.0, float), -self.STEP_COST)
         return Step(observe(state, task), state, reward, terminated, truncated, {})
 
     def draw_task(self, key: Key, split: Split) -> MazeTask:
@@ -111,7 +111,7 @@ class Maze(Episodic):
         size = jnp.int32(side)
         if split == "train" and self.smallest:
             low = jnp.where(jax.random.bernoulli(half_key), self.smallest, side)
-            size = jax.random.randint(size_key, (), low, side + 1)
+            size = jax.random.randint(size_key, (), low, side + 1, jnp.int32)
         inner = inside(side, size)
         opened = spanning_tree(tree_key, side, inner) | jax.random.bernoulli(openings_key, self.openings, inner.shape)
         right, down = jnp.split(opened & inner, 2)
@@ -164,7 +164,7 @@ def walls(size: int) -> tuple[np.ndarray, np.ndarray]:
 def inside(side: int, size: Array) -> Array:
     """Which inner walls of a `side` x `side` grid separate two of its first `size` x `size` cells, bool."""
     rows, columns = np.divmod(np.stack(walls(side)), side)
-    return jnp.asarray(np.maximum(rows, columns).max(axis=0)) < size
+    return jnp.asarray(np.maximum(rows, columns).max(axis=0), jnp.int32) < size
 
 
 def spanning_tree(key: Key, side: int, inner: Array) -> Array:
@@ -181,7 +181,7 @@ def spanning_tree(key: Key, side: int, inner: Array) -> Array:
         opens = (ours != theirs) & wall[2]
         return jnp.where((label == ours) & opens, theirs, label), opens
 
-    between = (jnp.asarray(one)[order], jnp.asarray(other)[order], inner[order])
+    between = (jnp.asarray(one, jnp.int32)[order], jnp.asarray(other, jnp.int32)[order], inner[order])
     _, opened = jax.lax.scan(visit, jnp.arange(side * side), between, unroll=4)
     return jnp.zeros(len(one), bool).at[order].set(opened)
 
@@ -192,7 +192,7 @@ def shuffle(key: Key, n: int) -> Array:
     The number is stored in the low bits of a random word: sorting single words is five times faster than `argsort`.
     """
     low = jnp.uint32((1 << n.bit_length()) - 1)
-    words = (jax.random.bits(key, (n,)) & ~low) | jnp.arange(n, dtype=jnp.uint32)
+    words = (jax.random.bits(key, (n,), jnp.uint32) & ~low) | jnp.arange(n, dtype=jnp.uint32)
     return jnp.asarray(jnp.sort(words) & low, jnp.int32)
 
 
@@ -214,7 +214,7 @@ def observe(state: State, task: MazeTask) -> Array:
     capacity = task.right.shape[0]
     rows = jax.nn.one_hot(task.size - 1 - state.row, capacity)
     columns = jax.nn.one_hot(task.size - 1 - state.column, capacity)
-    return jnp.concatenate([rows, columns, open_moves(task, state.row, state.column).astype(jnp.float32)])
+    return jnp.concatenate([rows, columns, open_moves(task, state.row, state.column).astype(float)])
 
 
 @jax.jit  # also called outside of compiled programs

@@ -115,17 +115,17 @@ class Objects(Episodic):
         if task.returns is not None:
             there |= ~state.there & (jax.random.uniform(return_key, taken.shape) < task.returns)
         state = State(place, there, state.time + 1)
-        terminated = jax.random.uniform(end_key) < jnp.sum(task.ends * taken)
+        terminated = jax.random.uniform(end_key) < jnp.sum(jnp.where(taken, task.ends, 0.0))
         truncated = ~terminated & (state.time >= self.horizon)
-        return Step(self.observe(state), state, jnp.sum(task.pay * taken), terminated, truncated, {})
+        return Step(self.observe(state), state, jnp.sum(jnp.where(taken, task.pay, 0.0)), terminated, truncated, {})
 
     def observe(self, state: State) -> Array:
         """Row and column, one-hot, and which objects are there, [2 width + n] float32."""
-        return jnp.concatenate([see(state.place, self.width), state.there.astype(jnp.float32)])
+        return jnp.concatenate([see(state.place, self.width), state.there.astype(float)])
 
     def draw_task(self, key: Key, split: Split) -> ObjectsTask:
         cells = jnp.asarray([index for index in range(self.width**2) if index != self.centre], jnp.int32)
-        pay, ends, returns = jnp.asarray(self.kinds, jnp.float32).T
+        pay, ends, returns = jnp.asarray(self.kinds, float).T
         richer = RICHER if split == "extrapolation" else 1.0
         place = jax.random.permutation(key, cells)[: len(self.kinds)]
         return ObjectsTask(place, richer * pay, ends, returns if self.density == "dense" else None)

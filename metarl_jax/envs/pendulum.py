@@ -120,7 +120,7 @@ class Pendulum(Episodic):
         key, sign_key = jax.random.split(key)
         numbers = draw_outside(key, TRAINING, LEGAL) if split == "extrapolation" else draw_inside(key, TRAINING)
         task = PendulumTask(**numbers)
-        return task._replace(gain=task.gain * jax.random.rademacher(sign_key, (), jnp.float32)) if self.flip else task
+        return task._replace(gain=task.gain * jax.random.rademacher(sign_key, (), float)) if self.flip else task
 
     def extrapolates(self, task: PendulumTask) -> Array:
         return is_outside(task._replace(gain=jnp.abs(task.gain))._asdict(), TRAINING)

@@ -78,10 +78,12 @@ class RandomABC(Grid):
 
     def step(self, key: Key, state: State, action: Array, task: RandomABCTask) -> Step:
         state = State(walk(state.place, action, self.side), state.time + 1)
-        reached = jnp.all(state.place == jnp.asarray(self.objects), axis=1)  # [3]
+        reached = jnp.all(state.place[None] == jnp.asarray(self.objects, jnp.int32), axis=1)  # [3]
         terminated = jnp.any(reached)
         truncated = ~terminated & (state.time >= self.steps)
-        return Step(see(state.place, self.side), state, jnp.sum(task.pay * reached), terminated, truncated, {})
+        return Step(
+            see(state.place, self.side), state, jnp.sum(jnp.where(reached, task.pay, 0.0)), terminated, truncated, {}
+        )
 
     def draw(self, task: RandomABCTask, episode: Episode) -> Drawing:
         """Draw the room, the objects with their rewards, and the visited cells."""
@@ -92,7 +94,7 @@ class RandomABC(Grid):
     def draw_task(self, key: Key, split: Split) -> RandomABCTask:
         a, c = jax.random.uniform(key, (2,))
         more = 1.0 - 0.5 * c if split == "extrapolation" else 0.5 * c  # above .5, below .5
-        return RandomABCTask(jnp.stack([2.0 * a - 1.0, jnp.float32(B_PAYS), more]))
+        return RandomABCTask(jnp.stack([2.0 * a - 1.0, jnp.asarray(B_PAYS, float), more]))
 
     def extrapolates(self, task: RandomABCTask) -> Array:
         return task.pay[2] > 0.5

@@ -14,8 +14,8 @@ GAP = 0.01  # distance of extrapolated numbers from the training range, as a sha
 
 def ends(ranges: Ranges) -> tuple[Array, Array]:
     """The lower and the upper ends, [n] each, in the order of `ranges`."""
-    low, high = np.array(list(ranges.values()), np.float32).T
-    return jnp.asarray(low), jnp.asarray(high)
+    low, high = np.array(list(ranges.values()), np.float64).T
+    return jnp.asarray(low, float), jnp.asarray(high, float)
 
 
 def draw_inside(key: Key, ranges: Ranges) -> dict[str, Array]:

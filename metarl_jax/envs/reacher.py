@@ -123,7 +123,7 @@ class Reacher(Episodic):
             which, left = jax.random.uniform(broken_key, (2,))
             broken = (jnp.arange(2) == 0) == (which < 0.5)
             task = task._replace(gain=jnp.where(broken, BROKEN * left, task.gain))
-        return task._replace(gain=task.gain * jax.random.rademacher(sign_key, (2,), jnp.float32)) if self.flip else task
+        return task._replace(gain=task.gain * jax.random.rademacher(sign_key, (2,), float)) if self.flip else task
 
     def extrapolates(self, task: ReacherTask) -> Array:
         return jnp.any(jnp.abs(task.gain) < TRAINING["gain"][0])

@@ -52,7 +52,7 @@ class TwoArm(SlotMachines):
             low = (1.0 - GAP - MISS) * level
             low = low + jnp.where(level > 0.5, MISS, 0.0)
             return shuffled(side_key, low, low + GAP)
-        first = level if worse is None else jnp.float32(worse)
+        first = level if worse is None else jnp.asarray(worse, float)
         return shuffled(side_key, first, 1.0 - first)
 
     def extrapolates(self, task: BanditTask) -> Array:

@@ -73,7 +73,7 @@ class TwoColours(Episodic):
         return Discrete(len(MOVES))
 
     def reset(self, key: Key, task: TwoColoursTask) -> tuple[Array, State]:
-        walker, *boxes = jax.random.permutation(key, CELLS)[:3]
+        walker, *boxes = jax.random.permutation(key, jnp.arange(CELLS, dtype=jnp.int32))[:3]
         state = State(cell(walker, SIDE), jnp.stack(boxes).astype(jnp.int32), jnp.int32(0))
         return observe(state), state
 
@@ -82,7 +82,7 @@ class TwoColours(Episodic):
         here = place[0] * SIDE + place[1]
         taken = state.boxes == here  # at most one: boxes never share a cell
         pay = task.pay if self.swap == 0 else jnp.roll(task.pay, state.time // self.swap)
-        reward = jnp.where(jnp.any(taken), jnp.sum(pay * taken), -STEP_COST)
+        reward = jnp.where(jnp.any(taken), jnp.sum(jnp.where(taken, pay, 0.0)), -STEP_COST)
         fresh = free_cell(key, here, jnp.where(taken[0], state.boxes[1], state.boxes[0]))
         state = State(place, jnp.where(taken, fresh, state.boxes), state.time + 1)
         return Step(observe(state), state, reward, jnp.array(False), state.time >= self.steps, {})
@@ -115,10 +115,10 @@ def observe(state: State) -> Array:
 
 def free_cell(key: Key, one: Array, other: Array) -> Array:
     """A random cell other than `one` and `other`, which differ, [] int32."""
-    index = jax.random.randint(key, (), 0, CELLS - 2)
+    index = jax.random.randint(key, (), 0, CELLS - 2, jnp.int32)
     low, high = jnp.minimum(one, other), jnp.maximum(one, other)
-    index = index + (index >= low)
-    return index + (index >= high)
+    index = index + (index >= low).astype(jnp.int32)
+    return index + (index >= high).astype(jnp.int32)
 
 
 def published_task() -> TwoColoursTask:

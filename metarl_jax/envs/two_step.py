@@ -104,10 +104,10 @@ class TwoStep(Environment):
         reached = (travel >= task.first[action]).astype(jnp.int32)
         mean = jnp.where(choosing, 0.0, jnp.where(state.planet == state.good, task.reward[0], task.reward[1]))
         good = jnp.where(choosing | (swap < task.stay), state.good, 1 - state.good)
-        state = State(jnp.where(choosing, reached, PLANETS), good, state.trial + ~choosing)
+        state = State(jnp.where(choosing, reached, PLANETS), good, state.trial + (~choosing).astype(jnp.int32))
         # The last trial terminates, so that nothing after it is bootstrapped.
         over = state.trial >= self.trials
-        reward = (pay < mean).astype(jnp.float32)
+        reward = (pay < mean).astype(float)
         return Step(observe(state), state, reward, over, jnp.array(False), {"expected_reward": mean})
 
     @property

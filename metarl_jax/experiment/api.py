@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.checks import nearest
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.types import Split
 from metarl_jax.experiment import devices, results, rule_file, run_folder, training
 from metarl_jax.experiment.agents import acting
@@ -213,7 +214,9 @@ def run(
     """`train` with a given configuration."""
     devices.prepare()
     check(config)
-    return _finish(run_folder.create(config, out), config, quiet, on_log=on_log)
+    folder = run_folder.create(config, out)
+    with run_folder.discarded_if_unused(folder):
+        return _finish(folder, config, quiet, on_log=on_log)
 
 
 def run_seeds(
@@ -372,7 +375,7 @@ def adapt(
     require(turns >= 0, "adaptations", turns, "0 or more")
     check_adapts(result.config, turns)
     require(quota >= 1, "episodes", quota, "at least 1")
-    key = jax.random.key(seed)
+    key = key_of(seed)
     agent, scene, curve = one_life(world, turns, quota)(result.meta_params, checked, key)
     grown = acting.grown(result, agent, scene, checked, jax.random.fold_in(key, 1))
     return Adapted(grown, *(np.asarray(field) for field in curve))

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from metarl_jax.core.environment import Environment
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.types import Split, Tree
 from metarl_jax.experiment import reliability
 from metarl_jax.experiment.config import RunConfig
@@ -38,7 +39,7 @@ def compared(
     check_request(split, tasks, seed)
     configs = {name: config for name, (config, _) in runs.items()}
     environment = shared_environment(configs)
-    task_key, key = jax.random.split(jax.random.key(seed), 5)[:2]  # the tasks and the lives of `evaluate_learner`
+    task_key, key = jax.random.split(key_of(seed), 5)[:2]  # the tasks and the lives of `evaluate_learner`
     sampled = sample_tasks(environment, split, tasks, task_key)
     returns = {}
     for name, (config, meta_params) in runs.items():

@@ -72,6 +72,14 @@ def precision() -> str:
     return jax.config.values["jax_default_matmul_precision"] or "default"
 
 
+def numbers() -> dict[str, bool]:
+    """The settings of JAX under which the same run has quite other numbers, by their environment variables."""
+    return {
+        "JAX_ENABLE_X64": jax.config.values["jax_enable_x64"],
+        "JAX_THREEFRY_PARTITIONABLE": jax.config.values["jax_threefry_partitionable"],
+    }
+
+
 def describe() -> str:
     """A description of the devices. Listing devices fixes their number, so all cores are claimed first."""
     _use_all_cores()

@@ -8,6 +8,7 @@ import numpy as np
 
 from metarl_jax.core.environment import Environment, check_split, check_split_has_tasks
 from metarl_jax.core.evaluation import Curve, adapted
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.life import World
 from metarl_jax.core.once import once
 from metarl_jax.core.rollout import Scene
@@ -95,7 +96,7 @@ def evaluate_all(
     check_request(split, tasks, seed)
     config = configs[0]
     name, environment, world = config.algorithm.name, config.environment, config.world
-    task_key, *keys = jax.random.split(jax.random.key(seed), 5)
+    task_key, *keys = jax.random.split(key_of(seed), 5)
     sampled = sample_tasks(environment, split, tasks, task_key)
     schedule = _schedule(config, adaptations)
     same = len(configs)

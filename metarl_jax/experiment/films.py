@@ -12,6 +12,7 @@ import numpy as np
 from metarl_jax.core.drawing import Drawing, Episode, Film, Take, around
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evaluation import lived, played
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.life import Life, World
 from metarl_jax.core.once import once
 from metarl_jax.core.types import Key, Split, Tree
@@ -51,7 +52,7 @@ def films(result: "Result", split: Split = "test", tasks: int | Sequence[Any] = 
     given = [] if isinstance(tasks, int) else list(tasks)
     count = tasks if isinstance(tasks, int) else len(given)
     check_request(split, count, seed)
-    task_key, life_key, *_ = jax.random.split(jax.random.key(seed), 5)  # as in `evaluate_learner`
+    task_key, life_key, *_ = jax.random.split(key_of(seed), 5)  # as in `evaluate_learner`
     if not given:
         chosen = sample_tasks(config.environment, split, count, task_key)
     else:

@@ -13,6 +13,7 @@ from jax.extend.core import Var
 
 from metarl_jax.algorithms.base import Algorithm, Recipe
 from metarl_jax.core.environment import Environment
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.learner import Learner
 from metarl_jax.core.once import once
 from metarl_jax.core.types import Tree
@@ -69,7 +70,7 @@ class Rule:
         template, structure = jax.tree_util.tree_flatten_with_path(meta_shapes(recipe))
         own, here = self.card["leaves"], {leaf_name(keys): leaf_form(leaf) for keys, leaf in template}
         for name in sorted(here.keys() | own.keys()):
-            if own.get(name) != here.get(name):
+            if not _fits(own.get(name), here.get(name)):
                 where, home = recipe.window.world.environment.name, self.card["environment"]["name"]
                 raise UsageError(
                     f"the rule of {algorithm.name} does not fit {where}: {name} is {spoken(own.get(name))} in the rule "
@@ -77,6 +78,12 @@ class Rule:
                     "choose an environment with the same sizes, and leave the sizes of networks as they are"
                 )
         return jax.tree.unflatten(structure, [self.leaves[leaf_name(keys)] for keys, _ in template])
+
+
+def _fits(own: dict[str, Any] | None, here: dict[str, Any] | None) -> bool:
+    """Whether a leaf is as it is here, or in float32 what is in float64 here."""
+    widened = own is not None and own["dtype"] == "float32" and here == own | {"dtype": "float64"}
+    return own == here or widened
 
 
 def learned(config: RunConfig, meta_params: Tree, training: Mapping[str, Any]) -> Rule:
@@ -104,7 +111,7 @@ def is_rule(recipe: Recipe) -> bool:
 
 def meta_shapes(recipe: Recipe) -> Tree:
     """The shapes and dtypes of φ."""
-    return jax.eval_shape(recipe.window.world.learner.meta_init, jax.random.key(0))
+    return jax.eval_shape(recipe.window.world.learner.meta_init, key_of(0))
 
 
 def check_overrides(config: RunConfig) -> None:
@@ -132,13 +139,13 @@ def _counts(config: RunConfig, option: str, other: Any) -> bool:
 @once
 def _program(algorithm: Algorithm, environment: Environment, rule: Rule) -> str:
     """The text of a meta-step's program."""
-    learner, key = learner_of(algorithm, environment, rule), jax.random.key(0)
+    learner, key = learner_of(algorithm, environment, rule), key_of(0)
     return jax.jit(learner.step).lower(jax.eval_shape(learner.init, key), key).as_text()
 
 
 def _inherits(learner: Learner) -> bool:
     """Whether newborn agents depend on φ, by the flow of data through `birth`."""
-    key = jax.random.key(0)
+    key = key_of(0)
     meta_params = jax.eval_shape(learner.meta_init, key)
     program = jax.make_jaxpr(learner.birth)(meta_params, key).jaxpr
     reached = set(program.invars[: len(jax.tree.leaves(meta_params))])

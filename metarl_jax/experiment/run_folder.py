@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from metarl_jax.core.checks import nearest
 from metarl_jax.experiment import devices, rule_file
 from metarl_jax.experiment.checkpoint import sync
 from metarl_jax.experiment.config import RunConfig, digest
-from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.errors import Interrupted, UsageError
 from metarl_jax.experiment.plugins import find_plugin, is_plugin
 from metarl_jax.experiment.rule import Rule
 
@@ -79,6 +80,19 @@ def fill(folder: RunFolder, config: RunConfig) -> RunFolder:
     return folder
 
 
+@contextlib.contextmanager
+def discarded_if_unused(folder: RunFolder) -> Iterator[None]:
+    """Remove the folder of a new run that fails before it has learned anything, so that its name is free again."""
+    try:
+        yield
+    except Interrupted:  # it can be resumed
+        raise
+    except Exception:
+        if not read_metrics(folder) and not folder.checkpoints.exists():
+            shutil.rmtree(folder.path)
+        raise
+
+
 def describe(folder: RunFolder, config: RunConfig) -> None:
     """Write `run.json`, at the start of a run and when it is extended; an extension keeps the first circumstances."""
     before = described(folder) if folder.description.exists() else circumstances()
@@ -88,7 +102,22 @@ def describe(folder: RunFolder, config: RunConfig) -> None:
 def circumstances() -> dict[str, Any]:
     """Everything except the configuration that the last bits of a result depend on, and the date."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {"versions": devices.versions(), "device": devices.describe(), "precision": devices.precision(), "date": now}
+    used = {"versions": devices.versions(), "device": devices.describe(), "precision": devices.precision()}
+    return {**used, "numbers": devices.numbers(), "date": now}
+
+
+def check_numbers(folder: RunFolder) -> None:
+    """Raise a UsageError if a run was trained with settings of JAX under which its numbers are others than now.
+
+    A run that is older than this record was trained with float32; its other settings are not known.
+    """
+    began = {"JAX_ENABLE_X64": False} | described(folder).get("numbers", {})
+    for name, now in devices.numbers().items():
+        before = began.get(name, now)
+        if before != now:
+            was, is_now = int(before), int(now)
+            rule = f"was trained with {name}={was}, and {name} is {is_now} now, which gives other numbers"
+            raise UsageError(f"{folder.path} {rule}; set {name}={was} before JAX is imported")
 
 
 def note_change(folder: RunFolder, step: int) -> None:
@@ -103,12 +132,26 @@ def note_change(folder: RunFolder, step: int) -> None:
     noted = description.get("continued", [])
     spans = [span for span in noted if span["meta_step"] < step]
     latest = spans[-1] if spans else description
-    changed = " and ".join(name for name in now if name != "date" and latest.get(name, now[name]) != now[name])
+    changed = _changes(latest, now)
     if changed:
-        log.warning("%s was started with other %s: the rest will not be the same bit for bit", folder.path, changed)
+        others = " and ".join(changed)
+        log.warning("%s was started with other %s: the rest will not be the same bit for bit", folder.path, others)
         spans.append({"meta_step": step, **now})
     if spans != noted:
         _write_description(folder, description | {"continued": spans})
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What is different now, in words: `versions (jax 0.10.0, now 0.11.0)`."""
+    found = []
+    for name in ("versions", "device", "precision"):
+        was, is_now = before.get(name, now[name]), now[name]
+        if was != is_now and isinstance(is_now, dict):
+            parts = [f"{key} {was.get(key)}, now {value}" for key, value in is_now.items() if was.get(key) != value]
+            found.append(f"{name} ({'; '.join(parts)})")
+        elif was != is_now:
+            found.append(f"{name} ({was}, now {is_now})")
+    return found
 
 
 def note_divergence(folder: RunFolder, step: int) -> None:

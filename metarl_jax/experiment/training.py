@@ -18,6 +18,7 @@ import numpy as np
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.diagnostics import Followed, Reach, dead_leaves
 from metarl_jax.core.environment import Environment
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.once import once
 from metarl_jax.experiment import checkpoint, devices, run_folder
 from metarl_jax.experiment.audience import Audience, OnLog, audience
@@ -40,7 +41,7 @@ class Keys(NamedTuple):
 
 def run_keys(seed: int) -> Keys:
     """The key of the initial state, and the key into which meta-step i folds i."""
-    key = jax.random.key(seed)
+    key = key_of(seed)
     return Keys(jax.random.fold_in(key, 0), jax.random.fold_in(key, 1))
 
 
@@ -154,7 +155,13 @@ def _alone(chunk: Chunk, root: jax.Array) -> "Turn":
 
 
 def restore(folder: RunFolder, learner: Any, keys: Keys) -> tuple[int, Any] | None:
-    """Step and state of the newest usable checkpoint of a run; None if it was never saved."""
+    """Step and state of the newest usable checkpoint of a run; None if it was never saved.
+
+    Raises:
+        UsageError: it was trained with settings of JAX that give other numbers.
+        UnusableRun: there are checkpoints, but none is usable.
+    """
+    run_folder.check_numbers(folder)
     return checkpoint.newest(folder.checkpoints, jax.eval_shape(learner.init, keys.birth))
 
 

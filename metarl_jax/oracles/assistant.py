@@ -85,7 +85,7 @@ def thompson(key: Key, belief: Belief, items: Array) -> Array:
 
 def at_random(key: Key, belief: Belief, items: Array) -> Array:
     """A uniformly random item."""
-    return jax.random.randint(key, (), 0, len(items))
+    return jax.random.randint(key, (), 0, len(items), jnp.int32)
 
 
 def reference_returns(environment: Assistant, key: Key, task: AssistantTask) -> Array:

@@ -185,7 +185,7 @@ def epsilon_greedy(environment: Bandit, epsilon: float = 0.0) -> Choose:
 
     def choose(key: Key, record: Record) -> Array:
         explore_key, arm_key = jax.random.split(key)
-        anything = jax.random.randint(arm_key, (), 0, environment.arms)
+        anything = jax.random.randint(arm_key, (), 0, environment.arms, jnp.int32)
         best = jnp.argmax(posterior_mean(environment, record))
         return jnp.where(jax.random.bernoulli(explore_key, epsilon), anything, best)
 

@@ -26,7 +26,7 @@ def feedback(task: CartPoleTask) -> Array:
         position, velocity, angle, angular_velocity = numbers
         return vector(advance(State(position, velocity, angle, angular_velocity, jnp.int32(0)), force, task))
 
-    a, b = jax.jacobian(move, argnums=(0, 1))(jnp.zeros(4), jnp.float32(0.0))  # [4, 4], [4]
+    a, b = jax.jacobian(move, argnums=(0, 1))(jnp.zeros(4), jnp.asarray(0.0, float))  # [4, 4], [4]
     cost = jnp.diag(jnp.asarray(STATE_COST))
 
     def gain(p: Array) -> Array:
@@ -40,8 +40,8 @@ def feedback(task: CartPoleTask) -> Array:
 
 def nominal_task() -> CartPoleTask:
     """The physics of Gymnasium's CartPole-v1."""
-    physics = {name: jnp.float32(low) for name, (low, _) in TRAINING["standard"].items()}
-    return CartPoleTask(**physics, direction=jnp.float32(1.0), mixing=None)
+    physics = {name: jnp.asarray(low, float) for name, (low, _) in TRAINING["standard"].items()}
+    return CartPoleTask(**physics, direction=jnp.asarray(1.0, float), mixing=None)
 
 
 def bang_bang(gain: Array, state: State, direction: Array) -> Array:

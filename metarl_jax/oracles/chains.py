@@ -20,7 +20,7 @@ def delayed_chain_returns(environment: DelayedChain, key: Key, task: DelayedChai
 
 def discounting_chain_returns(environment: DiscountingChain, key: Key, task: DiscountingChainTask) -> Array:
     """The best payment within the time limit, in each episode of a trial, [episodes]: only the first action matters."""
-    in_time = jnp.asarray(DELAYS) <= environment.steps
+    in_time = jnp.asarray(DELAYS, jnp.int32) <= environment.steps
     return jnp.full(environment.episodes, jnp.max(jnp.where(in_time, task.pay, 0.0)))
 
 
@@ -38,7 +38,7 @@ def random_abc_returns(environment: RandomABC, key: Key, task: RandomABCTask) ->
 def empty_rooms_returns(environment: EmptyRooms, key: Key, task: EmptyRoomsTask) -> Array:
     """1 if the shortest path to the goal is within the time limit, else 0, in each episode of a trial, [episodes]."""
     reached = jnp.asarray(distances(environment))[task.goal[0], task.goal[1]] <= environment.steps
-    return jnp.full(environment.episodes, reached.astype(jnp.float32))
+    return jnp.full(environment.episodes, reached.astype(float))
 
 
 def explorer_steps(environment: EmptyRooms) -> np.ndarray:

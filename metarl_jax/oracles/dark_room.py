@@ -16,7 +16,7 @@ def best_return(environment: DarkRoom, task: DarkRoomTask) -> Array:
     there and stays does at every later step. A hard room pays only for the first of them.
     """
     distance = jnp.maximum(jnp.sum(jnp.abs(task.goal)), 1)
-    return jnp.clip(environment.steps - distance + 1, 0, paying(environment)).astype(jnp.float32)
+    return jnp.clip(environment.steps - distance + 1, 0, paying(environment)).astype(float)
 
 
 def paying(environment: DarkRoom) -> int:

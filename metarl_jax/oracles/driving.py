@@ -31,7 +31,7 @@ def steer(state: State, task: DrivingTask) -> Array:
 
 def nominal_task() -> DrivingTask:
     """The car in the middle of the training range."""
-    return DrivingTask(**{name: jnp.float32(value) for name, value in NOMINAL.items()})
+    return DrivingTask(**{name: jnp.asarray(value, float) for name, value in NOMINAL.items()})
 
 
 def control_return(environment: Driving, believed: DrivingTask, key: Key, task: DrivingTask) -> Array:

@@ -75,7 +75,7 @@ def random_return(environment: GridNavi, key: Key, task: GridNaviTask) -> Array:
     """The return of an episode with uniformly random moves, [] float32."""
 
     def act(key: Key, state: State, task: GridNaviTask) -> Array:
-        return jax.random.randint(key, (), 0, len(MOVES))
+        return jax.random.randint(key, (), 0, len(MOVES), jnp.int32)
 
     return play(environment, act, key, task).total
 

@@ -181,7 +181,7 @@ def paying_steps(hunt: Hunt, walk: tuple[int, ...]) -> np.ndarray:
 
 def toward(key: Key, place: Array, target: Array) -> Array:
     """A uniformly random move among those toward the target; stay once there. [] int32."""
-    moves, gap = jnp.asarray(MOVES), target - place
+    moves, gap = jnp.asarray(MOVES, jnp.int32), target - place
     closer = jnp.sum(jnp.abs(gap - moves), axis=-1) < jnp.sum(jnp.abs(gap))
     closer = closer.at[STAY].set(~jnp.any(closer))
     return jnp.argmax(jnp.where(closer, jax.random.uniform(key, (len(MOVES),)), -1.0)).astype(jnp.int32)

@@ -19,7 +19,7 @@ def best_return(environment: KeyToDoor, task: KeyToDoorTask) -> Array:
     to_key = jnp.maximum(jnp.sum(jnp.abs(task.key - starts), axis=-1), 1)
     to_door = to_key + jnp.sum(jnp.abs(task.door - task.key))
     in_time = jnp.stack([to_key, to_door]) <= environment.steps  # [2, starts]
-    return jnp.sum(jnp.mean(in_time, axis=-1, dtype=jnp.float32))
+    return jnp.sum(jnp.mean(in_time, axis=-1, dtype=float))
 
 
 def reference_returns(environment: KeyToDoor, key: Key, task: KeyToDoorTask) -> Array:

@@ -30,7 +30,7 @@ def random_walk(environment: Maze, key: Key, task: MazeTask) -> Episode:
     """One attempt with uniformly random moves, including moves into walls."""
 
     def act(key: Key, state: State, task: MazeTask) -> Array:
-        return jax.random.randint(key, (), 0, len(MOVES))
+        return jax.random.randint(key, (), 0, len(MOVES), jnp.int32)
 
     return play(environment, act, key, task)
 
@@ -65,7 +65,7 @@ def search(environment: Maze, task: MazeTask) -> Walk:
         return ~at_exit(walk, task) & (walk.steps < environment.horizon)
 
     def advance(walk: Walk) -> Walk:
-        moves = jnp.asarray(MOVES)
+        moves = jnp.asarray(MOVES, jnp.int32)
         neighbours = moves + jnp.stack([walk.row, walk.column])
         unseen = open_moves(task, walk.row, walk.column) & (walk.came[neighbours[:, 0], neighbours[:, 1]] == UNSEEN)
         left = task.size - 1 - jnp.stack([walk.row, walk.column])
@@ -101,7 +101,7 @@ def downhill(known: MazeTask, distance: Array) -> Array:
 
     def advance(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         cell, path = carry
-        neighbours = cell + jnp.asarray(MOVES)
+        neighbours = cell + jnp.asarray(MOVES, jnp.int32)
         left = jnp.where(open_moves(known, cell[0], cell[1]), distance[neighbours[:, 0], neighbours[:, 1]], jnp.inf)
         return neighbours[jnp.argmin(left)], path.at[cell[0], cell[1]].set(True)
 

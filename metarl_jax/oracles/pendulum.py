@@ -36,7 +36,7 @@ def swing_up(state: State, task: PendulumTask) -> Array:
 
 def nominal_task() -> PendulumTask:
     """The physics of Gymnasium's Pendulum-v1."""
-    return PendulumTask(**{name: jnp.float32(value) for name, value in STANDARD.items()})
+    return PendulumTask(**{name: jnp.asarray(value, float) for name, value in STANDARD.items()})
 
 
 def control_return(environment: Pendulum, believed: PendulumTask, key: Key, task: PendulumTask) -> Array:

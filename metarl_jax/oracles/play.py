@@ -35,6 +35,6 @@ def play(environment: Environment, act: Act, key: Key, task: Tree) -> Episode:
         episode = Episode(episode.total + step.reward, episode.steps + 1, step.terminated)
         return step.state, episode, step.terminated | step.truncated
 
-    nothing = Episode(jnp.float32(0.0), jnp.int32(0), jnp.array(False))
+    nothing = Episode(jnp.asarray(0.0, float), jnp.int32(0), jnp.array(False))
     played: tuple[Tree, Episode, Array] = jax.lax.while_loop(goes_on, advance, (start, nothing, jnp.array(False)))
     return played[1]

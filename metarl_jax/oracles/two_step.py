@@ -72,7 +72,7 @@ def filter_return(environment: TwoStep, key: Key, task: TwoStepTask, *, sees: bo
 
     def trial(carry: tuple[State, Array], key: Key) -> tuple[tuple[State, Array], Array]:
         state, belief = carry
-        belief = (state.good == 0).astype(jnp.float32) if sees else belief
+        belief = (state.good == 0).astype(float) if sees else belief
         worth = [reward_chance(belief, planet, task) for planet in range(PLANETS)]
         action = jnp.argmax(task.first * worth[0] + (1.0 - task.first) * worth[1])
         travel_key, collect_key = jax.random.split(key)
@@ -81,7 +81,7 @@ def filter_return(environment: TwoStep, key: Key, task: TwoStepTask, *, sees: bo
         belief = filtered(belief, arrived.state.planet, collected.reward, task)
         return (collected.state, belief), collected.info["expected_reward"]
 
-    start = (state, jnp.float32(0.5))
+    start = (state, jnp.asarray(0.5, float))
     _, expected = jax.lax.scan(trial, start, jax.random.split(key, environment.trials))
     return jnp.sum(expected)
 

@@ -203,7 +203,8 @@ def test_a_run_resumed_on_another_device_says_so(tmp_path, monkeypatch, caplog):
     assert not caplog.text  # nothing was left to train
     began = json.loads((run.path / "run.json").read_text())
     api.resume(run.path, meta_steps=8)
-    assert "was started with other device: the rest will not be the same bit for bit" in caplog.text
+    change = f"other device ({here}, now {elsewhere}): the rest will not be the same bit for bit"
+    assert f"{run.path} was started with {change}" in caplog.text
     api.resume(run.path, meta_steps=12)
     assert run_folder.trained_on(RunFolder(run.path)) == [here, elsewhere]
     description = json.loads((run.path / "run.json").read_text())

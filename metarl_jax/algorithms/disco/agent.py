@@ -15,6 +15,7 @@ from metarl_jax.algorithms.disco.values import BINS
 from metarl_jax.algorithms.disco.weights import PREDICTION
 from metarl_jax.core.distributions import distribution_of
 from metarl_jax.core.environment import Environment
+from metarl_jax.core.networks import to_rank
 from metarl_jax.core.policy import Policy, memoryless
 from metarl_jax.core.types import Array, Key, Output, Timestep, Tree
 
@@ -74,7 +75,8 @@ def _after_each_action(params: Tree, torso: Array, actions: int) -> Array:
     cell = linear(params["cell"], torso)
     transition = params["transition"]
     recalled = linear({"w": transition["w"][actions:], "b": transition["b"]}, jnp.tanh(cell))
-    gates = recalled[..., None, :] + transition["w"][:actions]  # the product with every one-hot action
+    each = to_rank(transition["w"][:actions], recalled.ndim + 1)
+    gates = recalled[..., None, :] + each  # the product with every one-hot action
     return lstm_gated(cell[..., None, :], gates)[0]
 
 

@@ -115,7 +115,7 @@ def disco_learner(
         params = jax.tree.map(lambda p, u: p + inner_lr * u, params, updates)
         return Agent(params, Taught(adam, follower, memory, moments))
 
-    return Learner(lambda key: jax.tree.map(jnp.asarray, rule), birth, adapt)
+    return Learner(lambda key: jax.tree.map(lambda x: jnp.asarray(x, float), rule), birth, adapt)
 
 
 def steady_adam(first: float = 0.9, second: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:

@@ -29,7 +29,7 @@ def lstm_gated(cell: Array, gates: Array) -> State:
 
 def linear(layer: Tree, x: Array) -> Array:
     """A linear layer [..., I] -> [..., O]."""
-    return rowwise(lambda rows: rows @ layer["w"] + layer["b"], x)
+    return rowwise(lambda rows: rows @ layer["w"] + layer["b"][None], x)
 
 
 def perceptron(layers: Tree, name: str, x: Array) -> Array:

@@ -12,6 +12,7 @@ from metarl_jax.algorithms.disco.layers import State, linear, lstm, perceptron, 
 from metarl_jax.algorithms.disco.reading import Reading
 from metarl_jax.algorithms.disco.weights import HIDDEN, LIFETIME
 from metarl_jax.core.losses import weighted_mean
+from metarl_jax.core.networks import to_rank
 from metarl_jax.core.types import Array, Tree
 
 
@@ -36,7 +37,8 @@ def propose(rule: Tree, memory: State, reading: Reading) -> tuple[Targets, State
     """
     layers = rule["rollout"]
     features, of_actions = features_of(layers, reading)
-    hidden = _backwards(layers["recurrence"], features, reading.edges.trace) * linear(layers["gain"], memory[0])
+    hidden = _backwards(layers["recurrence"], features, reading.edges.trace)
+    hidden = hidden * to_rank(linear(layers["gain"], memory[0]), hidden.ndim)
     across = jnp.broadcast_to(hidden[..., None, :], (*of_actions.shape[:-1], HIDDEN))
     mixed = pooled(layers["policy_0"], jnp.concatenate([across, of_actions], axis=-1))
     targets = Targets(

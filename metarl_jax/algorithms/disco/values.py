@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.losses import weighted_mean
+from metarl_jax.core.networks import to_rank
 from metarl_jax.core.returns import discounted_returns
 from metarl_jax.core.types import Array
 
@@ -42,7 +43,7 @@ def mean_value(logits: Array) -> Array:
 def two_hot(value: Array) -> Array:
     """The probabilities [..., BINS] of the two bins next to a squashed value, whose mean is that value."""
     place = jnp.clip(squash(value), -MOST, MOST)
-    return jnp.maximum(0.0, 1.0 - jnp.abs(place[..., None] - bins(value.dtype)))
+    return jnp.maximum(0.0, 1.0 - jnp.abs(place[..., None] - to_rank(bins(value.dtype), place.ndim + 1)))
 
 
 def retrace(reward: Array, q: Array, next_value: Array, ratio: Array, trace: Array, gamma: Array | float) -> Array:

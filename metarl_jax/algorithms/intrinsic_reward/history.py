@@ -29,7 +29,7 @@ class Reader(NamedTuple):
 
 def clock(age: Array, steps: int, records: int) -> Array:
     """The share of the life that is over before each step of a record and after its last, [T + 1]; it has `records`."""
-    return (age * steps + jnp.arange(steps + 1)) / (records * steps)
+    return (age * steps + jnp.arange(steps + 1, dtype=jnp.int32)).astype(float) / (records * steps)
 
 
 def transition_reward(environment: Environment, hidden: tuple[int, ...]) -> Reader:
@@ -68,7 +68,7 @@ def count_bonus(count: int, index: Callable[[Experience], Array], scale: float =
         so_far = visits + jnp.cumsum(place.reshape(-1, count), axis=0).reshape(place.shape)
         return params["scale"] / jnp.sqrt(jnp.sum(place * so_far, axis=-1)), so_far[-1, -1]
 
-    return Reader(lambda key: {"scale": jnp.float32(scale)}, lambda: jnp.zeros(count), read)
+    return Reader(lambda key: {"scale": jnp.asarray(scale, float)}, lambda: jnp.zeros(count), read)
 
 
 class Recurrence(NamedTuple):
@@ -88,7 +88,8 @@ def recurrence(environment: Environment, envs: int, width: int) -> Recurrence:
 
     def unroll(params: Tree, state: Tree, seen: Experience, clock: Array) -> tuple[Array, Array, Tree]:
         what = features(seen)
-        ends = jnp.stack([seen.reward, seen.terminated, seen.truncated], axis=-1).astype(what.dtype)
+        facts = (seen.reward, seen.terminated, seen.truncated)
+        ends = jnp.stack([fact.astype(what.dtype) for fact in facts], axis=-1)
         inputs = jnp.concatenate([what, ends, over(clock[1:], what)], axis=-1)
         readout = gru.unroll(params, state, inputs, jnp.ones((*inputs.shape[:-1], 1), what.dtype))
         # The memory of a gated recurrent unit is its readout.

@@ -67,6 +67,6 @@ def lifetime_loss(
 
 def lifetime_credit(reward: Array, value: Array, ends: Array, gamma: Array | float, lambda_: Array | float) -> Credit:
     """Generalised advantages of the lifetime return [T, E], given the values [T + 1, E]; episodes do not cut it."""
-    goes_on = jnp.ones_like(reward).at[-1].set(1.0 - ends)
+    goes_on = jnp.ones_like(reward).at[-1].set(jnp.where(ends, 0.0, 1.0))
     advantage = gae(reward, value[:-1], value[1:], Boundaries(goes_on, goes_on), gamma, lambda_)
     return Credit(advantage, value[:-1] + advantage)

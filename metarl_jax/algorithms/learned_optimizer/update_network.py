@@ -67,12 +67,14 @@ def update_network(
     def update(gradients: Tree, state: UpdateState, params: Any = None, **read: Any) -> tuple[Tree, UpdateState]:
         network = read["meta_params"]["optimiser"]
         (gradient, unravel), parameter = ravel_pytree(gradients), ravel_pytree(params)[0]
-        decays = jnp.asarray(momenta)[:, None]
-        running = decays * state.momenta + (1 - decays) * gradient
+        decays = jnp.asarray(momenta, float)[:, None]
+        running = decays * state.momenta + (1 - decays) * gradient[None]
         squares = SQUARES * state.squares + (1 - SQUARES) * gradient**2
         taken = state.taken + 1
-        scaled = running / (1 - decays**taken) / jnp.sqrt(squares / (1 - SQUARES**taken) + ROOT)  # [M, P]
-        passed = jnp.array([jnp.minimum(state.taken / updates, 1.0), state.taken % sweeps / sweeps])
+        mean = running / (1 - decays ** taken.astype(float))
+        scaled = mean / jnp.sqrt(squares / (1 - SQUARES ** taken.astype(float)) + ROOT)[None]  # [M, P]
+        ages = jnp.stack([state.taken, state.taken % sweeps]).astype(float) / jnp.asarray([updates, sweeps], float)
+        passed = jnp.minimum(ages, 1.0)
         here = jnp.concatenate([places(params), jnp.broadcast_to(passed, (gradient.size, 2))], axis=1)
         features = jnp.concatenate([logarithmic(jnp.stack([parameter, gradient])).T, scaled.T, here], axis=1)
         hidden, readout = memory.step(network["memory"], state.hidden, features, jnp.ones((gradient.size, 1)))

@@ -90,7 +90,7 @@ def contextual(rule: Learner, context: Context) -> Learner:
 
 def raw(name: str, value: Array | float) -> Array:
     """The number that is meta-learned in place of a hyper-parameter."""
-    return logit(value) if name in SHARES else jnp.log(jnp.asarray(value, jnp.float32))
+    return logit(value) if name in SHARES else jnp.log(jnp.asarray(value, float))
 
 
 def legal(hyper: Hyper) -> Hyper:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.memory import Memory
-from metarl_jax.core.networks import dense, layer_norm, mlp
+from metarl_jax.core.networks import dense, layer_norm, mlp, to_rank
 from metarl_jax.core.types import Array, Key, Tree
 
 HEADS = 4
@@ -65,7 +65,7 @@ def attention(width: int, window: int, heads: int = HEADS) -> Memory:
     def step(params: Tree, cache: Cache, x: Array, keep: Array) -> tuple[Cache, Array]:
         query, key, value = jnp.moveaxis(project(params, x), -3, 0)  # [..., H, D]
         age = jnp.where(keep[..., 0] > 0, cache.age, 0) + 1
-        distance = (cache.oldest[..., None] - jnp.arange(window)) % window  # [..., C]
+        distance = (cache.oldest[..., None] - _counted(window, cache.oldest.ndim)) % window  # [..., C]
         keys, values = _put(cache.keys, key, cache.oldest), _put(cache.values, value, cache.oldest)
         attended = _attend(query[..., None, :], keys, values, distance[..., None, :], age[..., None])
         return Cache(keys, values, (cache.oldest + 1) % window, age), read(params, x, attended[..., 0, :])
@@ -97,7 +97,7 @@ def attention(width: int, window: int, heads: int = HEADS) -> Memory:
 
 def _put(ring: Array, now: Array, place: Array) -> Array:
     """Write a step [..., H, D] at an index [...] of a ring [..., H, C, D]."""
-    here = jnp.arange(ring.shape[-2]) == place[..., None]
+    here = _counted(ring.shape[-2], place.ndim) == place[..., None]
     return jnp.where(here[..., None, :, None], now[..., None, :], ring)
 
 
@@ -109,8 +109,13 @@ def _take(ring: Array, place: Array) -> Array:
 def _in_order(ring: Array, oldest: Array) -> Array:
     """The steps of a ring [..., H, C, D], oldest first."""
     room = ring.shape[-2]
-    order = (oldest[..., None] + jnp.arange(room)) % max(room, 1)  # [..., C]
+    order = (oldest[..., None] + _counted(room, oldest.ndim)) % max(room, 1)  # [..., C]
     return jnp.take_along_axis(ring, order[..., None, :, None], axis=-2)
+
+
+def _counted(count: int, leading: int) -> Array:
+    """The numbers 0 ... C - 1 with leading axes of size 1, [..., C] int32."""
+    return to_rank(jnp.arange(count, dtype=jnp.int32), leading + 1)
 
 
 def _ages(before: Array, keep: Array) -> Array:
@@ -128,7 +133,8 @@ def _in_blocks(query: Array, keys: Array, values: Array, age: Array, window: int
         stop = min(start + BLOCK, steps)
         begin, end = total - steps + start, total - steps + stop  # the keys of these queries
         first = max(0, begin - window + 1)
-        distance = jnp.arange(begin, end)[:, None] - jnp.arange(first, end)  # [Q, K]
+        places = jnp.arange(end, dtype=jnp.int32)
+        distance = places[begin:, None] - places[None, first:]  # [Q, K]
         counted = jnp.minimum(age[..., start:stop], window)
         near = keys[..., first:end, :], values[..., first:end, :]
         return _attend(query[..., start:stop, :], *near, distance, counted)
@@ -140,9 +146,10 @@ def _in_blocks(query: Array, keys: Array, values: Array, age: Array, window: int
 def _attend(query: Array, keys: Array, values: Array, distance: Array, age: Array) -> Array:
     """Softmax attention [..., H, Q, D] to keys [..., H, K, D] at a `distance` [..., Q, K] below the `age` [..., Q]."""
     heads = query.shape[-3]
-    slope = 2.0 ** (-8.0 * jnp.arange(1, heads + 1) / heads) * (jnp.arange(1, heads + 1) < heads)
+    head = jnp.arange(1, heads + 1)
+    slope = 2.0 ** (-8.0 * head.astype(float) / heads) * (head < heads).astype(float)
     score = jnp.einsum("...qd,...kd->...qk", query, keys) / query.shape[-1] ** 0.5
-    distance = distance[..., None, :, :]  # the same for all heads
+    distance = to_rank(distance[..., None, :, :], score.ndim)  # the same for all heads
     counts = (distance >= 0) & (distance < age[..., None, :, None])
-    score = jnp.where(counts, score - slope[:, None, None] * distance, -jnp.inf)
+    score = jnp.where(counts, score - to_rank(slope[:, None, None], score.ndim) * distance.astype(float), -jnp.inf)
     return jnp.einsum("...qk,...kd->...qd", jax.nn.softmax(score, axis=-1), values)

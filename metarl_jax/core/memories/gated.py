@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import nn
 
 from metarl_jax.core.memory import Memory
-from metarl_jax.core.networks import orthogonal, rowwise
+from metarl_jax.core.networks import orthogonal, rowwise, to_rank
 from metarl_jax.core.types import Array, Key, Tree
 
 State = tuple[Array, ...]  # the readout h [..., W] comes first
@@ -52,7 +52,7 @@ def lstm(inputs: int, width: int) -> Memory:
 def _gru(bias: Array, state: State, gates: Gates, recalled: Gates) -> State:
     (memory,) = state
     reset, update = nn.sigmoid(gates[0] + recalled[0]), nn.sigmoid(gates[1] + recalled[1])
-    candidate = jnp.tanh(gates[2] + reset * (recalled[2] + bias))
+    candidate = jnp.tanh(gates[2] + reset * (recalled[2] + to_rank(bias, memory.ndim)))
     return (candidate + update * (memory - candidate),)
 
 
@@ -79,7 +79,7 @@ def _recurrence(cell: Cell, inputs: int, width: int) -> Memory:
     def project(params: Tree, x: Array) -> Gates:
         def gate(name: str) -> Array:
             weights = params["gates"][name]
-            return rowwise(lambda rows: rows @ weights["input"] + weights["bias"], x)
+            return rowwise(lambda rows: rows @ weights["input"] + weights["bias"][None], x)
 
         return tuple(gate(name) for name in cell.gates)
 

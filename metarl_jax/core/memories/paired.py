@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.memory import Memory
-from metarl_jax.core.networks import dense
+from metarl_jax.core.networks import dense, to_rank
 from metarl_jax.core.types import Array, Key, Tree
 
 
@@ -37,14 +37,15 @@ def paired(inner: Memory, inputs: int) -> Memory:
 
     def step(params: Tree, memory: Pair, inputs: Array, keep: Array) -> tuple[Pair, Array]:
         entered = layer.apply(params["enter"], inputs)
-        both = entered + params["before"] * memory.last * keep
+        both = entered + to_rank(params["before"], entered.ndim) * memory.last * keep
         own, readout = inner.step(params["inner"], memory.inner, both, keep)
         return Pair(entered, own), readout
 
     def unroll(params: Tree, memory: Pair, inputs: Array, keep: Array) -> Array:
         entered = layer.apply(params["enter"], inputs)
         last = jnp.concatenate([memory.last[None], entered[:-1]])
-        return inner.unroll(params["inner"], memory.inner, entered + params["before"] * last * keep, keep)
+        both = entered + to_rank(params["before"], entered.ndim) * last * keep
+        return inner.unroll(params["inner"], memory.inner, both, keep)
 
     def of(inner: Callable[[tuple[int, ...]], Tree]) -> Callable[[tuple[int, ...]], Pair]:
         return lambda leading: Pair(jnp.zeros((*leading, width)), inner(leading))

@@ -20,7 +20,7 @@ import numpy as np
 
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.types import Array, Key, Split, Step, Tree
-from metarl_jax.envs.adapter.checks import check_laws, check_options, check_variety
+from metarl_jax.envs.adapter.checks import check_laws, check_numbers, check_options, check_variety
 from metarl_jax.envs.adapter.families import FAMILIES, Family, Params
 from metarl_jax.envs.adapter.peer import (
     all_laws,
@@ -67,6 +67,7 @@ class Adapted(Episodic):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_numbers(self)
         check_laws(self)
         check_options(self)
         check_variety(self)
@@ -114,7 +115,7 @@ class Adapted(Episodic):
         terminated = jnp.array(False) if self.family.endless else jnp.asarray(ended, bool)
         after = State(self._settled(inner), action if self.sticky else None, state.time + 1)
         truncated = ~terminated & (after.time >= self.steps)
-        return Step(self._seen(observation), after, jnp.asarray(reward, jnp.float32), terminated, truncated, {})
+        return Step(self._seen(observation), after, jnp.asarray(reward, float), terminated, truncated, {})
 
     def draw_task(self, key: Key, split: Split) -> Tree:
         number_key, choice_key, frozen_key, controls_key = jax.random.split(key, 4)
@@ -131,7 +132,9 @@ class Adapted(Episodic):
                 value = jnp.where(leaves, law.outside(share, side, dtype), value)
             numbers[law.field] = value
         if self.permuted:
-            numbers[CONTROLS] = jax.random.permutation(controls_key, jnp.arange(spaces(self).actions.n))
+            numbers[CONTROLS] = jax.random.permutation(
+                controls_key, jnp.arange(spaces(self).actions.n, dtype=jnp.int32)
+            )
         return self._with_frozen(numbers, frozen_key)
 
     def extrapolates(self, task: Tree) -> Array:
@@ -248,7 +251,7 @@ def task_type(fields: tuple[str, ...]) -> type:
 
 
 def _flat(tree: Tree) -> Array:
-    return jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(tree)])
+    return jnp.concatenate([jnp.ravel(leaf).astype(float) for leaf in jax.tree.leaves(tree)])
 
 
 def _uniform(ends: tuple[float, float]) -> str:

@@ -1,6 +1,7 @@
 """Checks of adapted environments for mistakes that gymnax accepts without an error."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from metarl_jax.core.checks import nearest
 from metarl_jax.core.environment import Discrete
+from metarl_jax.core.keys import key_of
 from metarl_jax.envs.adapter.families import POSITIVE
 from metarl_jax.envs.adapter.laws import Law, read
 from metarl_jax.envs.adapter.peer import all_laws, derived, full, in_state, like, peer_of, spaces, state_like
@@ -17,6 +19,24 @@ from metarl_jax.envs.adapter.peer import all_laws, derived, full, in_state, like
 FEWEST = 40  # distinct tasks; with fewer, possibly none is held out
 MOST_STICKY = 0.5  # so that extrapolation can double it
 CLOCK = ("max_steps_in_episode", "time")  # our option is `steps`
+
+
+def check_numbers(environment: Any) -> None:
+    """Raise ValueError where numbers have 64 bits and gymnax's code of the environment mixes them with 32 bits."""
+    if not jax.config.values["jax_enable_x64"]:
+        return
+
+    def twice() -> tuple[Any, Any]:
+        task, space = environment.draw_task(key_of(0), "train"), environment.action_space
+        before = environment.reset(key_of(1), task)[1]
+        step = functools.partial(environment.step, action=jnp.zeros(space.shape, space.dtype), task=task)
+        after = step(key_of(2), before).state
+        return after, step(key_of(3), after).state
+
+    try:
+        jax.eval_shape(twice)
+    except TypeError as error:
+        raise ValueError(f"{environment.name} of gymnax does not compute in float64: unset JAX_ENABLE_X64") from error
 
 
 def _fields(part: Any) -> list[str]:

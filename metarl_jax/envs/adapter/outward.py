@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.core.environment import Box, Discrete, Environment
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.types import Step, Tree
 
 
@@ -108,10 +109,10 @@ def _programs(environment: Environment) -> _Programs:
     """Reset and step, compiled once for all tasks and copies."""
 
     def reset(seed: Any, task: Tree) -> Any:
-        return environment.reset(jax.random.key(seed), task)
+        return environment.reset(key_of(seed), task)
 
     def step(seed: Any, state: Tree, action: Any, task: Tree) -> Step:
-        return environment.step(jax.random.key(seed), state, action, task)
+        return environment.step(key_of(seed), state, action, task)
 
     return _Programs(jax.jit(reset), jax.jit(step))
 
@@ -142,7 +143,7 @@ def _gymnasium_class() -> type:
         def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
             super().reset(seed=seed)
             observation, self.state = _programs(self.environment).reset(self._draw(), self.task)
-            return np.array(observation), {}
+            return np.array(observation, np.float32), {}
 
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
             if self.state is None:
@@ -154,7 +155,8 @@ def _gymnasium_class() -> type:
             step = _programs(self.environment).step(self._draw(), self.state, self._scaled(action), self.task)
             self.state = step.state
             info = {name: np.asarray(value) for name, value in step.info.items()}
-            return np.array(step.observation), float(step.reward), bool(step.terminated), bool(step.truncated), info
+            ends = bool(step.terminated), bool(step.truncated)
+            return np.array(step.observation, np.float32), float(step.reward), *ends, info
 
         def _draw(self) -> np.uint32:
             return np.uint32(self.np_random.integers(2**32))
@@ -177,7 +179,7 @@ def _stand(environment: Environment, task: Any, leaves: list[Any] | None, np_ran
     env = to_gymnasium(environment, task)
     env.np_random = np_random
     if leaves is not None:
-        state = jax.eval_shape(environment.reset, jax.random.key(0), env.task)[1]
+        state = jax.eval_shape(environment.reset, key_of(0), env.task)[1]
         env.state = jax.tree.unflatten(jax.tree.structure(state), leaves)
     return env
 

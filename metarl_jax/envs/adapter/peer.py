@@ -9,6 +9,7 @@ import numpy as np
 
 from metarl_jax.core.checks import nearest
 from metarl_jax.core.environment import Box, Discrete
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.types import Array, Tree
 from metarl_jax.envs.adapter.families import UNBOUNDED, Family, Params
 from metarl_jax.envs.adapter.laws import Law, read
@@ -79,7 +80,7 @@ def parameter_fields(environment: Any) -> tuple[str, ...]:
 def like(environment: Any, law: Law) -> Any:
     """Shape and type of a task number."""
     if law.field == STICKINESS:
-        return jax.ShapeDtypeStruct((), jnp.float32)
+        return jax.ShapeDtypeStruct((), jnp.result_type(float))
     if in_state(environment, law):
         return getattr(state_like(environment), law.field)
     value = getattr(peer_of(environment.family)[1], law.field)
@@ -90,7 +91,7 @@ def like(environment: Any, law: Law) -> Any:
 def state_like(environment: Any) -> Any:
     """The shapes and types of gymnax's state, wide enough for the results of both reset and step."""
     peer, params = peer_of(environment.family)
-    key = jax.random.key(0)
+    key = key_of(0)
 
     def both() -> tuple[Any, Any]:
         fixed = jax.tree.map(jnp.asarray, params)
@@ -120,7 +121,7 @@ def spaces(environment: Any) -> Spaces:
         seen = [peer.observation_space(corner) for corner in corners]
         moves = [peer.action_space(corner) for corner in corners]
         raw = seen[0]
-        size = raw.n if hasattr(raw, "n") else _size(jax.eval_shape(peer.reset_env, jax.random.key(0), corners[0])[0])
+        size = raw.n if hasattr(raw, "n") else _size(jax.eval_shape(peer.reset_env, key_of(0), corners[0])[0])
         low, high = environment.family.bounds or ((0.0, 1.0) if hasattr(raw, "n") else _hull(seen))
         observations = Box(float(np.min(low)), float(np.max(high)), (size - len(environment.hidden),))
         if hasattr(moves[0], "n"):

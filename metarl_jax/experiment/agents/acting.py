@@ -108,6 +108,7 @@ def spec_of(config: RunConfig, task: Tree = None) -> Spec:
         has_memory=world.policy.has_memory,
         told=_told(config, task),
         name=environment.name,
+        real=jnp.result_type(float).name,
     )
 
 

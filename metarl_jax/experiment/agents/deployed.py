@@ -38,7 +38,7 @@ class Spec:
 
     observation: tuple[int, ...]  # shape
     action: tuple[int, ...]  # shape
-    action_dtype: str  # int32 for a number, float32 for a vector
+    action_dtype: str  # int32 for a number, that of `real` for a vector
     envs: int  # E, environments whose experience is one rollout
     steps: int  # T, most steps of each
     quota: int | None  # episodes of each, where that is what ends a rollout
@@ -47,6 +47,7 @@ class Spec:
     has_memory: bool
     told: tuple[float, ...]  # task numbers that follow every observation, for a policy that reads them
     name: str  # of the environment
+    real: str = "float32"  # dtype of observations and rewards; float64 where it was trained so
 
 
 class Programs(NamedTuple):
@@ -152,7 +153,7 @@ class Agent:
         life, clock = self.life, self.life.clock
         if not clock["acting"]:
             raise self.error("there was no action whose outcome this could be; call `act` first")
-        reward = np.broadcast_to(np.asarray(reward, np.float32), self._count)
+        reward = np.broadcast_to(np.asarray(reward, self.spec.real), self._count)
         terminated, truncated = (np.broadcast_to(np.asarray(x, bool), self._count) for x in (terminated, truncated))
         over = terminated | truncated
         if observation is not None:
@@ -215,9 +216,9 @@ class Agent:
         """The timestep at the start of an episode that nothing preceded."""
         envs, spec = self._count, self.spec
         return {
-            "observation": np.zeros((envs, spec.observation[0] + len(spec.told)), np.float32),
+            "observation": np.zeros((envs, spec.observation[0] + len(spec.told)), spec.real),
             "previous_action": np.zeros((envs, *spec.action), spec.action_dtype),
-            "previous_reward": np.zeros(envs, np.float32),
+            "previous_reward": np.zeros(envs, spec.real),
             "first": np.ones(envs, bool),
         }
 
@@ -238,8 +239,8 @@ class Agent:
         expected = self.spec.observation if self.envs is None else (self.envs, *self.spec.observation)
         rule = f"of shape {expected}, as {self.spec.name} shows it"
         self._require(np.shape(observation) == expected, "observation", f"of shape {np.shape(observation)}", rule)
-        seen = np.asarray(observation, np.float32).reshape(self._count, *self.spec.observation)
-        return np.concatenate([seen, np.tile(np.array(self.spec.told, np.float32), (self._count, 1))], axis=1)
+        seen = np.asarray(observation, self.spec.real).reshape(self._count, *self.spec.observation)
+        return np.concatenate([seen, np.tile(np.array(self.spec.told, self.spec.real), (self._count, 1))], axis=1)
 
     @property
     def _columns(self) -> slice:
@@ -311,6 +312,9 @@ def agent_of(
     card: Mapping[str, Any], contents: Mapping[str, bytes], *, seed: int = 0, envs: int | None = None
 ) -> Agent:
     """The agent of a card and the contents of its files, whose programs it loads."""
+    spec = spec_of(card)
+    if spec.real == "float64" and not jax.config.values["jax_enable_x64"]:
+        raise ValueError("the agent was trained with 64-bit numbers; set JAX_ENABLE_X64=1 before JAX is imported")
     programs = {
         name: jax.jit(jax.export.deserialize(bytearray(contents[PROGRAM.format(name)])).call)
         for name in card["programs"]
@@ -318,7 +322,7 @@ def agent_of(
     start = safetensors.numpy.load(contents[START]) if START in contents else None
     meta_params = safetensors.numpy.load(contents[TENSORS])
     blank: Any = dict.fromkeys(Programs._fields)
-    return Agent(spec_of(card), Programs(**blank | programs), meta_params, seed=seed, envs=envs, start=start)
+    return Agent(spec, Programs(**blank | programs), meta_params, seed=seed, envs=envs, start=start)
 
 
 def spec_of(card: Mapping[str, Any]) -> Spec:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.core.keys import IMPLEMENTATION, key_of
 from metarl_jax.core.life import World, draws, unborn
 from metarl_jax.core.once import once
 from metarl_jax.core.policy import Policy
@@ -42,7 +43,7 @@ class Forms(NamedTuple):
 @once
 def forms_of(world: World) -> Forms:
     """Those of a world."""
-    key = jax.random.key(0)
+    key = key_of(0)
     meta_params = jax.eval_shape(world.learner.meta_init, key)
     agent = jax.eval_shape(world.learner.birth, meta_params, key)
     return Forms(meta_params, agent, {MEMORY: jax.eval_shape(lambda: world.policy.initial_memory(()))})
@@ -83,7 +84,7 @@ def functions(world: World) -> Programs:
 
 def _draws(key: Array, age: Array) -> Any:
     """The keys of the turn that leads to an age."""
-    return draws(unborn((), jax.random.wrap_key_data(key, impl="threefry2x32"))._replace(age=age))
+    return draws(unborn((), jax.random.wrap_key_data(key, impl=IMPLEMENTATION))._replace(age=age))
 
 
 def _remembered(world: World, params: Tree, record: Arrays, memory: Tree, end: tuple[Timestep, Tree]) -> Experience:

@@ -45,11 +45,11 @@ class Cohort(NamedTuple):
 
     @property
     def options(self) -> dict[str, np.ndarray]:
-        """The options that vary, float32 [M]."""
+        """The options that vary, [M]."""
         return {name: self._values(name) for name in self.varied}
 
     def _values(self, name: str) -> np.ndarray:
-        return np.array([getattr(config.algorithm, name) for config in self.configs], np.float32)
+        return np.array([getattr(config.algorithm, name) for config in self.configs], jnp.result_type(float))
 
     @property
     def made_of(self) -> tuple[Any, ...]:
@@ -111,6 +111,7 @@ def advance(cohort: Cohort, quiet: bool = False, on_log: OnLog | None = None) ->
     with contextlib.ExitStack() as stack:
         for folder in cohort.folders:
             stack.enter_context(locked(folder))
+            run_folder.check_numbers(folder)
         interruption = stack.enter_context(listening())
         run, lanes = cohort.like.run, Lanes(cohort)
         init, chunk = programs(*cohort.made_of, run.log_every, lanes.mesh)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import numpy as np
 
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.types import Split
 from metarl_jax.experiment import api, checkpoint, run_folder
 from metarl_jax.experiment.config import learner_of, require
@@ -121,9 +122,10 @@ def gathered(folder: SweepFolder, grid: Grid, parts: tuple[Cohort, ...], found: 
 
 def loaded(each: Cohort) -> list[api.Result]:
     """The runs of a cohort that did not diverge."""
-    like = jax.eval_shape(learner_of(*each.made_of[:3]).init, jax.random.key(0))
+    like = jax.eval_shape(learner_of(*each.made_of[:3]).init, key_of(0))
     found = []
     for folder, config in zip(each.folders, each.configs, strict=True):
+        run_folder.check_numbers(folder)
         if run_folder.diverged_at(folder) is None and (restored := checkpoint.newest(folder.checkpoints, like)):
             found.append(api.result_of(folder, config, *restored))
     return found
