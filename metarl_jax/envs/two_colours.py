@@ -73,8 +73,11 @@ class TwoColours(Episodic):
         return Discrete(len(MOVES))
 
     def reset(self, key: Key, task: TwoColoursTask) -> tuple[Array, State]:
-        walker, *boxes = jax.random.permutation(key, jnp.arange(CELLS, dtype=jnp.int32))[:3]
-        state = State(cell(walker, SIDE), jnp.stack(boxes).astype(jnp.int32), jnp.int32(0))
+        chance, other = jax.random.split(key)
+        walker, first = jnp.divmod(uniform_below(CELLS * (CELLS - 1), chance), CELLS - 1)
+        first = first + (first >= walker).astype(jnp.int32)
+        boxes = jnp.stack([first, free_cell(other, walker, first)])
+        state = State(cell(walker, SIDE), boxes, jnp.int32(0))
         return observe(state), state
 
     def step(self, key: Key, state: State, action: Array, task: TwoColoursTask) -> Step:
@@ -113,9 +116,14 @@ def observe(state: State) -> Array:
     return jnp.concatenate([see(state.place, SIDE), *(see(cell(box, SIDE), SIDE) for box in state.boxes)])
 
 
+def uniform_below(count: int, key: Key) -> Array:
+    """A random number in 0 ... count - 1, far below 2^23, [] int32: one draw, where `randint` takes two."""
+    return jnp.floor(count * jax.random.uniform(key)).astype(jnp.int32)
+
+
 def free_cell(key: Key, one: Array, other: Array) -> Array:
     """A random cell other than `one` and `other`, which differ, [] int32."""
-    index = jax.random.randint(key, (), 0, CELLS - 2, jnp.int32)
+    index = uniform_below(CELLS - 2, key)
     low, high = jnp.minimum(one, other), jnp.maximum(one, other)
     index = index + (index >= low).astype(jnp.int32)
     return index + (index >= high).astype(jnp.int32)

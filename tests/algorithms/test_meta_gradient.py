@@ -209,6 +209,8 @@ def test_inner_optimisers_are_twice_differentiable_at_a_zero_gradient(optimiser:
         ({"outer_critic": True, "estimator": "evolution"}, "evolution.*outer_critic"),
         ({"history": 3, "context": "observation"}, "history.*observation"),
         ({"context": "reward", "tunes": ()}, "context.*tunes"),
+        ({"outer_entropy": 0.1, "target": "bootstrapped"}, "outer_entropy.*target"),
+        ({"outer_entropy": 0.1, "estimator": "evolution"}, "outer_entropy.*estimator"),
     ],
 )
 def test_contradictions_are_refused_by_name(options: Any, names: str) -> None:

@@ -62,6 +62,8 @@ class MetaGradient(Improved, Adapting):
         value_weight: initial weight of the critic's error in the inner loss.
         outer_gamma: discount of the outer loss.
         outer_lambda: trace decay of the outer loss.
+        outer_entropy: weight of the agents' entropy in the outer loss. Seen over a short window, exploration only
+            costs, so that a meta-gradient without it ends exploration.
         lifespan: meta-steps before an agent is reborn.
         hidden: widths of the policy's and the critics' layers.
     """
@@ -86,6 +88,7 @@ class MetaGradient(Improved, Adapting):
     entropy: Amount = 0.01
     outer_gamma: Share = 0.99
     outer_lambda: Share = 0.95
+    outer_entropy: Amount = 0.0
     value_weight: Amount = 0.5
     lifespan: Count = 500
     hidden: Widths = (64, 64)
@@ -108,6 +111,9 @@ class MetaGradient(Improved, Adapting):
             return f"estimator={self.estimator} judges the return, not by outer_critic: choose estimator=backprop"
         if evolved and bootstrapped:
             return f"estimator={self.estimator} judges the return, not target=bootstrapped: choose estimator=backprop"
+        if (evolved or bootstrapped) and self.outer_entropy:
+            other = f"estimator={self.estimator}" if evolved else "target=bootstrapped"
+            return f"outer_entropy is {self.outer_entropy} and {other}, which has no outer loss: leave it out"
         if bootstrapped and self.objective != "final":
             return f"objective is {self.objective} and target bootstrapped, which needs objective=final"
         if not bootstrapped and self.bootstrap_steps != MetaGradient.bootstrap_steps:
@@ -134,7 +140,7 @@ class MetaGradient(Improved, Adapting):
 
         learner = following(view, inner_loss(view, per_step(self.outer_gamma, steps)))
         window = long_lived(self, environment, policy, learner, self.adaptations, self.lifespan)
-        loss = outer(normalise=True)
+        loss = outer(normalise=True, entropy=self.outer_entropy)
         shape: Any = lambda objective, remaining: objective  # noqa: E731
         if self.target == "bootstrapped":
             last = following(policy, lambda hyper: outer())
