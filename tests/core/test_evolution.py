@@ -50,3 +50,13 @@ def test_evolution_optimises_the_chosen_objective(objective: str) -> None:
     assert abs(before - after) > 1e-3
     expected = after if objective == "final" else (before + after) / 2
     assert -float(info["loss"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_members_that_are_alike_live_alike() -> None:
+    """All members have the same tasks and keys, so where their noise is lost in rounding, all ranks tie."""
+    options = SMALL | {"estimator": "evolution", "hidden": (), "sigma": 1e-30}
+    learner = make("maml", **options).build(make_environment("bandit", arms=3, pulls=4, rewards="gaussian"))
+    state = learner.init(jax.random.key(0))
+    after, info = jax.jit(learner.step)(state, jax.random.key(2))
+    assert info["loss"] != 0
+    jax.tree.map(np.testing.assert_array_equal, after.meta_params, state.meta_params)
