@@ -113,18 +113,18 @@ def unbroken(mutations: Iterable[Mutation], whole: bool) -> dict[str, Any]:
     return {"tests": "the default suite" if whole else len(tests), "seconds": found.seconds}
 
 
-def write(rows: list[dict[str, Any]], before: dict[str, Any], path: pathlib.Path) -> list[dict[str, Any]]:
-    """Write the table; rows of mutations that were not tried this time stay. All rows."""
+def write(row: dict[str, Any], before: dict[str, Any], path: pathlib.Path) -> int:
+    """Write a row in the place of its old one; how many of all mutations are caught."""
     from metarl_jax.experiment import devices
 
     old = json.loads(path.read_text())["mutations"] if path.exists() else []
-    known = {row["mutation"]: row for row in [*old, *rows]}
+    known = {line["mutation"]: line for line in [*old, row]}
     rows = [known[mutation.name] for mutation in MUTATIONS if mutation.name in known]
     made = {"versions": devices.versions(), "device": devices.describe(), "date": datetime.date.today().isoformat()}
-    caught = sum(row["caught_by"] is not None for row in rows)
+    caught = sum(line["caught_by"] is not None for line in rows)
     data = {"caught": caught, "of": len(MUTATIONS), "mutations": rows, "without": before, **made}
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-    return rows
+    return caught
 
 
 def main() -> int:
@@ -134,12 +134,15 @@ def main() -> int:
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
     options = parser.parse_args()
     chosen = [m for m in MUTATIONS if not options.words or any(word in m.name for word in options.words)]
-    before, rows = unbroken(chosen, options.whole), []
+    if not chosen:
+        parser.error(
+            f"no mutation has {' or '.join(options.words)} in its name: {', '.join(m.name for m in MUTATIONS)}"
+        )
+    before, caught = unbroken(chosen, options.whole), 0
     for mutation in chosen:
-        rows.append(judged(mutation, options.whole))
-        print(f"{mutation.name:<28}  {rows[-1]['caught_by'] or 'NOT CAUGHT: ' + rows[-1]['note']}", flush=True)
-    rows = write(rows, before, options.out)
-    caught = sum(row["caught_by"] is not None for row in rows)
+        row = judged(mutation, options.whole)
+        caught = write(row, before, options.out)
+        print(f"{mutation.name:<28}  {row['caught_by'] or 'NOT CAUGHT: ' + row['note']}", flush=True)
     print(f"{caught} of {len(MUTATIONS)}")
     return int(caught < len(MUTATIONS))
 
