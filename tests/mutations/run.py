@@ -70,15 +70,16 @@ def apply(patch: pathlib.Path, folder: pathlib.Path, *how: str) -> str:
     return done.stderr.strip() if done.returncode else ""
 
 
-def tested(folder: pathlib.Path, tests: Iterable[str], *how: str) -> Outcome:
-    """Run tests of a tree; all of the default suite unless some are named."""
+def tested(folder: pathlib.Path, tests: list[str], *how: str) -> Outcome:
+    """Run tests of a tree; without names all of the default suite, except whether patches apply, which they have."""
     report, start = folder / "report.xml", time.monotonic()
-    command = [sys.executable, "-m", "pytest", *how, "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
-    done = subprocess.run(
-        command, cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)}, capture_output=True, text=True
-    )
+    chosen = [*tests, "--numprocesses=0"] if tests else ["--ignore=tests/mutations"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}", *how, *chosen]
+    paths = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=paths, capture_output=True, text=True)
     cases = ElementTree.parse(report).iter("testcase") if report.exists() else []
-    failed = [f"{case.get('classname')}.{case.get('name')}" for case in cases if case.find("failure") is not None]
+    broken = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    failed = [f"{case.get('classname')}.{case.get('name')}" for case in broken]
     return Outcome(done.returncode, failed, round(time.monotonic() - start, 1), done.stdout + done.stderr)
 
 
@@ -89,7 +90,7 @@ def judged(mutation: Mutation, whole: bool) -> dict[str, Any]:
         copy_tree(folder := pathlib.Path(name))
         if refusal := apply(mutation.patch, folder):
             return row | {"note": f"the patch no longer applies: {refusal}"}
-        found = tested(folder, [] if whole else mutation.tests, "-x", *([] if whole else ["-n", "0"]))
+        found = tested(folder, [] if whole else mutation.tests, "--exitfirst")
     row["seconds"] = found.seconds
     if found.code == 1 and found.failed:
         return row | {"caught_by": found.failed[0]}
@@ -107,7 +108,7 @@ def unbroken(mutations: Iterable[Mutation], whole: bool) -> dict[str, Any]:
     tests = sorted({test for mutation in mutations for test in mutation.tests})
     with tempfile.TemporaryDirectory() as name:
         copy_tree(folder := pathlib.Path(name))
-        found = tested(folder, [] if whole else tests, *([] if whole else ["-n", "0"]))
+        found = tested(folder, [] if whole else tests)
     if found.code:
         sys.exit(f"tests fail without a mutation:\n{found.output[-4000:]}")
     return {"tests": "the default suite" if whole else len(tests), "seconds": found.seconds}
