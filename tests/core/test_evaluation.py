@@ -19,7 +19,7 @@ def test_the_result_on_a_task_does_not_depend_on_the_other_tasks() -> None:
     run = jax.jit(lambda tasks: evaluate(world, meta_params, tasks, jax.random.key(2), 1).returns)
     one, other = run(tasks), run(jax.tree.map(lambda x: x[::-1], tasks))
     np.testing.assert_array_equal(one[1], other[1])
-    assert np.all(one[::2] != other[::2])
+    assert np.any(one != other)
 
 
 BANDIT = make_environment("bandit", arms=3, pulls=10)
