@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint bench docs install
+.PHONY: demo test slow coverage mutations lint bench docs install
 
 demo: install
 	$(BIN)/python scripts/demo.py
@@ -12,8 +12,17 @@ test: install
 	$(BIN)/python -m pytest
 
 slow: install
-	$(BIN)/python -m pytest -m 'slow and not learning'
-	$(BIN)/python -m pytest -m learning
+	.ci/slow
+
+coverage: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'coverage>=7.6'
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest --numprocesses 0
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+mutations: install
+	$(BIN)/python tests/mutations/run.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from lives import ENVIRONMENT, SMALL
 
 from metarl_jax.algorithms import make
 from metarl_jax.core import backprop as backprop_module
+from metarl_jax.core.batching import Devices
 from metarl_jax.envs import make as make_environment
 
 
@@ -57,3 +58,9 @@ def test_a_heavier_penalty_keeps_policies_closer_to_those_that_acted() -> None:
         return jax.jit(learner.step)(state, jax.random.key(1))[1]["divergence"]
 
     assert distance(100.0) < 0.5 * distance(0.0)
+
+
+def test_an_epoch_of_minibatches_holds_every_task_once() -> None:
+    dealt = backprop_module._minibatches(jax.random.key(0), 3, jnp.arange(12), Devices())
+    assert dealt.shape == (3, 4)
+    np.testing.assert_array_equal(np.sort(dealt, axis=None), np.arange(12))

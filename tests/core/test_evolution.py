@@ -10,7 +10,10 @@ from lives import SMALL, played
 from probes import Line
 
 from metarl_jax.algorithms import make
-from metarl_jax.core.evolution import centred_ranks
+from metarl_jax.core.batching import Devices
+from metarl_jax.core.evolution import centred_ranks, fitness
+from metarl_jax.core.life import unborn
+from metarl_jax.core.update import Lives, Now
 from metarl_jax.envs import make as make_environment
 
 
@@ -50,3 +53,18 @@ def test_evolution_optimises_the_chosen_objective(objective: str) -> None:
     assert abs(before - after) > 1e-3
     expected = after if objective == "final" else (before + after) / 2
     assert -float(info["loss"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_members_that_are_alike_live_alike() -> None:
+    """All members have the same tasks and keys, so that a pair differs by its noise alone."""
+    environment = make_environment("bandit", arms=3, pulls=4, rewards="gaussian")
+    recipe = make("maml", **SMALL, estimator="evolution", hidden=()).recipe(environment)
+    keys = jax.random.split(jax.random.key(0), 4)
+    lives = Lives(jax.vmap(lambda key: unborn(environment.sample_task(key, "train"), key))(keys))
+    now = Now(jnp.int32(0), jax.random.key(1), Devices())
+    meta_params = recipe.window.world.learner.meta_init(jax.random.key(2))
+    members = jax.tree.map(lambda x: jnp.stack([x] * 3), meta_params)
+    losses, _ = jax.jit(lambda members: fitness(recipe.window, recipe.objective(now.step), members, lives, now))(
+        members
+    )
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)

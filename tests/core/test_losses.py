@@ -12,7 +12,7 @@ from records import experience, record
 from trees import close, double
 
 from metarl_jax.algorithms import make
-from metarl_jax.core.losses import ppo, reinforce
+from metarl_jax.core.losses import actor_critic, ppo, reinforce
 from metarl_jax.core.policy import mlp_policy
 from metarl_jax.core.rollout import opening, rollout
 from metarl_jax.core.types import Array, Credit, Experience
@@ -32,6 +32,17 @@ def test_ppo_stops_at_its_clip() -> None:
     loss = ppo(policy, entropy=0.0, value_weight=0.0).surrogate
     np.testing.assert_allclose(loss(params, distant, credit), -1.2, rtol=1e-6)
     assert not any(np.any(g) for g in jax.tree.leaves(jax.grad(loss)(params, distant, credit)))
+
+
+@pytest.mark.parametrize("loss", [actor_critic, reinforce])
+def test_the_bonus_rewards_entropy(loss: Any) -> None:
+    """Where no action is better than another, the loss is minus the entropy by its weight."""
+    policy = mlp_policy(ENVIRONMENT, (), critic=True)
+    params = jax.tree.map(lambda x: x + 0.5, policy.init(jax.random.key(0)))
+    seen = experience(np.eye(3)[:, None], np.zeros((3, 1), int), np.zeros((3, 1)), np.ones((3, 1), bool))
+    output = policy.unroll(params, (), seen.timestep)
+    found = loss(policy, entropy=0.3).surrogate(params, seen, Credit(seen.reward, output.value))
+    np.testing.assert_allclose(found, -0.3 * policy.distribution.entropy(output.distribution).mean(), rtol=1e-5)
 
 
 def test_masked_steps_of_a_gaussian_policy_cannot_overflow() -> None:

@@ -2,84 +2,40 @@
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from trees import double
 
-from metarl_jax import make_algorithm, make_environment
-from metarl_jax.core.life import unborn
-from metarl_jax.core.types import Record
-from metarl_jax.core.window import bound, entered, judged, live
+from peers.golden import golden, named, restored
+from peers.maml import CASES, GAMMA, INNER_LR, lived, loss_and_gradient, shapes
 
 torch = pytest.importorskip("torch", reason="a comparison with PyTorch; pip install -e '.[peers]'")
 
-GAMMA, INNER_LR = 0.9, 0.1
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "navigation-1": ("navigation", {"adaptations": 1}),
-    "navigation-2": ("navigation", {"adaptations": 2}),
-    "navigation-rates": ("navigation", {"adaptations": 2, "learned_rates": True}),
-    "tabular-1": ("tabular", {"adaptations": 1, "steps": 8}),  # two episodes and the start of a third
-    "tabular-2": ("tabular", {"adaptations": 2, "steps": 8}),
-}
-WORLDS: dict[str, dict[str, Any]] = {
-    "navigation": {"steps": 10},
-    "tabular": {"states": 3, "actions": 3, "steps": 3},
-}
 Named = dict[str, Any]  # path of a leaf -> tensor
 
 
-def relived(case: str) -> tuple[Any, Any, Any]:
-    """φ, the record [K+1, T, E] of a life and its meta-gradient, in float64."""
-    name, options = CASES[case]
-    environment = make_environment(name, **WORLDS[name])
-    algorithm = make_algorithm("maml", envs=6, hidden=(5, 4), gamma=GAMMA, inner_lr=INNER_LR, **options)
-    recipe = algorithm.recipe(environment)
-    window, objective = recipe.window, recipe.objective(jnp.int32(0))
-    learner = window.world.learner
-    task_key, phi_key, noise_key, key = jax.random.split(jax.random.key(0), 4)
-    task = environment.sample_task(task_key, "train")
-    if name == "navigation":  # a corner that clipped strides reach, so that some episodes terminate
-        task = environment.check_task({"goal": (0.1, 0.1)})
-    life = unborn(task, key)
-    phi = learner.meta_init(phi_key)
-    noise = jax.random.normal(noise_key, (100,))  # away from zero biases and a flat head
-    phi["params"] = jax.tree.map(lambda x: x + 0.3 * noise[: x.size].reshape(x.shape), phi["params"])
-    seen = jax.jit(lambda phi: live(window, phi, entered(window, phi, life)).seen)(phi)
-
-    def loss(phi: Any, seen: Any) -> Any:
-        past = Record(seen, jax.vmap(objective.loss.credited)(seen))
-        return judged(window, objective, phi, bound(window, phi, life), past)[0]
-
-    with jax.enable_x64(True):
-        phi, seen = double((phi, seen))
-        return jax.device_get((phi, seen, jax.jit(jax.grad(loss))(phi, seen)))
-
-
 def tensors(tree: Any) -> Named:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): torch.tensor(np.array(leaf)) for path, leaf in leaves
-    }
+    return {name: torch.tensor(np.array(leaf)) for name, leaf in named(tree).items()}
 
 
-def meta_gradient(phi: Named, record: list[Named]) -> Named:
-    """torch.func through the adaptations, [K+1] turns of one task."""
+def in_torch(phi: Any, seen: Any) -> tuple[Any, Named]:
+    """Loss and meta-gradient by torch.func through the adaptations, of [K+1] turns of one task."""
+    phi, turns = tensors(phi), tensors(seen)
+    record = [{name: x[k] for name, x in turns.items()} for k in range(len(seen.reward))]
     credits = [advantage(turn) for turn in record]
 
     def loss(params: Named, turn: int) -> Any:
         ratio = torch.exp(log_probability(params, record[turn]) - record[turn]["log_prob"])
         return -(ratio * credits[turn] * record[turn]["weight"]).sum() / record[turn]["weight"].sum()
 
-    def lived(phi: Named) -> Any:
+    def adapted(phi: Named) -> Any:
         params = {name.removeprefix("params."): x for name, x in phi.items() if name.startswith("params.")}
         for turn in range(len(record) - 1):
             step = torch.func.grad(loss)(params, turn)
             params = {name: x - INNER_LR * phi.get(f"rates.{name}", 1.0) * step[name] for name, x in params.items()}
         return loss(params, len(record) - 1)
 
-    return torch.func.grad(lived)(phi)
+    gradient, value = torch.func.grad_and_value(adapted)(phi)
+    return value, gradient
 
 
 def log_probability(params: Named, turn: Named) -> Any:
@@ -138,11 +94,21 @@ def baseline(observation: Any, time: Any, weight: Any, returns: Any) -> Any:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_meta_gradient_is_that_of_torch(case: str) -> None:
-    phi, past, expected = relived(case)
-    record = [tensors(jax.tree.map(lambda x, k=k: x[k], past)) for k in range(len(past.reward))]
+    phi, past = lived(case)
     assert np.any(past.terminated)
     assert np.any(past.weight == 0) == case.startswith("navigation")  # which waits at an end; the other starts again
-    found, expected = meta_gradient(tensors(phi), record), tensors(expected)
-    assert found.keys() == expected.keys()
-    for name, values in expected.items():
+    (loss, found), (value, expected) = in_torch(phi, past), loss_and_gradient(case, phi, past)
+    np.testing.assert_allclose(loss, value, rtol=1e-7, atol=1e-12)
+    assert found.keys() == named(expected).keys()
+    for name, values in named(expected).items():
         np.testing.assert_allclose(found[name], values, rtol=1e-7, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golden_numbers_are_those_of_torch(case: str) -> None:
+    stored = golden("maml", case)
+    phi, seen = (restored(*pair) for pair in zip(shapes(case), (stored["phi"], stored["seen"]), strict=True))
+    loss, gradient = in_torch(phi, seen)
+    np.testing.assert_allclose(loss, stored["loss"][""], rtol=1e-9, atol=1e-12)
+    for name, values in gradient.items():
+        np.testing.assert_allclose(values, stored["gradient"][name], rtol=1e-9, atol=1e-12, err_msg=name)
