@@ -108,7 +108,8 @@ def negative_return(
 
     def surrogate(params: Tree, seen: Experience, credit: Credit) -> Array:
         if episodes:
-            return -jnp.sum(credit.target) / episodes
+            counted = jnp.sum(seen.timestep.first * seen.weight) if world.environment.masks else episodes
+            return -jnp.sum(credit.target) / jnp.maximum(counted, 1.0)
         horizon = jnp.sum(jnp.asarray(gamma) ** jnp.arange(world.steps))
         return -weighted_mean(credit.target, seen.weight) / horizon
 
