@@ -19,7 +19,7 @@ def check_environment(environment: Environment) -> None:
     for count in ("horizon", "trial_episodes"):
         check_least(f"{count} of {name}", getattr(environment, count), 1)
     _check_spaces(name, environment)
-    key = jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
+    key = jax.eval_shape(lambda: jax.random.key(0))
     task = jax.eval_shape(lambda key: environment.draw_task(key, "train"), key)
     _check_task(name, environment, task)
     observation, state = jax.eval_shape(environment.reset, key, task)
