@@ -214,7 +214,9 @@ class Episodic(Environment):
 def masked(environment: Environment) -> Environment:
     """The same environment, of which rollouts leave out the episodes in which it returns NaN or inf."""
     kind = type(environment)
-    return type(kind.__name__, (kind,), {"masks": True, "__module__": kind.__module__})(**vars(environment))
+    options = {field.name: getattr(environment, field.name) for field in dataclasses.fields(environment) if field.init}
+    made: Environment = type(kind.__name__, (kind,), {"masks": True, "__module__": kind.__module__})(**options)
+    return made
 
 
 def any_of(mask: Array) -> Array:

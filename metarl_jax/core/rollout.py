@@ -96,7 +96,8 @@ def rollout(
     experience = experience._replace(memory=scene.memory, earned=scene.earned)
     experience = marked(experience) if broken is None else left_out(experience, broken)
     if policy.critic:
-        experience = valued(policy, params, after, experience, trail)
+        here = after if broken is None else after._replace(timestep=blinded(after.timestep)[0])
+        experience = valued(policy, params, here, experience, trail)
     return after, jax.lax.stop_gradient(experience)
 
 

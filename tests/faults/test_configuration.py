@@ -79,13 +79,9 @@ def test_the_edited_fields_of_a_run_are_listed(tmp_path: Path) -> None:
 
 
 def test_counts_and_seeds_may_be_numpys_and_are_checked_alike(tmp_path: Path) -> None:
-    numbers: dict[str, Any] = {
-        "seed": np.uint32(3),
-        "tasks": np.int64(4),
-        "meta_lr": np.float32(0.5),
-        "pulls": np.int8(4),
-    }
+    numbers: dict[str, Any] = {"seed": np.uint32(3), "tasks": np.int64(4), "meta_lr": np.float32(0.5)}
     numbers |= {"meta_steps": np.int64(2), "log_every": np.int16(2), "evaluation_tasks": np.int64(0)}
+    numbers |= {"pulls": np.int8(4), "hidden": np.array([4])}
     run = metarl_jax.train("maml", "bandit", preset="tiny", **numbers, quiet=True, out=tmp_path / "run")
     assert (run.step, run.config.run.seed) == (2, 3)
     table = run.evaluate(
