@@ -17,7 +17,7 @@ def is_finite(tree: Tree) -> Array:
 
 def each_is_finite(tree: Tree) -> Array:
     """Whether every float of each of the N trees of a tree [N, ...] is finite, [N] bool."""
-    each = [jnp.all(jnp.isfinite(x), axis=range(1, x.ndim)) for x in floats(tree)]
+    each = [jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim))) for x in floats(tree)]
     return functools.reduce(jnp.logical_and, each)
 
 

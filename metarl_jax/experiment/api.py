@@ -281,6 +281,8 @@ def _check_changes(before: RunConfig, config: RunConfig) -> None:
     for name, (old, new) in run_folder.differences(before.to_json(), config.to_json()).items():
         fixed = name == "seed" or getattr(config.environment, name, None) != getattr(before.environment, name, None)
         require(not fixed, name, new, f"{old}, as from the start of the run: start another run")
+    if config.algorithm == before.algorithm:
+        return
     key = jax.random.key(0)
     old, new = (jax.eval_shape(each.learner().init, key) for each in (before, config))
     names = ", ".join(run_folder.differences(before.to_json(), config.to_json()))

@@ -1,6 +1,6 @@
 """Why meta-steps were skipped: the lives of the last one are lived again, and the first that is not finite is named."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -28,19 +28,21 @@ class Symptoms(NamedTuple):
     observation: Array  # [R, T, E, O] after the step
 
 
-def cause(learner: MetaLearner, state: MetaState, key: Key) -> str:
-    """The cause and the remedy, in words, from the state after a skipped meta-step and the key of that step."""
-    lives = learner.lives(state, key)
-    places = np.arange(len(lives.age))
-    if state.spans is not None and np.any(over := np.asarray(state.spans) == 0):  # broken ones, as they were before
-        lives, places = jax.tree.map(lambda x: x[over], lives), places[over]
-    symptoms = jax.device_get(jax.jit(examined(learner.window))(state.meta_params, lives))
-    tasks = jax.device_get(lives.task)
-    for row, place in enumerate(places):
-        own, task = jax.tree.map(lambda x, row=row: x[row], (symptoms, tasks))
-        if words := _described(own):
-            return f"task {place} ({numbers(task)}): {words}"
-    largest = np.max(np.abs(symptoms.reward))
+def cause(learner: MetaLearner, state: MetaState, keys: Sequence[Key]) -> str:
+    """The cause and the remedy, in words, from a state and the keys of the meta-steps before it, the last one first.
+
+    A life that continues is known only from the last of them.
+    """
+    examine, largest = jax.jit(examined(learner.window)), 0.0
+    for key in keys if state.lives is None else keys[:1]:
+        lives = learner.lives(state, key)
+        broken = np.ones(len(lives.age), bool) if state.spans is None else np.asarray(state.spans) == 0
+        symptoms, tasks = jax.device_get((examine(state.meta_params, lives), lives.task))
+        for place in np.flatnonzero(broken if broken.any() else ~broken):
+            own, task = jax.tree.map(lambda x, place=place: x[place], (symptoms, tasks))
+            if words := _described(own):
+                return f"task {place} ({numbers(task)}): {words}"
+        largest = max(largest, float(np.max(np.abs(symptoms.reward))))
     return f"with φ itself all lives are finite, with rewards of up to {largest:.3g} in size; {GRADIENT}"
 
 

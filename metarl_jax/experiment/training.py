@@ -340,9 +340,10 @@ def _divergence(folder: RunFolder, config: RunConfig, learner: Any, state: Any) 
             "clip is the usual remedy"
         )
     assert step is not None
-    key = jax.random.fold_in(run_keys(config.run.seed).root, step - 1)
+    latest = range(step - 1, max(-1, step - 1 - config.run.log_every), -1)
+    keys = [jax.random.fold_in(run_keys(config.run.seed).root, index) for index in latest]
     return (
         f"more than {config.run.most_skipped} meta-steps in a row were not finite, up to meta-step {step}, and were "
-        f"skipped; {diagnosis.cause(learner, state, key)}; {kept}; `metarl resume {folder.path}` goes on from there, "
+        f"skipped; {diagnosis.cause(learner, state, keys)}; {kept}; `metarl resume {folder.path}` goes on from there, "
         "also with other options such as --meta-lr"
     )
