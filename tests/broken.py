@@ -13,7 +13,7 @@ from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import frozen
 from metarl_jax.core.life import World
 from metarl_jax.core.policy import mlp_policy
-from metarl_jax.core.types import Array, Key, Split, Step, Tree
+from metarl_jax.core.types import Agent, Array, Key, Split, Step, Tree
 from metarl_jax.core.update import Lives, Now, Update
 from metarl_jax.core.window import Window
 
@@ -77,7 +77,7 @@ class Steep(Algorithm):
 
     def recipe(self, environment: Environment) -> Recipe:
         policy = mlp_policy(environment, (2,), critic=False)
-        learner = frozen(lambda key: jnp.zeros(self.width))
+        learner = frozen(lambda key: jnp.zeros(self.width))._replace(birth=lambda phi, key: Agent(policy.init(key)))
         window = Window(World(environment, policy, learner, envs=1, steps=1), turns=0)
 
         def improve(meta_params: Tree, memory: Tree, lives: Lives, now: Now) -> tuple[Tree, Tree, Any, Lives]:

@@ -342,8 +342,12 @@ def _divergence(folder: RunFolder, config: RunConfig, learner: Any, state: Any) 
     assert step is not None
     latest = range(step - 1, max(-1, step - 1 - config.run.log_every), -1)
     keys = [jax.random.fold_in(run_keys(config.run.seed).root, index) for index in latest]
+    try:
+        cause = diagnosis.cause(learner, state, keys)
+    except Exception as error:  # whatever goes wrong with these lives: the run has ended and is saved
+        cause = f"why is not known, as living their lives again failed ({error})"
     return (
         f"more than {config.run.most_skipped} meta-steps in a row were not finite, up to meta-step {step}, and were "
-        f"skipped; {diagnosis.cause(learner, state, keys)}; {kept}; `metarl resume {folder.path}` goes on from there, "
+        f"skipped; {cause}; {kept}; `metarl resume {folder.path}` goes on from there, "
         "also with other options such as --meta-lr"
     )
