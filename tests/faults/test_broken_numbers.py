@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from broken import FAULTS, Broken
+from broken import FAULTS, Broken, Steep
 
 import metarl_jax
-from metarl_jax.algorithms import make
+from metarl_jax.algorithms import ALGORITHMS, make
 from metarl_jax.core.environment import masked
 from metarl_jax.core.meta import MetaState
 from metarl_jax.core.policy import mlp_policy
@@ -20,6 +20,7 @@ from metarl_jax.core.rollout import opening, rollout
 from metarl_jax.core.types import Experience, Key
 from metarl_jax.experiment.errors import TrainingDiverged
 from metarl_jax.experiment.run_folder import RunFolder, described
+from metarl_jax.experiment.verdict import verdict
 
 pytestmark = pytest.mark.fault(6)
 
@@ -143,3 +144,19 @@ def test_the_message_names_step_task_and_numbers(tmp_path: Path) -> None:
     assert described(RunFolder(tmp_path / "run"))["diverged"] == 6
     masked_on = metarl_jax.resume(tmp_path / "run", broken="mask", quiet=True)
     assert masked_on.step == 9
+
+
+def test_an_evaluation_in_broken_tasks_names_them_and_leaves_its_numbers_empty(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ALGORITHMS, Steep.name, Steep)
+    ask: dict[str, Any] = {"env": {"share": 0.5, "fault": 1}, "meta_steps": 1, "log_every": 1, "quiet": True}
+    run = metarl_jax.train("steep", "broken:Broken", evaluation_tasks=0, out=tmp_path / "run", **ask)
+    evaluation = run.evaluate(tasks=12, from_scratch=False, quiet=True)
+    assert "steep has returns that are not finite in" in caplog.text
+    assert "of 12 test tasks of seed 0 (" in caplog.text
+    for column in ("episode=1", "episode=1,iqm"):
+        assert evaluation.table.cell("steep", column).value is None
+        assert evaluation.table.cell("steep", column).interval is None
+    assert verdict(evaluation.table) == "steep has returns that are not finite, so that nothing can be said of it."
+    evaluation.table.write(tmp_path / "evaluation.json")
