@@ -76,7 +76,7 @@ def cut(step: Step, timestep: Timestep, broken: Array) -> tuple[Step, Array]:
 
 def left_out(seen: Experience, broken: Array) -> Experience:
     """The record without the episodes that were cut, as far as it holds them: their steps weigh nothing."""
-    over = seen.terminated | seen.truncated
-    ahead = discounted_returns(broken.astype(seen.reward.dtype), 1.0 - over) > 0
+    dtype, goes_on = seen.reward.dtype, ~(seen.terminated | seen.truncated)
+    ahead = discounted_returns(broken.astype(dtype), goes_on.astype(dtype)) > 0
     weight = jnp.where(ahead, 0.0, seen.weight)
     return seen._replace(weight=weight, earned=jnp.where(ahead[0], 0.0, seen.earned))

@@ -80,7 +80,7 @@ def meta_learner(
         info = devices.mean(info)
         sound = is_sound(after, remembered, info)
         kept = guarded(sound, (after, remembered), (before, memory))
-        return (*kept, logged(info) | {"skipped": 1.0 - sound}), going_on
+        return (*kept, logged(info) | {"skipped": jnp.where(sound, 0.0, 1.0)}), going_on
 
     def lives_of(state: MetaState, key: Key) -> Life:
         return state.lives or jax.vmap(cradle.conceived)(jax.random.split(jax.random.split(key)[0], tasks))
