@@ -16,8 +16,9 @@ from jax.sharding import Mesh
 
 from metarl_jax.core.backprop import Passes, backprop
 from metarl_jax.core.checks import Between, Prefixed, check_options
+from metarl_jax.core.contract import check_environment
 from metarl_jax.core.diagnostics import Clipped
-from metarl_jax.core.environment import Discrete, Environment, check_split_has_tasks
+from metarl_jax.core.environment import Discrete, Environment, check_split_has_tasks, masked
 from metarl_jax.core.evolution import evolution
 from metarl_jax.core.learner import Learner
 from metarl_jax.core.life import World
@@ -92,6 +93,8 @@ class Algorithm:
 
     Args:
         tasks: N, tasks in a meta-step.
+        broken: what becomes of an episode of training in which the environment returns NaN or inf: the meta-step is
+            skipped as a whole (skip), or goes on without that episode (mask).
     """
 
     name: ClassVar[str]
@@ -101,6 +104,7 @@ class Algorithm:
     rule_reads: ClassVar[str] = ""  # the input of φ, where φ is a rule that newborn agents learn by
 
     tasks: Count = 20
+    broken: Literal["skip", "mask"] = "skip"
 
     def __post_init__(self) -> None:
         check_options(self.name, self)
@@ -119,6 +123,10 @@ class Algorithm:
         """The algorithm in that environment."""
         raise NotImplementedError
 
+    def training(self, environment: Environment) -> Environment:
+        """The environment as training meets it; an evaluation is never masked."""
+        return masked(environment) if self.broken == "mask" else environment
+
     def build(self, environment: Environment, mesh: Mesh | None = None, recipe: Recipe | None = None) -> MetaLearner:
         """The meta-learner of this algorithm in that environment, as pure functions; `recipe` is by default its own.
 
@@ -128,8 +136,9 @@ class Algorithm:
         reason = self.refuses(environment)
         if reason:
             raise ValueError(f"{self.name} cannot learn {environment.name}: {reason}")
+        check_environment(environment)
         check_split_has_tasks(environment, "train")
-        recipe = recipe or self.recipe(environment)
+        recipe = recipe or self.recipe(self.training(environment))
         return meta_learner(recipe.window, recipe.update, self.tasks, lifespan=recipe.lifespan, mesh=mesh)
 
 

@@ -50,7 +50,7 @@ def check_choice(what: str, value: Any, choices: Iterable[str]) -> None:
 
 def check_least(what: str, value: Any, least: int) -> None:
     """Raise ValueError unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{what} is {value!r}; it must be a whole number of at least {least}: choose {what}={least}")
 
 
@@ -114,7 +114,9 @@ def _prefixed(hint: Any) -> list[Prefixed]:
 
 def _concrete(owner: str, name: str, value: Any, kind: Any) -> Any:
     """An option as a Python number, or None where it is traced."""
-    if not isinstance(value, jax.Array | np.ndarray | np.generic):
+    if isinstance(value, np.generic):
+        return value.item()
+    if not isinstance(value, jax.Array | np.ndarray):
         return value
     if kind is not float or np.shape(value):
         rule = "one number" if kind is float else "static: only float options may be arrays"

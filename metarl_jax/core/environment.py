@@ -64,6 +64,7 @@ class Environment:
     name: ClassVar[str]
     summary: ClassVar[str]
     reference: ClassVar[str | None] = None  # describes the reference agent of an evaluation
+    masks: ClassVar[bool] = False  # whether episodes in which it returns NaN or inf are left out: see `masked`
     Task: ClassVar[type]
 
     @property
@@ -213,6 +214,15 @@ class Episodic(Environment):
     @property
     def trial_episodes(self) -> int:
         return self.episodes
+
+
+@once
+def masked(environment: Environment) -> Environment:
+    """The same environment, of which rollouts leave out the episodes in which it returns NaN or inf."""
+    kind = type(environment)
+    options = {field.name: getattr(environment, field.name) for field in dataclasses.fields(environment) if field.init}
+    made: Environment = type(kind.__name__, (kind,), {"masks": True, "__module__": kind.__module__})(**options)
+    return made
 
 
 def any_of(mask: Array) -> Array:

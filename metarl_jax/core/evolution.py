@@ -108,7 +108,8 @@ def negative_return(
 
     def surrogate(params: Tree, seen: Experience, credit: Credit) -> Array:
         if episodes:
-            return -jnp.sum(credit.target) / episodes
+            begun = jnp.sum(jnp.where(seen.timestep.first, seen.weight, 0.0))  # without those that are masked
+            return -jnp.sum(credit.target) / (jnp.maximum(begun, 1.0) if world.environment.masks else episodes)
         horizon = jnp.sum(jnp.asarray(gamma, float) ** jnp.arange(world.steps).astype(float))
         return -weighted_mean(credit.target, seen.weight) / horizon
 

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from metarl_jax.core.batching import Devices, across_devices
+from metarl_jax.core.guard import each_is_finite, guarded, is_sound, zeroed
 from metarl_jax.core.keys import check_key
 from metarl_jax.core.life import Life, begin, born, unborn
+from metarl_jax.core.rollout import select
 from metarl_jax.core.types import Agent, Array, Key, Split, Tree
 from metarl_jax.core.update import Lives, Now, Update, check_parts
 from metarl_jax.core.window import Info, Window, logged
@@ -34,6 +36,7 @@ class MetaLearner(NamedTuple):
     step: Callable[[MetaState, Key], tuple[MetaState, Info]]
     window: Window
     env_steps: int  # environment steps of one meta-step, on average
+    lives: Callable[[MetaState, Key], Life]  # [N, ...] of the step with that key, before their window
 
 
 def meta_learner(
@@ -44,6 +47,9 @@ def meta_learner(
     Unless they are `newborn` in every window, agents live for `lifespan` windows, or until their quota of episodes is
     used up. The span of a life is data: between a fewest and a most, each is drawn uniformly, and lives of all spans
     and ages share a batch.
+
+    A meta-step is skipped where something in it is not finite: its lives have been lived, φ and the memory of the
+    update stay, and `skipped` is 1 among the diagnostics. A life that is not finite itself is replaced in the next one.
 
     Raises:
         ValueError: lives of one window are to continue, or lives of several are to begin with each; or minibatches
@@ -69,27 +75,32 @@ def meta_learner(
         return strongly_typed(state)
 
     def local(devices: Devices, shared: tuple[Tree, Tree, Array, Key], lives: Life) -> tuple[Any, Any]:
-        meta_params, memory, step, key = shared
+        before, memory, step, key = shared
         now = Now(step, key, devices)
-        meta_params, memory, info, lived = update.improve(meta_params, memory, Lives(lives), now)
+        after, remembered, info, lived = update.improve(before, memory, Lives(lives), now)
         going_on = () if window.newborn or lived.end is None else cradle.kept(lived.end)
-        return (meta_params, memory, logged(devices.mean(info))), going_on
+        info = devices.mean(info)
+        sound = is_sound(after, remembered, info)
+        kept = guarded(sound, (after, remembered), (before, memory))
+        return (*kept, logged(info) | {"skipped": jnp.where(sound, 0.0, 1.0)}), going_on
+
+    def lives_of(state: MetaState, key: Key) -> Life:
+        return state.lives or jax.vmap(cradle.conceived)(jax.random.split(jax.random.split(key)[0], tasks))
 
     def step(state: MetaState, key: Key) -> tuple[MetaState, Info]:
         check_key(key)
         birth_key, update_key = jax.random.split(key)
         state = state if window.newborn else cradle.replaced(state, birth_key)
-        lives = state.lives or jax.vmap(cradle.conceived)(jax.random.split(birth_key, tasks))
         shared = (state.meta_params, state.memory, state.step, update_key)
-        (meta_params, memory, info), lives = across_devices(mesh, local)(shared, lives)
+        (meta_params, memory, info), lives = across_devices(mesh, local)(shared, lives_of(state, key))
         state = state._replace(meta_params=meta_params, memory=memory, step=state.step + 1)
-        return (state if window.newborn else state._replace(lives=lives)), info
+        return (state if window.newborn else survived(state, lives)), info
 
     rollouts = update.windows * tasks * (window.turns + 1)
     if not window.newborn:
         begun = 2 * tasks // (fewest + most) if window.turns else 0  # in a meta-step, on average
         rollouts = update.windows * tasks * cradle.turns + update.members * begun
-    return MetaLearner(init, step, window, rollouts * window.world.envs * window.world.steps)
+    return MetaLearner(init, step, window, rollouts * window.world.envs * window.world.steps, lives_of)
 
 
 class Cradle(NamedTuple):
@@ -154,6 +165,14 @@ class Cradle(NamedTuple):
 
         lives, spans = jax.lax.while_loop(left, replace, ((lives, state.spans), over, key))[0]
         return state._replace(lives=lives, spans=spans)
+
+
+def survived(state: MetaState, lives: Life) -> MetaState:
+    """The state with the lives after their window; one that is not finite stays before it, and has reached its span."""
+    assert state.spans is not None
+    finite = each_is_finite(lives)
+    lives = select(finite, lives, zeroed(state.lives))
+    return state._replace(lives=lives, spans=jnp.where(finite, state.spans, 0))
 
 
 def strongly_typed(state: Tree) -> Tree:

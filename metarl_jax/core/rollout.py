@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.core.environment import Environment
+from metarl_jax.core.guard import blinded, cut, left_out, marked
 from metarl_jax.core.policy import Policy
 from metarl_jax.core.types import Array, Experience, Key, Output, Step, Timestep, Tree
 
@@ -51,6 +52,9 @@ def rollout(
     Episodes follow one another in the same task. After `quota` of them, counted from the opening, the steps of an
     environment have weight 0; with `hold` the scene does not change from then on. With `states` the record holds the
     states of the environment. Nothing here is differentiated: callers recompute with `replay` what they differentiate.
+
+    Where the environment returns NaN or inf, the record has a reward that is not finite either. Where it `masks` such
+    steps, it ends the episode there instead, which then weighs nothing.
     """
     params = jax.lax.stop_gradient(params)
     task = jax.lax.stop_gradient(task)
@@ -58,13 +62,19 @@ def rollout(
     # XLA copies the carry of a scan at every step if it has an axis of size 1, and a memory can be large.
     squeeze, expand = (_without_axis, _with_axis) if envs == 1 else (_as_it_is, _as_it_is)
 
-    def act(scene: Scene, key: Key) -> tuple[Scene, tuple[Experience, Tree]]:
+    def act(scene: Scene, key: Key) -> tuple[Scene, tuple[Experience, Tree, Array | None]]:
+        broken = None
+        if environment.masks:
+            timestep, broken = blinded(scene.timestep)
+            scene = scene._replace(timestep=timestep)
         keys = jax.random.split(key, 1 + (1 + restarts) * envs)
         act_key, step_keys, reset_keys = keys[0], keys[1 : 1 + envs], keys[1 + envs :]
         memory, output = policy.apply(params, scene.memory, squeeze(scene.timestep))
         output = expand(output)
         action = _choose(policy, act_key, output, greedy)
         step = jax.vmap(environment.step, (0, 0, 0, None))(step_keys, scene.state, action, task)
+        if broken is not None:
+            step, broken = cut(step, scene.timestep, broken)
         done = step.terminated | step.truncated
         episodes = scene.episodes + done.astype(jnp.int32)
         counts = jnp.ones(envs, bool) if quota is None else scene.episodes < quota
@@ -79,14 +89,16 @@ def rollout(
         if hold:
             memory = select(squeeze(counts), after.memory, scene.memory)
             after = select(counts, after._replace(memory=()), scene._replace(memory=()))._replace(memory=memory)
-        return after, (record, expand(policy.trail(memory)))
+        return after, (record, expand(policy.trail(memory)), broken)
 
     start = scene._replace(memory=squeeze(scene.memory))
-    after, (experience, trail) = jax.lax.scan(act, start, jax.random.split(key, steps))
+    after, (experience, trail, broken) = jax.lax.scan(act, start, jax.random.split(key, steps))
     after = after._replace(memory=expand(after.memory))
     experience = experience._replace(memory=scene.memory, earned=scene.earned)
+    experience = marked(experience) if broken is None else left_out(experience, broken)
     if policy.critic:
-        experience = valued(policy, params, after, experience, trail)
+        here = after if broken is None else after._replace(timestep=blinded(after.timestep)[0])
+        experience = valued(policy, params, here, experience, trail)
     return after, jax.lax.stop_gradient(experience)
 
 

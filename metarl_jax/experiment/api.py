@@ -17,7 +17,7 @@ from metarl_jax.experiment.agents import acting
 from metarl_jax.experiment.agents.acting import ActingAgent
 from metarl_jax.experiment.audience import OnLog
 from metarl_jax.experiment.comparison import compared
-from metarl_jax.experiment.config import RunConfig, learner_of, require, resolve
+from metarl_jax.experiment.config import MOST_SEED, RunConfig, changed, learner_of, require, resolve, whole
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.evaluation import (
     Evaluation,
@@ -85,8 +85,9 @@ class Result:
         Raises:
             UsageError: the task is illegal, or missing for a policy that reads it; or `envs` does not divide.
         """
+        seed = whole("seed", seed, most=MOST_SEED)
         if task is None:
-            return acting.born(self, seed=seed, envs=envs)
+            return acting.born(self, seed=seed, envs=envs if envs is None else whole("envs", envs, least=1))
         require(envs is None, "envs", envs, "left out: an agent that has adapted to a task acts in one environment")
         return task.agent if isinstance(task, Adapted) else adapt(self, task, seed=seed).agent
 
@@ -247,22 +248,49 @@ def resume(
     meta_steps: int | None = None,
     quiet: bool = False,
     on_log: OnLog | None = None,
+    **options: Any,
 ) -> Result:
     """Continue a run from its newest usable checkpoint, bit for bit; `meta_steps` extends it; `on_log` as in `train`.
 
-    Options that are annealed over the whole run are then annealed over the extended run.
+    Options that are annealed over the whole run are then annealed over the extended run. `options` of the algorithm and
+    of the run may change, such as `meta_lr`; `run.json` then lists the old and the new values, and from which step on.
 
     Raises:
-        UsageError: the folder is not a run, its configuration was edited, or `meta_steps` is less than planned.
+        UsageError: the folder is not a run, its configuration was edited, `meta_steps` is less than planned, or an
+            option may not change in a run.
         UnusableRun: it has checkpoints, but none is usable.
     """
-    folder, config = run_folder.open_run(path)
+    folder, before = run_folder.open_run(path)
+    if meta_steps is not None:
+        options["meta_steps"] = meta_steps
+    return go_on(folder, before, changed(before, **options), quiet=quiet, on_log=on_log)
+
+
+def go_on(
+    folder: RunFolder, before: RunConfig, config: RunConfig, *, quiet: bool = False, on_log: OnLog | None = None
+) -> Result:
+    """`resume` a run whose configuration was `before` with `config`."""
     devices.prepare()
-    planned = config.run.meta_steps
-    length = planned if meta_steps is None else meta_steps
+    planned, length = before.run.meta_steps, config.run.meta_steps
     require(length >= planned, "meta_steps", length, f"at least {planned}, the planned length of the run")
-    config = dataclasses.replace(config, run=dataclasses.replace(config.run, meta_steps=length))
-    return _finish(folder, config, quiet, longer=length > planned, on_log=on_log)
+    if config != before:
+        _check_changes(before, config)
+        check(config)
+    return _finish(folder, config, quiet, altered=config != before, on_log=on_log)
+
+
+def _check_changes(before: RunConfig, config: RunConfig) -> None:
+    """Raise a UsageError unless a run may go on with another configuration: its state must keep its shapes."""
+    for name, (old, new) in run_folder.differences(before.to_json(), config.to_json()).items():
+        fixed = name == "seed" or getattr(config.environment, name, None) != getattr(before.environment, name, None)
+        require(not fixed, name, new, f"{old}, as from the start of the run: start another run")
+    if config.algorithm == before.algorithm:
+        return
+    key = jax.random.key(0)
+    old, new = (jax.eval_shape(each.learner().init, key) for each in (before, config))
+    names = ", ".join(run_folder.differences(before.to_json(), config.to_json()))
+    rule = "options that keep the shape of the training state, such as meta_lr: start another run"
+    require(bool(old == new), "what changes in this run", names, rule)
 
 
 def load(path: str | Path, *, trust: bool = False) -> Result:
@@ -370,12 +398,10 @@ def adapt(
     except ValueError as error:
         raise UsageError(str(error)) from error
     world = result.config.world
-    turns = result.config.recipe.turns if adaptations is None else adaptations
-    quota = environment.trial_episodes if episodes is None else episodes
-    require(turns >= 0, "adaptations", turns, "0 or more")
+    turns = result.config.recipe.turns if adaptations is None else whole("adaptations", adaptations)
+    quota = environment.trial_episodes if episodes is None else whole("episodes", episodes, least=1)
     check_adapts(result.config, turns)
-    require(quota >= 1, "episodes", quota, "at least 1")
-    key = key_of(seed)
+    key = key_of(whole("seed", seed, most=MOST_SEED))
     agent, scene, curve = one_life(world, turns, quota)(result.meta_params, checked, key)
     grown = acting.grown(result, agent, scene, checked, jax.random.fold_in(key, 1))
     return Adapted(grown, *(np.asarray(field) for field in curve))
@@ -391,7 +417,7 @@ def compare(
     Raises:
         UsageError: fewer than two runs, a run is not usable, or they live in different environments.
     """
-    check_request(split, tasks, seed)
+    tasks, seed = check_request(split, tasks, seed)
     loaded = [each for run in runs for each in members(run)]
     parts = {str(result.path): (result.config, result.meta_params) for result in loaded}
     return compared(parts, split=split, tasks=tasks, seed=seed)
@@ -414,10 +440,10 @@ def members(run: "Result | Results | str | Path") -> Sequence[Result]:
 
 
 def _finish(
-    folder: RunFolder, config: RunConfig, quiet: bool, longer: bool = False, on_log: OnLog | None = None
+    folder: RunFolder, config: RunConfig, quiet: bool, altered: bool = False, on_log: OnLog | None = None
 ) -> Result:
     """Train to the end, save a learned rule, evaluate, draw."""
-    result = result_of(folder, config, *training.advance(folder, config, quiet, longer, on_log))
+    result = result_of(folder, config, *training.advance(folder, config, quiet, altered, on_log))
     save_rule(folder, result)
     if config.run.evaluation_tasks:
         save_evaluation(folder, result.evaluate(quiet=quiet))

@@ -18,7 +18,7 @@ from metarl_jax.experiment.commands.play import play
 from metarl_jax.experiment.commands.reproduce import reproduce
 from metarl_jax.experiment.commands.style import STYLE
 from metarl_jax.experiment.commands.sweep import sweep, sweep_with_flags
-from metarl_jax.experiment.commands.train import resume, train, with_flags
+from metarl_jax.experiment.commands.train import is_run, resume, resume_with_flags, train, with_flags
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
 
 SHELLS = ("bash", "zsh", "fish")
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    """Dispatch with tyro, except for `train` and `sweep`, whose options depend on their first two arguments."""
+    """Dispatch with tyro, except for `train`, `sweep` and `resume`, whose options depend on their first arguments."""
     match _with_rule_last(words):
         case ["train", algorithm, environment, *flags] if "-" not in (algorithm[:1], environment[:1]):
             return with_flags(algorithm, environment, flags)
@@ -68,6 +68,8 @@ def _dispatch(words: list[str]) -> int:
             return sweep_with_flags(algorithm, environment, flags)
         case ["train", environment, *flags] if environment[:1] != "-" and _has_rule(flags):
             return with_flags(None, environment, flags)
+        case ["resume", run, *flags] if flags and is_run(run):
+            return resume_with_flags(run, flags)
         case ["--print-completion", *shell]:
             words = ["--tyro-write-completion", _known_shell(shell), "-"]
         case [name, *flags] if name in COMMANDS:  # whose help has examples

@@ -36,7 +36,7 @@ def compared(
     Raises:
         UsageError: fewer than two runs, or another environment than the first run's.
     """
-    check_request(split, tasks, seed)
+    tasks, seed = check_request(split, tasks, seed)
     configs = {name: config for name, (config, _) in runs.items()}
     environment = shared_environment(configs)
     task_key, key = jax.random.split(key_of(seed), 5)[:2]  # the tasks and the lives of `evaluate_learner`

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from jax.sharding import Mesh
 
 from metarl_jax import algorithms, envs
@@ -26,6 +27,7 @@ from metarl_jax.experiment.presets import PRESETS, preset
 if TYPE_CHECKING:
     from metarl_jax.experiment.rule import Rule
 
+MOST_SEED = 2**32 - 1
 MOST_STEPS = 2**31  # meta-steps are counted in int32, by JAX and by optax
 
 
@@ -45,6 +47,8 @@ class RunOptions:
     """Also checkpoint when this many minutes have passed since the last one."""
     keep: int = 3
     """Number of newest checkpoints to keep."""
+    most_skipped: int = 10
+    """Meta-steps in a row that may be skipped because a number in them is not finite; after one more training stops."""
     evaluation_tasks: int = 200
     """Held-out tasks of the final evaluation; 0 skips it."""
     from_scratch: bool = True
@@ -70,6 +74,7 @@ class RunOptions:
         )
         require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2**32 - 1")
         require(self.evaluation_tasks >= 0, "evaluation_tasks", self.evaluation_tasks, "0 (none) or more")
+        require(self.most_skipped >= 0, "most_skipped", self.most_skipped, "0 (training stops at the first) or more")
         minutes = self.checkpoint_minutes
         require(minutes is None or 0 < minutes < math.inf, "checkpoint_minutes", minutes, "positive, or None")
 
@@ -173,7 +178,7 @@ def learner_of(
     """The pure meta-learner of the algorithm, or the agents that live by the rule."""
     if rule is None:
         return algorithm.build(environment, mesh)
-    return algorithm.build(environment, mesh, recipe_of(algorithm, environment, rule))
+    return algorithm.build(environment, mesh, recipe_of(algorithm, algorithm.training(environment), rule))
 
 
 def digest(data: dict[str, Any]) -> str:
@@ -282,6 +287,18 @@ def require(holds: bool, name: str, value: Any, rule: str) -> None:
         raise UsageError(f"{name} is {value}; it must be {rule}")
 
 
+def whole(name: str, value: Any, least: int = 0, most: float = math.inf) -> int:
+    """A count or a seed as a Python number; NumPy's are welcome.
+
+    Raises:
+        UsageError: it is no whole number from `least` to `most`.
+    """
+    require(isinstance(value, int | np.integer) and not isinstance(value, bool), name, repr(value), "a whole number")
+    rule = f"at least {least}" if math.isinf(most) else f"between {least} and {most:.10g}"
+    require(least <= value <= most, name, value, rule)
+    return int(value)
+
+
 def construct(kind: type[Any], options: dict[str, Any]) -> Any:
     """Make a `kind` from options after checking their names and types; its range errors become UsageErrors."""
     hints = typing.get_type_hints(kind)
@@ -300,6 +317,8 @@ def conform(name: str, value: Any, hint: Any) -> Any:
         UsageError: the value has another type.
     """
     # Only for Python and JSON: tyro reads strings, which do not distinguish True, "True", 1 and "1".
+    if isinstance(value, np.generic | np.ndarray):
+        return conform(name, value.tolist(), hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return choose(name, value, arguments)
@@ -333,8 +352,14 @@ def _conform_optional(name: str, value: Any, arguments: tuple[Any, ...]) -> Any:
 
 
 def _plain(part: Any) -> dict[str, Any]:
-    """The fields of a dataclass in JSON types: lists for tuples."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(part).items()}
+    """The fields of a dataclass in JSON types: lists for tuples, Python's numbers for NumPy's."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [plain(item) for item in value]
+        return value.item() if isinstance(value, np.generic) else value
+
+    return {name: plain(value) for name, value in vars(part).items()}
 
 
 def _called(hint: Any) -> str:

@@ -1,11 +1,13 @@
 """Held-out evaluation: returns of a trained learner and of references in held-out tasks."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
+from metarl_jax.core.contract import check_environment
 from metarl_jax.core.environment import Environment, check_split, check_split_has_tasks
 from metarl_jax.core.evaluation import Curve, adapted
 from metarl_jax.core.keys import key_of
@@ -14,7 +16,7 @@ from metarl_jax.core.once import once
 from metarl_jax.core.rollout import Scene
 from metarl_jax.core.types import Agent, Key, Split, Tree
 from metarl_jax.core.update import check_parts
-from metarl_jax.experiment.config import RunConfig, require
+from metarl_jax.experiment.config import MOST_SEED, RunConfig, require, whole
 from metarl_jax.experiment.curves import SCRATCH, Schedule, adaptation_curve, blind_curve, sampler, scratch_curve
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.progress import screen
@@ -25,6 +27,7 @@ from metarl_jax.oracles import reference
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+log = logging.getLogger("metarl_jax")
 RETURNS = (mean, iqm)  # the statistics of returns
 
 
@@ -93,7 +96,7 @@ def evaluate_all(
 
     `own(tasks, key, schedule, greedy=...)` returns their curves; the other agents are the same for all.
     """
-    check_request(split, tasks, seed)
+    tasks, seed = check_request(split, tasks, seed)
     config = configs[0]
     name, environment, world = config.algorithm.name, config.environment, config.world
     task_key, *keys = jax.random.split(key_of(seed), 5)
@@ -108,6 +111,7 @@ def evaluate_all(
         methods[SCRATCH] = lambda: [scratch_curve(environment, world, sampled, keys[1], schedule)] * same
     methods[RANDOM] = lambda: [blind_curve(environment, sampled, keys[2])] * same
     curves = lived(methods, f"{tasks} {split} tasks", quiet)
+    warn_of_lost(curves, split, seed)
     known = reference(environment)
     bound = None if known is None else np.asarray(known(keys[3], sampled))  # [N, episodes]
     each = [{method: found[run] for method, found in curves.items()} for run in range(same)]
@@ -118,7 +122,7 @@ def _schedule(config: RunConfig, adaptations: int | None) -> Schedule:
     """The reports of an evaluation: as in training, or after each of so many adaptations."""
     if adaptations is None:
         return config.recipe.reports
-    require(adaptations >= 0, "adaptations", adaptations, "0 or more")
+    adaptations = whole("adaptations", adaptations)
     check_adapts(config, adaptations)
     return adaptations, 1
 
@@ -145,6 +149,17 @@ def lived(methods: dict[str, Callable[[], list[Curve]]], where: str, quiet: bool
             curves[method] = curve()
         shown.show(f"evaluated on {where}", len(methods), len(methods))
     return curves
+
+
+def warn_of_lost(curves: dict[str, list[Curve]], split: Split, seed: int) -> None:
+    """Name the tasks in which returns are not finite; statistics over them are unknown."""
+    for method, runs in curves.items():
+        returns = np.stack([np.asarray(curve.returns) for curve in runs])  # [M, N, P, episodes]
+        lost = np.flatnonzero(~np.isfinite(returns).all(axis=(0, 2, 3)))
+        if lost.size:
+            which = ", ".join(map(str, lost[:5])) + (" ..." if lost.size > 5 else "")
+            tasks = f"{lost.size} of {returns.shape[1]} {split} tasks of seed {seed} ({which})"
+            log.warning("%s has returns that are not finite in %s; statistics over them are left empty", method, tasks)
 
 
 def sample_tasks(environment: Environment, split: Split, count: int, key: Key) -> Tree:
@@ -196,12 +211,13 @@ def check_adapts(config: RunConfig, adaptations: int) -> None:
 
 
 def check_tasks(config: RunConfig) -> None:
-    """Raise a UsageError unless the splits for training and for the final evaluation have tasks.
+    """Raise a UsageError unless the environment is sound, and the splits for training and evaluation have tasks.
 
     The minibatches of a meta-step must also divide its tasks evenly.
     """
     splits: tuple[Split, ...] = ("train", "test") if config.run.evaluation_tasks else ("train",)
     try:
+        check_environment(config.environment)
         check_parts(config.algorithm.name, config.algorithm.tasks, config.recipe.update.parts)
         for split in splits:
             check_split_has_tasks(config.environment, split)
@@ -209,11 +225,10 @@ def check_tasks(config: RunConfig) -> None:
         raise UsageError(str(error)) from error
 
 
-def check_request(split: str, tasks: int, seed: int) -> None:
-    """Raise a UsageError unless the arguments of an evaluation are legal."""
+def check_request(split: str, tasks: int, seed: int) -> tuple[int, int]:
+    """The number of tasks and the seed of an evaluation; or a UsageError."""
     try:
         check_split(split)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    require(tasks >= 1, "tasks", tasks, "at least 1")
-    require(0 <= seed < 2**32, "seed", seed, "between 0 and 2**32 - 1")
+    return whole("tasks", tasks, least=1), whole("seed", seed, most=MOST_SEED)

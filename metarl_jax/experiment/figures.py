@@ -71,6 +71,7 @@ def learning_figure(metrics: dict[str, np.ndarray], title: str = "") -> "Figure"
     Of several runs, arrays [seeds, lines], the means with 95 % bands over seeds.
     """
     measured = [name for name in metrics if name not in BOOKKEEPING and np.isfinite(metrics[name]).any()]
+    measured = [name for name in measured if name != "skipped" or np.any(metrics[name])]
     names = sorted(measured, key=lambda name: not name.startswith("return"))
     from matplotlib.ticker import EngFormatter
 

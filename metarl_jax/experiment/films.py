@@ -49,9 +49,8 @@ def films(result: "Result", split: Split = "test", tasks: int | Sequence[Any] = 
         UsageError: the split is unknown, or a task lacks a number or has an illegal one.
     """
     config = result.config
-    given = [] if isinstance(tasks, int) else list(tasks)
-    count = tasks if isinstance(tasks, int) else len(given)
-    check_request(split, count, seed)
+    given = list(tasks) if isinstance(tasks, Sequence) else []
+    count, seed = check_request(split, len(given) if isinstance(tasks, Sequence) else tasks, seed)
     task_key, life_key, *_ = jax.random.split(key_of(seed), 5)  # as in `evaluate_learner`
     if not given:
         chosen = sample_tasks(config.environment, split, count, task_key)

@@ -13,7 +13,7 @@ from metarl_jax.experiment.run_folder import Line
 if TYPE_CHECKING:
     from rich.console import Console
 
-BOOKKEEPING = ("meta_step", "env_steps", "wall_seconds")
+BOOKKEEPING = ("meta_step", "env_steps", "wall_seconds", "skipped_in_a_row")
 SECONDS = 5.0  # between two plain lines
 
 

@@ -33,12 +33,17 @@ def improvement(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
     A tie counts as half a time.
     """
     ours, theirs = scores[..., :, None, :], others[..., None, :, :]
-    return ((ours > theirs) + 0.5 * (ours == theirs)).mean(axis=(-3, -2, -1))
+    return _known(ours - theirs, (ours > theirs) + 0.5 * (ours == theirs)).mean(axis=(-3, -2, -1))
 
 
 def profile(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """The performance profile (§4.2): the share of runs and tasks that score more than each threshold, [thresholds]."""
-    return np.stack([(scores > threshold).mean(axis=(-2, -1)) for threshold in thresholds], axis=-1)
+    return np.stack([_known(scores, scores > threshold).mean(axis=(-2, -1)) for threshold in thresholds], axis=-1)
+
+
+def _known(scores: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
+    """The outcomes, NaN where the scores are: a comparison with NaN is false, which would count as a result."""
+    return np.where(np.isnan(scores), np.nan, outcomes)
 
 
 def interval(

@@ -85,13 +85,13 @@ class Table:
             published: The published result.
             bound: The result of the best possible agent.
             note: A remark.
-            by_seed: The mean of each seed; kept if there are several.
+            by_seed: The mean of each seed; kept if there are several, all finite.
             made: Fields of PROVENANCE; those equal to the fields of the table are omitted.
         """
         ends = (_finite(interval[0]), _finite(interval[1])) if interval is not None else (None, None)
         whole = (ends[0], ends[1]) if ends[0] is not None and ends[1] is not None else None
         means = [float(x) for x in by_seed] if by_seed is not None else []
-        seeds = means if len(means) > 1 else None
+        seeds = means if len(means) > 1 and np.all(np.isfinite(means)) else None
         own = {name: x for name, x in (made or {}).items() if x != getattr(self, name)} or None
         self.rows.append(Row(row, column, _finite(value), whole, _finite(published), _finite(bound), note, seeds, own))
 

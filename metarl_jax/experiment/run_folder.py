@@ -93,10 +93,25 @@ def discarded_if_unused(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def describe(folder: RunFolder, config: RunConfig) -> None:
-    """Write `run.json`, at the start of a run and when it is extended; an extension keeps the first circumstances."""
+def describe(folder: RunFolder, config: RunConfig, step: int = 0) -> None:
+    """Write `run.json`, at the start of a run and when it goes on from `step` with other options, which it lists."""
     before = described(folder) if folder.description.exists() else circumstances()
-    _write_description(folder, before | {"config": config.to_json(), "digest": config.digest()})
+    now = config.to_json()
+    if "config" in before:
+        options = differences(before["config"], now)
+        before["changed"] = [*before.get("changed", []), {"meta_step": step, "options": options}]
+    _write_description(folder, before | {"config": now, "digest": digest(now), "seals": seals(now)})
+
+
+def seals(config: dict[str, Any]) -> dict[str, str]:
+    """A short digest of every option, by which an edited one is known."""
+    return {f"{part}.{name}": digest({name: value})[:8] for part, name, value in _options(config)}
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, list[Any]]:
+    """The options that differ between two configurations, by name: the value before, and now."""
+    old = {(part, name): value for part, name, value in _options(before)}
+    return {name: [old.get((part, name)), x] for part, name, x in _options(now) if old.get((part, name)) != x}
 
 
 def circumstances() -> dict[str, Any]:
@@ -126,9 +141,6 @@ def note_change(folder: RunFolder, step: int) -> None:
     Notes on steps that are repeated are dropped.
     """
     description, now = described(folder), circumstances()
-    if description.get("diverged", 0) > step:
-        _write_description(folder, {name: x for name, x in description.items() if name != "diverged"})
-        description = described(folder)
     noted = description.get("continued", [])
     spans = [span for span in noted if span["meta_step"] < step]
     latest = spans[-1] if spans else description
@@ -152,6 +164,13 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         elif was != is_now:
             found.append(f"{name} ({was}, now {is_now})")
     return found
+
+
+def forget_divergence(folder: RunFolder, step: int) -> None:
+    """Drop the note of a divergence after `step`, where the run goes on before it."""
+    description = described(folder)
+    if description.get("diverged", 0) > step:
+        _write_description(folder, {name: x for name, x in description.items() if name != "diverged"})
 
 
 def note_divergence(folder: RunFolder, step: int) -> None:
@@ -229,15 +248,29 @@ def read_sealed(path: Path, part: str, command: str) -> dict[str, Any]:
     Raises:
         UsageError: it was edited; `command` makes another.
     """
-    edited = UsageError(f"{path} was edited; restore it, or start another run with `{command}`")
+    edited = f"{path} was edited{{}}; restore it, or start another run with `{command}`"
     try:
         description = json.loads(path.read_text())
         written, seal = description[part], description["digest"]
     except (LookupError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise edited from error
+        raise UsageError(edited.format("")) from error
     if digest(written) != seal:
-        raise edited
+        raise UsageError(edited.format(_edits(written, description.get("seals"))))
     return dict(written)
+
+
+def _edits(written: Any, sealed: Any) -> str:
+    """Which options were edited, as far as that can be known."""
+    try:
+        found, values = seals(written), {f"{part}.{name}": value for part, name, value in _options(written)}
+        edits = [
+            f"{name}={values.get(name, 'absent')!r}"
+            for name in {**sealed, **found}
+            if sealed.get(name) != found.get(name)
+        ]
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return ""
+    return f": {', '.join(edits)}" if edits else ""
 
 
 def _check_known(path: Path, written: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Summaries over tasks or seeds, with intervals. They run in NumPy on the host.
 
+A statistic of values of which one is not a number (NaN) is none either, and an interval has no ends (NaN).
 Each kind of interval was chosen by its measured coverage; tests/experiment/test_statistics.py measures it again.
 """
 
@@ -27,7 +28,8 @@ def iqm(values: np.ndarray, axis: int = 0) -> np.ndarray:
     ordered = np.sort(np.asarray(values, np.float64), axis=axis)
     count = ordered.shape[axis]
     cut = count // 4
-    return np.mean(np.take(ordered, range(cut, count - cut), axis=axis), axis=axis)
+    middle = np.mean(np.take(ordered, range(cut, count - cut), axis=axis), axis=axis)
+    return np.where(np.isnan(np.take(ordered, -1, axis=axis)), np.nan, middle)  # NaN is sorted last
 
 
 def stratified_mean(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
@@ -68,6 +70,8 @@ def confidence_interval(
         raise ValueError(f"an interval needs a non-empty vector of values, not one of shape {values.shape}")
     if strata is not None and statistic is not mean:
         raise ValueError("strata are for the interval of a mean; leave them out or pass statistic=mean")
+    if not np.all(np.isfinite(values)):
+        return np.nan, np.nan
     if statistic is share:
         return _share_interval(values, level)
     if values.size == 1:
@@ -84,7 +88,7 @@ def confidence_interval(
 def seed_interval(means: np.ndarray | list[float], level: float = 0.95) -> tuple[float, float]:
     """Student's interval of the mean over seeds, from the mean of each; NaN for a single seed."""
     means = np.asarray(means, np.float64)
-    if means.size < 2:
+    if means.size < 2 or not np.all(np.isfinite(means)):
         return np.nan, np.nan
     shifted = means - means[0]  # equal means give exact zeros
     half = special.stdtrit(means.size - 1, (1 + level) / 2) * np.sqrt(shifted.var(ddof=1) / means.size)

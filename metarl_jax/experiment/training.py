@@ -18,9 +18,10 @@ import numpy as np
 from metarl_jax.algorithms.base import Algorithm
 from metarl_jax.core.diagnostics import Followed, Reach, dead_leaves
 from metarl_jax.core.environment import Environment
+from metarl_jax.core.guard import is_finite
 from metarl_jax.core.keys import key_of
 from metarl_jax.core.once import once
-from metarl_jax.experiment import checkpoint, devices, run_folder
+from metarl_jax.experiment import checkpoint, devices, diagnosis, run_folder
 from metarl_jax.experiment.audience import Audience, OnLog, audience
 from metarl_jax.experiment.config import RunConfig, RunOptions, learner_of
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged
@@ -30,6 +31,8 @@ from metarl_jax.experiment.run_folder import Line, RunFolder, append_metrics, cu
 
 log = logging.getLogger("metarl_jax")
 Chunk = Callable[..., tuple[Any, dict[str, jax.Array], jax.Array]]
+SKIPPED = "skipped"  # among the diagnostics: 1 for a meta-step that was skipped; in a line of metrics how many were
+IN_A_ROW = "skipped_in_a_row"  # in a line of metrics: how many of the last ones, from earlier lines on
 
 
 class Keys(NamedTuple):
@@ -93,12 +96,6 @@ def steps(learner: Any, size: int) -> Chunk:
     return chunk
 
 
-def is_finite(state: Any) -> jax.Array:
-    """Whether every float of a state is finite, [] bool."""
-    floats = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))
-
-
 def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
     """The sharding of arrays that are replicated on all devices."""
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
@@ -108,17 +105,18 @@ def advance(
     folder: RunFolder,
     config: RunConfig,
     quiet: bool = False,
-    longer: bool = False,
+    altered: bool = False,
     on_log: OnLog | None = None,
 ) -> tuple[int, Any]:
     """Train a run from its newest usable checkpoint, or the start, to its last meta-step; return that and the state.
 
-    With `longer`, `config` has more meta-steps than `run.json`, which is then updated. `on_log` is called with every
+    With `altered`, `config` has other options than `run.json`, which is then updated. `on_log` is called with every
     line of metrics. What it raises stops the run after a checkpoint.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; everything is saved.
-        TrainingDiverged: the state is no longer finite; earlier checkpoints are kept.
+        TrainingDiverged: too many meta-steps in a row were skipped, or the state is no longer finite; the newest
+            checkpoint is the last good state.
         UnusableRun: there are checkpoints, but none is usable.
         UsageError: another process is training this run.
     """
@@ -130,17 +128,18 @@ def advance(
         step, state = restore(folder, learner, keys) or (0, init(keys.birth))
         if mesh is not None:
             state = jax.device_put(state, replicated(mesh))
-        if longer:  # only after a usable checkpoint was found
-            run_folder.describe(folder, config)
+        if altered:  # only after a usable checkpoint was found
+            run_folder.describe(folder, config, step)
+        clock, skipped = clock_of([folder], step)
         if step < config.run.meta_steps:
+            run_folder.forget_divergence(folder, step - 1)
             run_folder.note_change(folder, step)
-        clock = clock_of([folder], step)
         with audience([folder], [config], step, quiet, on_log) as listeners:
             facts = (folder.path, (folder,), folder.checkpoints, config.run, learner.env_steps, reach_of(config))
             fixed = Fixed(*facts, _alone(chunk, keys.root), lambda state: state, clock, interruption, listeners)
-            step, state, alive = loop(fixed, step, state, np.array([True]))
+            step, state, alive = loop(fixed, step, state, np.array([True]), skipped)
     if not alive.all():
-        raise TrainingDiverged(_divergence(folder))
+        raise TrainingDiverged(_divergence(folder, config, learner, state))
     return step, state
 
 
@@ -182,10 +181,17 @@ class Clock:
         return (time.monotonic() - self._saved) / 60
 
 
-def clock_of(folders: Sequence[RunFolder], step: int) -> Clock:
-    """The clock of runs that go on from `step`, after their later metrics have been dropped."""
+def clock_of(folders: Sequence[RunFolder], step: int) -> tuple[Clock, np.ndarray]:
+    """The clock of runs that go on from `step`, after their later metrics have been dropped.
+
+    And how many meta-steps were skipped just before, [M]; none where a run was stopped for that.
+    """
     before = [cut_metrics(folder, step) for folder in folders]
-    return Clock(max((lines[-1]["wall_seconds"] for lines in before if lines), default=0.0))
+    stopped = [run_folder.diverged_at(folder) is not None for folder in folders]
+    skipped = [
+        0 if over or not lines else lines[-1].get(IN_A_ROW, 0) for over, lines in zip(stopped, before, strict=True)
+    ]
+    return Clock(max((lines[-1]["wall_seconds"] for lines in before if lines), default=0.0)), np.array(skipped)
 
 
 # (state, first, count, alive [M]) -> state, infos [M, size], finite [M], of M runs. The state is donated.
@@ -208,20 +214,24 @@ class Fixed(NamedTuple):
     audience: Audience
 
 
-def loop(fixed: Fixed, step: int, state: Any, alive: np.ndarray) -> tuple[int, Any, np.ndarray]:
+def loop(fixed: Fixed, step: int, state: Any, alive: np.ndarray, skipped: np.ndarray) -> tuple[int, Any, np.ndarray]:
     """Train from `step` to the last meta-step, or until no run is alive: that step, the state, and who is alive [M].
 
-    A run whose state is no longer finite has diverged: that is noted in its folder, and the other runs go on.
+    A run of which too many meta-steps in a row were `skipped` [M], or whose state is no longer finite, has diverged:
+    that is noted in its folder, and the other runs go on.
     """
     options, warned = fixed.options, False
     while step < options.meta_steps and alive.any():
         count = min(options.log_every - step % options.log_every, options.meta_steps - step)
         state, infos, finite = fixed.turn(state, step, count, alive)
         step += count
-        lines = _note(fixed, step, infos, count, finite, alive)
+        most, skipped = in_a_row(infos.get(SKIPPED, np.zeros((len(alive), count)))[:, :count], skipped)
+        lines = _note(fixed, step, infos, count, finite, alive, skipped)
         error = fixed.audience.tell(lines)
         warned = warned or _warns_of_dead_leaves(fixed, step, lines.values(), state)
-        alive = alive & finite
+        lost = alive & ((most > options.most_skipped) | ~finite)
+        _part_with(fixed, step, state, lost, finite)
+        alive = alive & ~lost
         stop = fixed.interruption.signal_number
         if alive.any() and (error is not None or stop is not None or _due(fixed, step, count)):
             for folder in fixed.folders:  # so that a checkpoint is never ahead of the metrics
@@ -235,18 +245,48 @@ def loop(fixed: Fixed, step: int, state: Any, alive: np.ndarray) -> tuple[int, A
     return step, state, alive
 
 
+def in_a_row(skipped: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The longest row of meta-steps that were `skipped` [M, count], and the last one, [M] each; `before` came first."""
+    most = last = before
+    for now in skipped.T:
+        last = np.where(now > 0, last + 1, 0)
+        most = np.maximum(most, last)
+    return most, last
+
+
 def _note(
-    fixed: Fixed, step: int, infos: dict[str, np.ndarray], count: int, finite: np.ndarray, alive: np.ndarray
+    fixed: Fixed,
+    step: int,
+    infos: dict[str, np.ndarray],
+    count: int,
+    finite: np.ndarray,
+    alive: np.ndarray,
+    skipped: np.ndarray,
 ) -> dict[int, Line]:
-    """Add a line of metrics to every run that was alive, and note which diverged; the lines by run."""
+    """Add a line of metrics to every run that was alive; the lines by run."""
     lines = {}
     for run in map(int, np.flatnonzero(alive)):
         folder, own = fixed.folders[run], {name: values[run] for name, values in infos.items()}
         lines[run] = _line(fixed, step, own, count, bool(finite[run]))
+        if SKIPPED in own:
+            lines[run][IN_A_ROW] = int(skipped[run])
+        if lines[run].get(SKIPPED):
+            where = f"{folder.path}: {lines[run][SKIPPED]} of the {count} meta-steps up to {step}"
+            log.warning("%s were skipped, as they were not finite", where)
         append_metrics(folder, lines[run])
-        if not finite[run]:
-            run_folder.note_divergence(folder, step)
     return lines
+
+
+def _part_with(fixed: Fixed, step: int, state: Any, lost: np.ndarray, finite: np.ndarray) -> None:
+    """Note that runs have diverged, and save their last good state, which a skipped meta-step has left as it was."""
+    for run in map(int, np.flatnonzero(lost)):
+        folder = fixed.folders[run]
+        run_folder.note_divergence(folder, step)
+        if finite[run]:
+            checkpoint.sync(folder.metrics)
+            own = fixed.saved(state)
+            own = own if len(lost) == 1 else jax.tree.map(lambda x, run=run: x[run], own)
+            checkpoint.save(folder.checkpoints, step, own, fixed.options.keep)
 
 
 def reach_of(config: RunConfig) -> Reach:
@@ -281,21 +321,40 @@ def _due(fixed: Fixed, step: int, count: int) -> bool:
 
 
 def _line(fixed: Fixed, step: int, infos: dict[str, Any], count: int, finite: bool) -> Line:
-    """The metrics of a chunk: means over its meta-steps, for returns over those in which an episode ended."""
+    """The metrics of a chunk: means over its meta-steps, for returns over those in which an episode ended.
+
+    Meta-steps that were skipped are counted, and left out of the means.
+    """
+    skipped = infos.get(SKIPPED, np.zeros(count))[:count] > 0
 
     def mean(name: str, values: np.ndarray) -> float:
+        values = values[:count][~skipped]
         counted = values[~np.isnan(values)] if finite and name.startswith("return") else values
         return float(np.mean(counted, dtype=np.float64)) if counted.size else np.nan
 
-    means = {name: mean(name, values[:count]) for name, values in infos.items()}
+    means = {name: int(skipped.sum()) if name == SKIPPED else mean(name, values) for name, values in infos.items()}
     spent = {"env_steps": step * fixed.env_steps, "wall_seconds": fixed.clock.seconds()}
     return {"meta_step": step, **spent, **means}
 
 
-def _divergence(folder: RunFolder) -> str:
-    saved = checkpoint.found(folder.checkpoints)
+def _divergence(folder: RunFolder, config: RunConfig, learner: Any, state: Any) -> str:
+    """What stopped a run, where it is saved, and the remedies; `state` is the last one."""
+    step, saved = run_folder.diverged_at(folder), checkpoint.found(folder.checkpoints)
     kept = f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint had been written"
+    if not bool(is_finite(state)):
+        return (
+            f"the training state was no longer finite at meta-step {step}; {kept}; a smaller learning rate or gradient "
+            "clip is the usual remedy"
+        )
+    assert step is not None
+    latest = range(step - 1, max(-1, step - 1 - config.run.log_every), -1)
+    keys = [jax.random.fold_in(run_keys(config.run.seed).root, index) for index in latest]
+    try:
+        cause = diagnosis.cause(learner, state, keys)
+    except Exception as error:  # whatever goes wrong with these lives: the run has ended and is saved
+        cause = f"why is not known, as living their lives again failed ({error})"
     return (
-        f"the training state was no longer finite at meta-step {run_folder.diverged_at(folder)}; {kept}; a smaller "
-        "learning rate or gradient clip is the usual remedy"
+        f"more than {config.run.most_skipped} meta-steps in a row were not finite, up to meta-step {step}, and were "
+        f"skipped; {cause}; {kept}; `metarl resume {folder.path}` goes on from there, "
+        "also with other options such as --meta-lr"
     )

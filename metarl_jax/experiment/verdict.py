@@ -14,12 +14,18 @@ def verdict(table: Table, method: str | None = None) -> str:
         KeyError: the table has no such method, or no returns of it.
     """
     name = table.rows[0].row if method is None else method
+    if any(row.row == name and row.value is None and row.note is None and _is_return(row) for row in table.rows):
+        return f"{name} has returns that are not finite, so that nothing can be said of it."
     kind = table.axis(name)
     curve = table.curve(name, kind)
     if not curve:
         raise KeyError(f"{table.table} has no returns of {name!r}")
     beside = "; ".join(text for other in (RANDOM, REFERENCE) if other != name and (text := _level(table, other, kind)))
     return f"{name} {_change(table, name, kind, curve)}" + (f" ({beside})." if beside else ".")
+
+
+def _is_return(row: Row) -> bool:
+    return row.column.partition("=")[0] in ("step", "episode") and "," not in row.column
 
 
 def _change(table: Table, method: str, kind: str, curve: Curve) -> str:

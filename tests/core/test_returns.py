@@ -2,10 +2,12 @@
 
 import functools
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import strategies
 from records import ENVS, STEPS, drawn, record
 
 from metarl_jax.core.returns import (
@@ -139,3 +141,34 @@ def test_predictions_stay_in_the_range_of_the_returns(envs: int) -> None:
     high = jnp.max(target, axis=(1, 2), keepdims=True, where=seen.weight > 0, initial=-jnp.inf)
     found = jax.jit(jax.vmap(leave_one_out_baseline))(seen, target)
     assert jnp.all((low <= found) & (found <= high))
+
+
+NUMBERS = strategies.floats(-10, 10, width=32)
+
+
+@hypothesis.settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@hypothesis.given(
+    data=strategies.data(), gamma=strategies.floats(0, 1, width=32), decay=strategies.floats(0, 1, width=32)
+)
+def test_advantages_and_returns_are_their_sums(data: strategies.DataObject, gamma: float, decay: float) -> None:
+    """A_t = Σ_u (γ λ)^{u−t} δ_u up to the end of the episode, whatever the ends; always of one shape, one trace."""
+    rows = strategies.lists(NUMBERS, min_size=STEPS, max_size=STEPS)
+    reward, value, after = (np.array(data.draw(rows)) for _ in range(3))
+    ends = np.array(data.draw(strategies.lists(strategies.integers(0, 9), min_size=STEPS, max_size=STEPS)))
+    seen = record(
+        reward, ends == 0, ends == 1, value=jnp.float32(value)[:, None], next_value=jnp.float32(after)[:, None]
+    )
+    delta = reward + gamma * (ends != 0) * after - value
+    stop = [next((u for u in range(t, STEPS) if ends[u] < 2), STEPS - 1) for t in range(STEPS)]
+    sums = [sum((gamma * decay) ** (u - t) * delta[u] for u in range(t, stop[t] + 1)) for t in range(STEPS)]
+    to_go = [sum(gamma ** (u - t) * reward[u] for u in range(t, stop[t] + 1)) for t in range(STEPS)]
+    advantage, returns = credited(seen, gamma, decay)
+    np.testing.assert_allclose(advantage[:, 0], sums, rtol=1e-3, atol=2e-3)
+    np.testing.assert_allclose(returns[:, 0], to_go, rtol=1e-3, atol=2e-3)
+
+
+@jax.jit
+def credited(seen: Experience, gamma: float, decay: float) -> tuple[Array, Array]:
+    edges = boundaries(seen)
+    advantage = gae(seen.reward, seen.value, seen.next_value, edges, gamma, decay)
+    return advantage, discounted_returns(seen.reward, gamma * edges.trace)

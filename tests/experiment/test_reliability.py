@@ -78,6 +78,19 @@ def test_intervals_cover_what_other_seeds_would_give_in_other_tasks(seeds: int, 
     assert covered[1] < 0.8
 
 
+def test_a_score_that_is_not_a_number_counts_as_no_result() -> None:
+    """A comparison with NaN is false: it would count as a defeat, and as a score below every threshold."""
+    ours, theirs = scores(2, 6), scores(2, 6, 1)
+    ours[1, 3] = np.nan
+    assert np.isnan(improvement(ours, theirs))
+    assert np.isnan(improvement(theirs, ours))
+    assert np.isnan(profile(ours, np.array([0.0, 100.0]))).all()
+    for statistic in (reliability.mean_score, iqm_score):
+        assert np.isnan(statistic(ours))
+        assert np.isnan(interval(statistic, ours)).all()
+    assert np.isnan(interval(improvement, ours, theirs)).all()
+
+
 def test_one_task_has_no_interval_and_methods_share_their_tasks() -> None:
     assert np.isnan(interval(iqm_score, np.ones((2, 1)))).all()
     with pytest.raises(ValueError, match=r"in the same tasks, not in \[3, 4\] tasks"):

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies
 from scipy import optimize, stats
 
 from metarl_jax.experiment import statistics
@@ -220,3 +222,34 @@ def test_bootstraps_are_those_of_their_seed_whatever_the_size_of_a_block(monkeyp
 
 def test_the_interquartile_mean_ignores_the_outer_quarters() -> None:
     assert iqm(np.array([-100.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 1000.0])) == pytest.approx(3.5)
+
+
+VALUES = strategies.lists(strategies.floats(-1e6, 1e6), min_size=1, max_size=40).map(np.array)
+
+
+@hypothesis.settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@hypothesis.given(values=VALUES, shift=strategies.floats(-100, 100), order=strategies.randoms())
+def test_the_interquartile_mean_is_that_of_scipy_in_any_order(values: np.ndarray, shift: float, order: Any) -> None:
+    assert iqm(values) == pytest.approx(stats.trim_mean(values, 0.25), rel=1e-9, abs=1e-6)
+    assert iqm(values + shift) == pytest.approx(iqm(values) + shift, rel=1e-9, abs=1e-6)
+    shuffled = values.tolist()
+    order.shuffle(shuffled)
+    assert iqm(np.array(shuffled)) == iqm(values)
+    assert values.min() - 1e-9 <= iqm(values) <= values.max() + 1e-9
+
+
+@hypothesis.settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@hypothesis.given(
+    values=VALUES, place=strategies.integers(0, 39), what=strategies.sampled_from([np.nan, np.inf, -np.inf])
+)
+def test_a_number_that_is_not_finite_never_looks_like_a_result(values: np.ndarray, place: int, what: float) -> None:
+    """NaN is sorted last, so that a statistic of ranks would take it for the best of all."""
+    broken = values.copy()
+    broken[place % len(values)] = what
+    for statistic in (mean, iqm, share):
+        assert np.isnan(confidence_interval(broken, statistic=statistic)).all()
+        assert not np.isnan(what) or np.isnan(statistic(broken))
+    assert np.isnan(seed_interval(broken)).all()
+    assert not np.isnan(what) or np.isnan(stratified_mean(broken, np.arange(len(broken)) % 3))
+    assert np.isnan(iqm(np.stack([broken, values]), axis=1)[0]) or not np.isnan(what)
+    assert iqm(np.stack([broken, values]), axis=1)[1] == iqm(values)

@@ -1,5 +1,6 @@
 """metarl train, resume: what makes a run."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,10 +73,14 @@ def beginning(
     """The configuration that flags change, the flags as tyro knows them, and the folder of the rule."""
     from metarl_jax.experiment import api, config
 
-    flags = [re.sub(r"^--lambda(?=$|=)", "--lambda_", word) for word in flags]  # only Python needs the underscore
+    flags = _with_underscore(flags)
     preset, given = _preset_and_rule(flags, program)
     rule = None if given is None else api.load_rule(given)
     return config.defaults(algorithm, environment, preset, rule), flags, given
+
+
+def _with_underscore(flags: Sequence[str]) -> list[str]:
+    return [re.sub(r"^--lambda(?=$|=)", "--lambda_", word) for word in flags]  # only Python needs the underscore
 
 
 def _preset_and_rule(flags: Sequence[str], program: str) -> tuple[str, Path | None]:
@@ -88,10 +93,11 @@ def _preset_and_rule(flags: Sequence[str], program: str) -> tuple[str, Path | No
 
 
 def resume(run: Positional[Path], *, meta_steps: int | None = None, quiet: bool = False) -> int:
-    """Continue a run from its newest usable checkpoint, bit for bit; or a sweep.
+    """Continue a run from its newest usable checkpoint, bit for bit; or a sweep. RUN --help lists what may change.
 
     $ metarl resume runs/maml-navigation-0-1
     $ metarl resume runs/maml-navigation-0-1 --meta-steps 1000
+    $ metarl resume runs/maml-navigation-0-1 --meta-lr 0.0001
 
     Args:
         run: The run folder, or that of a sweep.
@@ -106,3 +112,30 @@ def resume(run: Positional[Path], *, meta_steps: int | None = None, quiet: bool 
         config.require(meta_steps is None, "meta_steps", meta_steps, rule)
         return announce_all(sweep.resume_sweep(run, quiet=quiet), quiet)
     return announce(api.resume(run, meta_steps=meta_steps, quiet=quiet), quiet)
+
+
+def is_run(path: str) -> bool:
+    from metarl_jax.experiment.run_folder import RunFolder
+
+    return RunFolder(Path(path)).description.is_file()
+
+
+def resume_with_flags(path: str, flags: Sequence[str]) -> int:
+    from metarl_jax.experiment import api, config, run_folder
+
+    folder, before = run_folder.open_run(path)
+
+    def flagged(
+        run: Annotated[config.RunOptions, OmitArgPrefixes, UseAppendAction] = before.run,
+        algorithm: Annotated[config.Algorithm, OmitArgPrefixes] = before.algorithm,
+        quiet: bool = False,
+    ) -> int:
+        """Continue a run from its newest usable checkpoint, bit for bit unless options change.
+
+        Args:
+            quiet: Print no progress.
+        """
+        chosen = dataclasses.replace(before, run=run, algorithm=algorithm)
+        return announce(api.go_on(folder, before, chosen, quiet=quiet), quiet)
+
+    return tyro.cli(flagged, prog=f"metarl resume {path}", args=_with_underscore(flags), config=STYLE)

@@ -122,6 +122,7 @@ def advance(cohort: Cohort, quiet: bool = False, on_log: OnLog | None = None) ->
         if found := checkpoint.newest(cohort.checkpoints, lanes.abstract(init, options, births)):
             step, state = found[0], lanes.spread(found[1])
         for folder in cohort.folders:
+            run_folder.forget_divergence(folder, step)
             run_folder.note_change(folder, step)
         alive = np.array([run_folder.diverged_at(folder) is None for folder in cohort.folders])
 
@@ -131,20 +132,24 @@ def advance(cohort: Cohort, quiet: bool = False, on_log: OnLog | None = None) ->
 
         env_steps, reach = learner_of(*cohort.made_of[:3]).env_steps, training.reach_of(cohort.like)
         facts = (cohort.path, cohort.folders, cohort.checkpoints, run, env_steps, reach, turn, lanes.on_host)
-        clock = training.clock_of(cohort.folders, step)
+        clock, skipped = training.clock_of(cohort.folders, step)
         listeners = stack.enter_context(audience(cohort.folders, cohort.configs, step, quiet, on_log))
         fixed = training.Fixed(*facts, clock, interruption, listeners)
-        _, state, _ = training.loop(fixed, step, init(options, births) if state is None else state, alive)
+        state = init(options, births) if state is None else state
+        _, state, _ = training.loop(fixed, step, state, alive, skipped)
         _part(cohort, lanes.on_host(state))
 
 
 def _part(cohort: Cohort, state: Any) -> None:
-    """Give every run the checkpoint of its lane of a state [M]; unless it diverged before the first could be taken."""
+    """Give every run the checkpoint of its lane of a state [M], unless it diverged before the first could be taken.
+
+    One of which too many meta-steps were skipped has its own already.
+    """
     for lane, (folder, config) in enumerate(zip(cohort.folders, cohort.configs, strict=True)):
         end, size = config.run.meta_steps, config.run.log_every
         diverged = run_folder.diverged_at(folder)
         step = end if diverged is None else (diverged - 1) // size * size
-        if step and not (folder.checkpoints / f"step-{step:08d}").exists():
+        if step and not any((folder.checkpoints / f"step-{at:08d}").exists() for at in (step, diverged or step)):
             checkpoint.save(
                 folder.checkpoints, step, jax.tree.map(lambda x, lane=lane: x[lane], state), config.run.keep
             )

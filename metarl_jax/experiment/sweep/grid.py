@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metarl_jax.experiment.config import RunConfig, changed, choose, conform, field_names, require
+import numpy as np
+
+from metarl_jax.experiment.config import RunConfig, changed, choose, conform, field_names, require, whole
 from metarl_jax.experiment.errors import UsageError
 
 Options = dict[str, Any]  # values by name; `env.size` is the option `size` of the environment
@@ -116,11 +118,12 @@ def numbered(seeds: int | Sequence[int], first: int) -> tuple[int, ...]:
     Raises:
         UsageError: there are none, or one is not a whole number.
     """
+    if isinstance(seeds, np.ndarray | np.generic):
+        seeds = seeds.tolist()
     if isinstance(seeds, str) or not isinstance(seeds, int | Sequence) or isinstance(seeds, bool):
         raise UsageError(f"seeds is {seeds!r}; it must be a number of seeds, or a list of them")
     if isinstance(seeds, int):
-        require(seeds >= 1, "seeds", seeds, "at least 1")
-        return tuple(range(first, first + seeds))
+        return tuple(range(first, first + whole("seeds", seeds, least=1)))
     return tuple(conform("seeds", list(seeds), tuple[int, ...]))
 
 

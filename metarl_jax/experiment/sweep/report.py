@@ -34,6 +34,10 @@ class Cell(NamedTuple):
         """Its row in the table of a sweep."""
         return label(self.options)
 
+    def lost(self, method: str) -> int:
+        """How many of its runs diverged, or have a return that is not finite."""
+        return self.diverged + len(self.tables) - len(self.returns(method))
+
     def returns(self, method: str) -> list[float]:
         """Those of its runs, as far as they are known."""
         values = [final_return(table, method).value for table in self.tables]
@@ -63,9 +67,9 @@ def summary(grid: Grid, cells: Sequence[Cell]) -> Table:
 
 
 def best(cells: Sequence[Cell], method: str) -> Cell | None:
-    """The combination with the highest mean return, among those of which the fewest runs diverged."""
+    """The combination with the highest mean return, among those of which the fewest runs were lost."""
     known = [cell for cell in cells if cell.returns(method)]
-    return max(known, key=lambda cell: (-cell.diverged, np.mean(cell.returns(method))), default=None)
+    return max(known, key=lambda cell: (-cell.lost(method), np.mean(cell.returns(method))), default=None)
 
 
 def verdict(table: Table, winner: Cell) -> str:

@@ -57,7 +57,11 @@ class Results:
         names = {member.name for member in self.grid.members if winner and member.options == winner.options}
         runs = [run for run in self.runs if run.path.name in names]
         returns = [final_return(table_of(run), name).value for run in runs]
-        return max(zip(returns, runs, strict=True), key=lambda pair: pair[0] or -np.inf, default=(None, None))[1]
+        return max(
+            zip(returns, runs, strict=True),
+            key=lambda pair: -np.inf if pair[0] is None else pair[0],
+            default=(None, None),
+        )[1]
 
     def cells(self, tables: Mapping[Path, Table] | None = None) -> list[Cell]:
         """The combinations of options, with the tables of their runs, by default those in their folders."""
