@@ -1,6 +1,7 @@
 """The Python interface: train, resume, load, load_rule, build, adapt, compare."""
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints, overload
@@ -11,13 +12,13 @@ import numpy as np
 
 from metarl_jax.core.checks import nearest
 from metarl_jax.core.types import Split
-from metarl_jax.experiment import devices, results, rule_file, run_folder, training
+from metarl_jax.experiment import devices, memory, results, rule_file, run_folder, training
 from metarl_jax.experiment.agents import acting
 from metarl_jax.experiment.agents.acting import ActingAgent
 from metarl_jax.experiment.audience import OnLog
 from metarl_jax.experiment.comparison import compared
 from metarl_jax.experiment.config import RunConfig, learner_of, require, resolve
-from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.errors import TooLarge, UsageError
 from metarl_jax.experiment.evaluation import (
     Evaluation,
     check_adapts,
@@ -192,8 +193,10 @@ def train(
     Raises:
         UsageError: a name, type or value is wrong, `out` exists, the rule does not fit, or a tracker is not installed;
             raised before anything is compiled or written.
+        TooLarge: training needs more memory than there is; raised before it is taken, and no folder is left.
         Interrupted: SIGINT or SIGTERM arrived; the run is saved.
         TrainingDiverged: the training state is no longer finite.
+        Unsaved: training ended, but its last save failed.
     """
     lengths = {} if meta_steps is None else {"meta_steps": meta_steps}
     given = given_rule(rule)
@@ -213,7 +216,13 @@ def run(
     """`train` with a given configuration."""
     devices.prepare()
     check(config)
-    return _finish(run_folder.create(config, out), config, quiet, on_log=on_log)
+    folder = run_folder.create(config, out)
+    try:
+        return _finish(folder, config, quiet, on_log=on_log)
+    except TooLarge:
+        if not folder.checkpoints.exists():
+            shutil.rmtree(folder.path)
+        raise
 
 
 def run_seeds(
@@ -236,6 +245,8 @@ def check(config: RunConfig) -> None:
     check_installed(config.run.tracker)
     check_tasks(config)
     check_overrides(config)
+    if config.run.evaluation_tasks:
+        memory.check_evaluation(config, "evaluation_tasks", config.run.evaluation_tasks)
 
 
 def resume(

@@ -161,7 +161,7 @@ class Guarded:
     def _try(self, method: Callable[..., None], *arguments: Any) -> None:
         try:
             method(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.tracker = None
             log.warning("%s failed and is told no more; the run goes on: %s: %s", self.name, _kind(error), error)
 
@@ -204,5 +204,5 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _kind(error: Exception) -> str:
+def _kind(error: BaseException) -> str:
     return type(error).__name__
