@@ -37,7 +37,7 @@ def check(config: RunConfig, needed: Needed) -> None:
 def check_evaluation(config: RunConfig, name: str, tasks: int) -> None:
     """Raise a TooLarge, with a number that fits, if the curves of an evaluation need more memory than there is."""
     environment, (reports, _) = config.environment, config.recipe.reports
-    task = size(jax.eval_shape(lambda key: environment.sample_task(key, "test"), jax.random.key(0)))
+    task = size(jax.eval_shape(lambda: environment.draw_task(jax.random.key(0), "train")))
     numbers = 3 * (reports + 1) * environment.trial_episodes  # of a curve
     each = 3 * task + numbers * (8 + 8 * METHODS)  # float32 on the device with a copy, float64 on the host
     room = available()

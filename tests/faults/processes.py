@@ -34,10 +34,15 @@ def training(out: pathlib.Path, meta_steps: int = FOREVER, *flags: str) -> list[
     return ["train", "toy", "bandit", f"--out={out}", f"--meta-steps={meta_steps}", *FLAGS, *flags]
 
 
+def command(words: Sequence[str]) -> list[str]:
+    """`metarl` with these words."""
+    return [sys.executable, "-c", CODE, *words]
+
+
 def started(words: Sequence[str], environment: Mapping[str, str] | None = None, **how: Any) -> subprocess.Popen[str]:
     """`metarl` with these words in a new process."""
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
-    return subprocess.Popen([sys.executable, "-c", CODE, *words], text=True, env=environment or surroundings(), **how)
+    return subprocess.Popen(command(words), text=True, env=environment or surroundings(), **how)
 
 
 def ran(words: Sequence[str], environment: Mapping[str, str] | None = None, **how: Any) -> tuple[int, str, str]:

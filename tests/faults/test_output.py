@@ -7,7 +7,7 @@ import sys
 import pytest
 from shell_toy import SHORT, toy  # noqa: F401
 
-from faults.processes import ran, started, surroundings, training
+from faults.processes import command, ran, surroundings, training
 from metarl_jax.experiment import api, streams
 from metarl_jax.experiment.cli import main
 
@@ -26,7 +26,8 @@ class Broken(io.StringIO):
     def write(self, text):
         raise self.error
 
-    flush = write
+    def flush(self):
+        raise self.error
 
 
 ERRORS = [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space left on device"), ValueError("closed file")]
@@ -73,20 +74,17 @@ def test_every_character_can_be_printed(monkeypatch):
 
 
 def test_help_in_ascii():
-    command = [sys.executable, "-m", "metarl_jax", "--help"]
-    done = subprocess.run(command, capture_output=True, env=surroundings(PYTHONIOENCODING="ascii", LANG="C"))
+    words = [sys.executable, "-m", "metarl_jax", "--help"]
+    done = subprocess.run(words, capture_output=True, env=surroundings(PYTHONIOENCODING="ascii", LANG="C"))
     assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("redirection", ["2>&1 | head -1", "2>/dev/full", "2>&-", ">&-", "<&- >&- 2>&-", ">/dev/full"])
 def test_a_process_outlives_its_output(redirection, tmp_path, tally):
-    run, words = tmp_path / "run", training(tmp_path / "run", 200)
-    shell = f'"$@" {redirection}; exit ${{PIPESTATUS[0]}}'
-    with started(words) as process:
-        command = process.args
-        process.kill()
-    done = subprocess.run(["bash", "-c", shell, "bash", *command], env=surroundings(), capture_output=True, text=True)
+    run = tmp_path / "run"
+    words = ["bash", "-c", f'"$@" {redirection}; exit ${{PIPESTATUS[0]}}', "bash", *command(training(run, 200))]
+    done = subprocess.run(words, env=surroundings(), capture_output=True, text=True)
     assert done.returncode == (redirection == ">/dev/full")
     assert "Traceback" not in done.stderr
     assert api.load(run).step == 200
@@ -96,7 +94,7 @@ def test_a_process_outlives_its_output(redirection, tmp_path, tally):
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-16"])
 def test_commands_in_other_encodings(encoding, tmp_path, tally):
-    run = tmp_path / "a run of é [1]"
+    run = tmp_path / "a run of é"
     environment = surroundings(PYTHONIOENCODING=encoding, LANG="C", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     flags = ["--preset", "tiny", "--meta-steps", "2", "--evaluation-tasks", "4", "--hidden", "4", "--tasks", "4"]
     for words in (["train", "maml", "bandit", f"--out={run}", *flags], ["evaluate", str(run), "--tasks=2"], ["list"]):

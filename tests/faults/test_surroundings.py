@@ -80,9 +80,14 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch):
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(pathlib.Path, "home", home)
-    monkeypatch.setattr(devices.jax, "config", jax.config)
     assert devices.cache_folder() is None
-    devices.prepare()
+    before = jax.config.values["jax_compilation_cache_dir"]
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        devices.prepare()
+        assert jax.config.values["jax_compilation_cache_dir"] is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
     monkeypatch.setattr(doctor.jax, "config", type("None", (), {"values": {"jax_compilation_cache_dir": None}}))
     assert "set XDG_CACHE_HOME" in doctor._cache().problem
 
