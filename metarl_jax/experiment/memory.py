@@ -16,6 +16,7 @@ from metarl_jax.experiment.errors import TooLarge
 
 MEMORY = Path("/proc/meminfo")
 CONTAINER = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+TASKS = ("algorithm", "tasks")
 TRIES = 3  # of a number that may fit
 SPARE = 0.9  # of the memory that such a number may take
 METHODS = 4  # whose curves an evaluation holds: sampled, greedy, from scratch, at random
@@ -29,8 +30,9 @@ def check(config: RunConfig, needed: Needed) -> None:
     """
     room, wanted = available(), needed(config)
     if wanted > room:
-        part, name = _raised(config)
-        fits = _fitting(config, part, name, needed, wanted, room)
+        raised = _raised(config)
+        tried = ((*option, _fitting(config, *option, needed, wanted, room)) for option in raised)
+        part, name, fits = next((each for each in tried if each[2] is not None), (*raised[0], None))
         _refuse(name, getattr(getattr(config, part), name), "training", wanted, room, fits)
 
 
@@ -92,17 +94,18 @@ def _limits() -> Iterator[int]:
         yield limit
 
 
-def _raised(config: RunConfig) -> tuple[str, str]:
-    """Part and name of the size that is furthest above its default; the number of tasks if none is."""
+def _raised(config: RunConfig) -> list[tuple[str, str]]:
+    """Part and name of the sizes above their defaults, the furthest first, and of the number of tasks."""
     named = config.to_json()
     usual = defaults(named["algorithm"]["name"], named["environment"]["name"], config.preset, config.rule)
-    found = {("algorithm", "tasks"): 1.0}
+    found = {}
     for part in ("algorithm", "environment"):
         for name, value in vars(getattr(config, part)).items():
             before = getattr(getattr(usual, part), name)
             if _is_size(value) and _is_size(before) and _largest(before) > 0:
-                found[part, name] = max(_largest(value) / _largest(before), found.get((part, name), 0.0))
-    return max(found, key=lambda option: found[option])
+                found[part, name] = _largest(value) / _largest(before)
+    above = [option for option, ratio in found.items() if ratio > 1 or option == TASKS]
+    return sorted(above, key=lambda option: -found[option])
 
 
 def _is_size(value: Any) -> bool:
@@ -124,11 +127,13 @@ def _fitting(config: RunConfig, part: str, name: str, needed: Needed, wanted: in
             smaller = max(smaller - smaller % shares, 1)
         try:
             config = dataclasses.replace(config, **{part: dataclasses.replace(options, **{name: smaller})})
-            wanted = needed(config)
+            before, wanted = wanted, needed(config)
         except ValueError:  # a size that this option must not have
             return None
         if wanted <= room:
             return smaller
+        if wanted > SPARE * before:  # it is not this option that takes the memory
+            return None
     return None
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from shell_toy import SHORT, toy  # noqa: F401
 
-from faults.processes import ran, surroundings, training
+from faults.processes import ran, surroundings
 from metarl_jax.envs import make
 from metarl_jax.envs.adapter import outward
 from metarl_jax.experiment import api, checkpoint, devices, doctor, run_folder
@@ -153,7 +153,8 @@ def test_a_process_without_a_home_trains_and_evaluates(home, tmp_path, tally):
         for folder in (tmp_path, *tmp_path.parents):
             folder.chmod(folder.stat().st_mode | 0o011)
         how = {"user": 12345, "extra_groups": []}
-    for words in (training(pathlib.Path("run"), 22, "--quiet"), ["resume", "run", "--quiet"], ["doctor"]):
+    small = "--preset=tiny --meta-steps=2 --evaluation-tasks=4 --hidden=4 --tasks=4 --out=run --quiet"
+    for words in (["train", "maml", "bandit", *small.split()], ["resume", "run", "--quiet"], ["doctor"]):
         code, out, complaint = ran(words, environment, cwd=place, **how)
         assert "Traceback" not in complaint + out
         assert code == 0 or words == ["doctor"]
