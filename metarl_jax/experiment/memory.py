@@ -24,7 +24,7 @@ Needed = Callable[[RunConfig], int]
 
 
 def check(config: RunConfig, needed: Needed) -> None:
-    """Raise a TooLarge, with a number that fits, if training needs more memory than there is.
+    """Raise a UsageError, with a number that fits, if training needs more memory than there is.
 
     `needed` says how many bytes that is.
     """
@@ -37,7 +37,7 @@ def check(config: RunConfig, needed: Needed) -> None:
 
 
 def check_evaluation(config: RunConfig, name: str, tasks: int) -> None:
-    """Raise a TooLarge, with a number that fits, if the curves of an evaluation need more memory than there is."""
+    """Raise a UsageError, with a number that fits, if the curves of an evaluation need more memory than there is."""
     environment, (reports, _) = config.environment, config.recipe.reports
     task = size(jax.eval_shape(lambda: environment.draw_task(jax.random.key(0), "train")))
     numbers = 3 * (reports + 1) * environment.trial_episodes  # of a curve
@@ -45,6 +45,14 @@ def check_evaluation(config: RunConfig, name: str, tasks: int) -> None:
     room = available()
     if tasks * each > room:
         _refuse(name, tasks, "the evaluation", tasks * each, room, _round(SPARE * room / each))
+
+
+def check_program(program: Any, *arguments: Any) -> None:
+    """Raise a UsageError if a jitted program needs more memory than there is. It is then compiled for the call."""
+    wanted, room = of_program(program.lower(*arguments).compile()), available()
+    if wanted > room:
+        remedy = "choose fewer tasks or adaptations"
+        raise TooLarge(f"an evaluation needs {gib(wanted)} of memory, and {gib(room)} are free; {remedy}")
 
 
 def of_program(compiled: Any, devices: int = 1) -> int:

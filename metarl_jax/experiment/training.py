@@ -243,7 +243,7 @@ def loop(fixed: Fixed, step: int, state: Any, alive: np.ndarray) -> tuple[int, A
         warned = warned or _warns_of_dead_leaves(fixed, step, lines.values(), state)
         alive = alive & finite
         stop = fixed.interruption.signal_number
-        due = _due(fixed, step, count, RETRY if saver.failure else fixed.options.checkpoint_minutes)
+        due = _due(fixed, step, count, saver.failure is not None)
         if alive.any() and (error is not None or stop is not None or due):
             saver.save(step, fixed.saved(state))
             fixed.clock.note_saved()
@@ -299,11 +299,14 @@ def _warns_of_dead_leaves(fixed: Fixed, step: int, lines: Collection[Line], stat
     return True
 
 
-def _due(fixed: Fixed, step: int, count: int, minutes: float | None) -> bool:
-    """Whether a checkpoint is due: a multiple was passed in the last chunk, `minutes` are up, or the run ends."""
-    options = fixed.options
+def _due(fixed: Fixed, step: int, count: int, failed: bool) -> bool:
+    """Whether a checkpoint is due: a multiple was passed in the last chunk, time is up, or the run ends."""
+    options, unsaved = fixed.options, fixed.clock.minutes_unsaved()
+    if failed and step < options.meta_steps:  # every try takes time and a warning
+        return unsaved >= RETRY
     passed = step // options.checkpoint_every > (step - count) // options.checkpoint_every
-    return passed or step == options.meta_steps or (minutes is not None and fixed.clock.minutes_unsaved() >= minutes)
+    minutes = options.checkpoint_minutes
+    return passed or step == options.meta_steps or (minutes is not None and unsaved >= minutes)
 
 
 def _line(fixed: Fixed, step: int, infos: dict[str, Any], count: int, finite: bool) -> Line:

@@ -57,7 +57,7 @@ def between():
 def test_a_disk_that_is_full_for_a_while_costs_nothing(whole, tmp_path, between, monkeypatch):
     warned = []
     monkeypatch.setattr(saving.log, "warning", lambda words, *values: warned.append(words % values))
-    run = api.train(*TOY, meta_steps=22, out=tmp_path / "run", on_log=between(8, 20), **SHORT)
+    run = api.train(*TOY, meta_steps=22, out=tmp_path / "run", on_log=between(12, 20), **SHORT)
     assert_same(run, whole)
     assert (run.path / "metrics.csv").read_text().count("\n") == 7
     assert [words.split(";")[0] for words in warned if "metrics.csv" not in words] == [
@@ -121,7 +121,7 @@ def small_disk(tmp_path):
     """A file system of a few pages."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400k,nr_inodes=200", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=400", "tmpfs", str(place)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("file systems cannot be mounted here")
     yield place

@@ -16,6 +16,7 @@ from faults.processes import ran
 from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.experiment import api, memory, training
 from metarl_jax.experiment.config import resolve
+from metarl_jax.experiment.curves import adaptation_curve
 from metarl_jax.experiment.errors import UsageError
 
 pytestmark = pytest.mark.fault(18)
@@ -100,6 +101,16 @@ def test_an_evaluation_that_does_not_fit_is_refused(room, tmp_path):
     with pytest.raises(UsageError, match=r"evaluation_tasks is 1000000000: the evaluation needs .*; .*=\d+ fits"):
         api.train("maml", "bandit", out=tmp_path / "run", **more)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_evaluation_is_compiled_once_and_refused_if_its_program_does_not_fit(room):
+    world, key = resolve("maml", "bandit", preset="tiny", hidden=(2,)).world, jax.random.key(0)
+    program = jax.jit(lambda x, sign: jnp.sort(x) * sign)
+    assert compiled(lambda: (memory.check_program(program, jnp.ones(3), True), program(jnp.ones(3), True))) <= 2
+    room(10)
+    tasks = jax.vmap(lambda key: world.environment.sample_task(key, "test"))(jax.random.split(key, 2))
+    with pytest.raises(UsageError, match=r"an evaluation needs .*GiB of memory, .*; choose fewer tasks or adaptations"):
+        adaptation_curve(world, world.learner.meta_init(key), tasks, key, (0, 1))
 
 
 def test_what_is_free_is_what_machine_container_and_process_allow(tmp_path, monkeypatch):
