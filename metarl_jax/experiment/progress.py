@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from metarl_jax.experiment.run_folder import Line
-from metarl_jax.experiment.streams import say
+from metarl_jax.experiment.streams import console, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,14 +128,12 @@ def screen(quiet: bool) -> Iterator[Screen]:
 
 
 def _screen() -> Screen:
-    from rich.console import Console
-
     if sys.stderr is None:
         return Nothing()
-    console = Console(stderr=True)
-    if console.is_jupyter:
+    terminal = console(stderr=True)
+    if terminal.is_jupyter:
         return Notebook()
-    return Bar(console) if console.is_terminal else Lines()
+    return Bar(terminal) if terminal.is_terminal else Lines()
 
 
 class Training:

@@ -5,7 +5,10 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Forgiving:
@@ -46,6 +49,17 @@ def standard() -> Iterator[None]:
     finally:
         Forgiving(sys.stdout).flush()
         sys.stderr = before
+
+
+def console(stderr: bool = False) -> "Console":
+    """A console of rich's whose failures are errors like any other: its own answer to a closed pipe is to exit."""
+    from rich.console import Console
+
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError("the reader has gone")
+
+    return Plain(stderr=stderr)
 
 
 def say(text: str) -> None:

@@ -20,6 +20,7 @@ from metarl_jax.experiment.errors import UsageError
 
 pytestmark = pytest.mark.fault(18)
 KIB = 2**10
+OPTIONS = {name: value for name, value in SHORT.items() if name != "quiet"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ def test_where_no_number_fits_the_remedy_is_in_words(room, tmp_path):
 
 def test_a_run_that_fits_is_compiled_once(tmp_path):
     """Its need is known from the program that is then run."""
-    config = resolve("hungry", "bandit", tasks=24, **SHORT)
+    config = resolve("hungry", "bandit", tasks=24, **OPTIONS)
     assert compiled(lambda: training.needed(config)) == 1
     need = training.needed(config)
     assert 24 * 4 * KIB <= need < 40 * 24 * 4 * KIB
@@ -92,7 +93,7 @@ def test_a_run_that_fits_is_compiled_once(tmp_path):
 
 def test_a_state_that_does_not_fit_is_not_even_compiled(room):
     room(10)
-    assert compiled(lambda: training.needed(resolve("hungry", "bandit", tasks=32, **SHORT))) == 0
+    assert compiled(lambda: training.needed(resolve("hungry", "bandit", tasks=32, **OPTIONS))) == 0
 
 
 def test_an_evaluation_that_does_not_fit_is_refused(room, tmp_path):
