@@ -63,6 +63,10 @@ def _run(words: list[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except ImportError as error:  # a library that was being imported
+        if not isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            raise
+        return 130
     except BrokenPipeError:
         raise
     except OSError as error:  # a full disk, a folder that cannot be written

@@ -12,8 +12,10 @@ import jax
 from shell_toy import SHORT
 
 TESTS = pathlib.Path(__file__).parents[1]
-CODE = f"""import sys; sys.path.insert(0, {str(TESTS)!r})
+CODE = f"""import signal, sys; sys.path.insert(0, {str(TESTS)!r})
+usual = signal.signal(signal.SIGINT, signal.SIG_DFL)  # the command has not begun
 from shell_toy import ALGORITHMS, Toy
+signal.signal(signal.SIGINT, usual)
 ALGORITHMS["toy"] = Toy
 from metarl_jax.experiment.cli import main
 sys.exit(main(sys.argv[1:]))"""

@@ -15,7 +15,7 @@ import pytest
 from shell_toy import SHORT, toy  # noqa: F401
 
 from faults.processes import await_file, started, training
-from metarl_jax.experiment import api, interruption
+from metarl_jax.experiment import api, cli, interruption
 from metarl_jax.experiment.errors import UsageError
 
 pytestmark = pytest.mark.fault(2)
@@ -78,6 +78,17 @@ def test_a_signal_that_arrives_twice_at_once_is_one_request():
             time.sleep(0.01)
         assert process.stdout.read() == f"{int(signal.SIGTERM)}\n"
         assert process.wait(timeout=10) == 0
+
+
+def test_an_interrupt_that_a_library_takes_for_its_own_failure_is_one_still(monkeypatch):
+    def importing(words):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise ImportError("Encountered an error while initializing the extension.") from interrupt
+
+    monkeypatch.setattr(cli, "_dispatch", importing)
+    assert cli.main([]) == 130
 
 
 def test_handlers_are_restored(tmp_path):
