@@ -50,7 +50,7 @@ def started(words: Sequence[str], environment: Mapping[str, str] | None = None, 
 def ran(words: Sequence[str], environment: Mapping[str, str] | None = None, **how: Any) -> tuple[int, str, str]:
     """Exit code, output and errors of `metarl` with these words."""
     with started(words, environment, **how) as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=500)
     return process.returncode, out or "", err or ""
 
 

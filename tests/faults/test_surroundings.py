@@ -143,19 +143,12 @@ def test_a_vector_of_environments_works_or_says_how_it_would(context, tmp_path, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("home", [None, "/nowhere", "/proc"])
-def test_a_process_without_a_home_trains_and_evaluates(home, tmp_path, tally):
+@pytest.mark.parametrize("home", ["/proc/nowhere", "/dev/null"])
+def test_a_process_whose_home_cannot_be_written_trains_and_evaluates(home, tmp_path, tally):
     environment = surroundings(HOME=home, XDG_CACHE_HOME=None, XDG_CONFIG_HOME=None)
-    place, how = tmp_path / "place", {}
-    place.mkdir()
-    if os.getuid() == 0:
-        place.chmod(0o777)
-        for folder in (tmp_path, *tmp_path.parents):
-            folder.chmod(folder.stat().st_mode | 0o011)
-        how = {"user": 12345, "extra_groups": []}
     small = "--preset=tiny --meta-steps=2 --evaluation-tasks=4 --hidden=4 --tasks=4 --out=run --quiet"
     for words in (["train", "maml", "bandit", *small.split()], ["resume", "run", "--quiet"], ["doctor"]):
-        code, out, complaint = ran(words, environment, cwd=place, **how)
+        code, out, complaint = ran(words, environment, cwd=tmp_path)
         assert "Traceback" not in complaint + out
         assert code == 0 or words == ["doctor"]
     tally(3, 0)
