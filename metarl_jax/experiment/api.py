@@ -12,7 +12,7 @@ import numpy as np
 from metarl_jax.core.checks import nearest
 from metarl_jax.core.keys import key_of
 from metarl_jax.core.types import Split
-from metarl_jax.experiment import devices, results, rule_file, run_folder, training
+from metarl_jax.experiment import devices, memory, results, rule_file, run_folder, training
 from metarl_jax.experiment.agents import acting
 from metarl_jax.experiment.agents.acting import ActingAgent
 from metarl_jax.experiment.audience import OnLog
@@ -194,8 +194,10 @@ def train(
     Raises:
         UsageError: a name, type or value is wrong, `out` exists, the rule does not fit, or a tracker is not installed;
             raised before anything is compiled or written.
+        TooLarge: training needs more memory than there is; raised before it is taken, and no folder is left.
         Interrupted: SIGINT or SIGTERM arrived; the run is saved.
         TrainingDiverged: the training state is no longer finite.
+        Unsaved: training ended, but its last save failed.
     """
     lengths = {} if meta_steps is None else {"meta_steps": meta_steps}
     given = given_rule(rule)
@@ -240,6 +242,8 @@ def check(config: RunConfig) -> None:
     check_installed(config.run.tracker)
     check_tasks(config)
     check_overrides(config)
+    if config.run.evaluation_tasks:
+        memory.check_evaluation(config, "evaluation_tasks", config.run.evaluation_tasks)
 
 
 def resume(

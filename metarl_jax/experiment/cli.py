@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import tyro
 from tyro.extras import SubcommandApp
 
+from metarl_jax.experiment import streams
 from metarl_jax.experiment.commands.describe import doctor, list_names
 from metarl_jax.experiment.commands.evaluate import compare, evaluate, report
 from metarl_jax.experiment.commands.export import export
@@ -19,7 +20,7 @@ from metarl_jax.experiment.commands.reproduce import reproduce
 from metarl_jax.experiment.commands.style import STYLE
 from metarl_jax.experiment.commands.sweep import sweep, sweep_with_flags
 from metarl_jax.experiment.commands.train import is_run, resume, resume_with_flags, train, with_flags
-from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
+from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, Unsaved, UnusableRun, UsageError
 
 SHELLS = ("bash", "zsh", "fish")
 DESCRIPTION = """Meta-reinforcement learning as one fused JAX program.
@@ -46,14 +47,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     sys.path += [""] * ("" not in sys.path)  # the user's modules, after those installed
-    logging.basicConfig(format="metarl: %(message)s", level=logging.WARNING)
+    with streams.standard():
+        logging.basicConfig(format="metarl: %(message)s", level=logging.WARNING)
+        return _run(words)
+    return 0
+
+
+def _run(words: list[str]) -> int:
+    """Run a command; what ends it becomes a sentence and an exit code."""
     try:
-        return _dispatch(words)
-    except (UsageError, UnusableRun, TrainingDiverged, Interrupted) as error:
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except (UsageError, UnusableRun, TrainingDiverged, Unsaved, Interrupted) as error:
         print(f"metarl: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except ImportError as error:  # a library that was being imported
+        if not isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            raise
+        return 130
+    except BrokenPipeError:
+        raise
     except OSError as error:  # a full disk, a folder that cannot be written
         print(f"metarl: {error}", file=sys.stderr)
         return 1

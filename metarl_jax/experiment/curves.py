@@ -12,6 +12,7 @@ from metarl_jax.core.life import World
 from metarl_jax.core.once import once
 from metarl_jax.core.types import Array, Key, Split, Tree
 from metarl_jax.experiment.config import recipe_of
+from metarl_jax.experiment.memory import check_program
 
 SCRATCH = "policy_gradient"
 Schedule = tuple[int, int]  # reports after the first, and adaptations between two of them
@@ -29,7 +30,9 @@ def adaptation_curve(
     expected: bool = False,
 ) -> Curve:
     """The returns of agents that adapt to `tasks` [N, ...]: NumPy arrays [N, reports + 1, episodes]; see `evaluate`."""
-    return on_host(_compiled(world, schedule, episodes, expected)(meta_params, tasks, key, greedy))
+    program = _compiled(world, schedule, episodes, expected)
+    check_program(program, meta_params, tasks, key, greedy)
+    return on_host(program(meta_params, tasks, key, greedy))
 
 
 @once

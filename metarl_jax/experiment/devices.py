@@ -8,6 +8,8 @@ from pathlib import Path
 
 import jax
 
+from metarl_jax.experiment.errors import UsageError
+
 PACKAGES = ("metarl-jax", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
 SPARE_THREADS = 2
 LANES = "lanes"  # the mesh axis over which the runs of one program are divided
@@ -18,8 +20,12 @@ def prepare() -> None:
     """Use every core, the compilation cache and full precision.
 
     Call it before the first use of a device; later it has little effect.
+
+    Raises:
+        UsageError: JAX finds no device of the kind that JAX_PLATFORMS names.
     """
     _use_all_cores()
+    _find_devices()
     _use_cache()
     _use_full_precision()
 
@@ -57,9 +63,12 @@ def lane_mesh(runs: int) -> tuple[jax.sharding.Mesh, int]:
     return jax.make_mesh((used,), (LANES,), axis_types=auto, devices=jax.devices()[:used]), used * share
 
 
-def cache_folder() -> Path:
-    """The folder of compiled programs, one for each user."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metarl_jax" / "xla"
+def cache_folder() -> Path | None:
+    """The folder of compiled programs, one for each user; None for a user without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metarl_jax" / "xla"
+    except RuntimeError:  # a number without a name, as in a container
+        return None
 
 
 def versions() -> dict[str, str]:
@@ -104,10 +113,22 @@ def _use_all_cores() -> None:
             log.warning("JAX was used before metarl_jax: it uses %d of %d cores", jax.device_count(), usable_cores())
 
 
+def _find_devices() -> None:
+    try:
+        jax.devices()
+    except Exception as error:  # of several kinds: RuntimeError, AssertionError
+        asked = os.environ.get("JAX_PLATFORMS")
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        remedy = f"JAX_PLATFORMS={asked} names none of this machine; unset it, or set it to cpu" if asked else reason
+        raise UsageError(f"JAX has no device: {remedy}") from error
+
+
 def _use_cache() -> None:
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     folder = cache_folder()
+    if folder is None:
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:  # a read-only home costs time, not correctness

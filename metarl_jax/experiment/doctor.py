@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.experiment import devices
+from metarl_jax.experiment.errors import UsageError
 
 NEEDED_GIB = 1.0  # of memory and of disk
 NVIDIA = Path("/dev/nvidiactl")
@@ -33,10 +34,10 @@ def examine() -> list[Finding]:
     found += [_memory(), _disk(), _runs()]
     try:
         devices.prepare()
-        found += [_cache(), _devices(), _gpu(), _precision()]
-        return found + [_compute(device) for device in jax.devices()]
-    except RuntimeError as error:  # JAX has no device
-        return [*found, _no_device(error)]
+    except UsageError as error:
+        return [*found, Finding("devices", "none", str(error))]
+    found += [_cache(), _devices(), _gpu(), _precision()]
+    return found + [_compute(device) for device in jax.devices()]
 
 
 def _packages(name: str, version: str) -> Finding:
@@ -87,13 +88,6 @@ def _gpu() -> Finding:
     return Finding("backend", used, f"an NVIDIA GPU is present, but JAX computes on the CPU: {remedy}")
 
 
-def _no_device(error: RuntimeError) -> Finding:
-    asked = os.environ.get("JAX_PLATFORMS")
-    reason = str(error).splitlines()[0]
-    remedy = f"JAX_PLATFORMS={asked} names none of this machine; unset it, or set it to cpu" if asked else reason
-    return Finding("devices", "none", remedy)
-
-
 def _precision() -> Finding:
     on = bool(jax.config.values["jax_enable_x64"])
     return Finding("numbers", "float64, at half the speed: JAX_ENABLE_X64 is set" if on else "float32")
@@ -121,7 +115,8 @@ def _runs() -> Finding:
 
 def _cache() -> Finding:
     folder = jax.config.values["jax_compilation_cache_dir"]
-    problem = f"off, so that every run compiles anew: {devices.cache_folder()} cannot be written; set XDG_CACHE_HOME"
+    where = devices.cache_folder() or "a folder of a user without a home"
+    problem = f"off, so that every run compiles anew: {where} cannot be written; set XDG_CACHE_HOME"
     return Finding("compilation cache", str(folder), None if folder else problem)
 
 

@@ -19,6 +19,7 @@ from metarl_jax.core.update import check_parts
 from metarl_jax.experiment.config import MOST_SEED, RunConfig, require, whole
 from metarl_jax.experiment.curves import SCRATCH, Schedule, adaptation_curve, blind_curve, sampler, scratch_curve
 from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.memory import check_evaluation
 from metarl_jax.experiment.progress import screen
 from metarl_jax.experiment.results import RANDOM, REFERENCE, Table
 from metarl_jax.experiment.statistics import iqm, mean, share
@@ -98,6 +99,7 @@ def evaluate_all(
     """
     tasks, seed = check_request(split, tasks, seed)
     config = configs[0]
+    check_evaluation(config, "tasks", tasks)
     name, environment, world = config.algorithm.name, config.environment, config.world
     task_key, *keys = jax.random.split(key_of(seed), 5)
     sampled = sample_tasks(environment, split, tasks, task_key)

@@ -5,10 +5,11 @@ import html
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from metarl_jax.experiment.run_folder import Line
+from metarl_jax.experiment.streams import console, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +46,7 @@ class Lines:
         now = time.monotonic()
         if now - self.last >= SECONDS or done == total:
             self.last = now
-            print(f"{done}/{total}  {words}", file=sys.stderr, flush=True)
+            say(f"{done}/{total}  {words}")
 
     def close(self) -> None:
         pass
@@ -95,10 +96,31 @@ class Notebook:
         pass
 
 
+class Forgiving:
+    """A screen that is made when it is first needed, and dropped when it fails: what it shows is worth no run."""
+
+    def __init__(self, make: Callable[[], Screen]) -> None:
+        self._make = make
+        self._screen: Screen | None = None
+
+    def show(self, words: str, done: int, total: int) -> None:
+        try:
+            self._screen = self._screen or self._make()
+            self._screen.show(words, done, total)
+        except Exception:
+            self.close()
+            self._screen = Nothing()
+
+    def close(self) -> None:
+        if self._screen is not None:
+            with contextlib.suppress(Exception):
+                self._screen.close()
+
+
 @contextlib.contextmanager
 def screen(quiet: bool) -> Iterator[Screen]:
     """The screen of this process, on standard error; it is closed in any case."""
-    shown = Nothing() if quiet else _screen()
+    shown = Nothing() if quiet else Forgiving(_screen)
     try:
         yield shown
     finally:
@@ -106,12 +128,12 @@ def screen(quiet: bool) -> Iterator[Screen]:
 
 
 def _screen() -> Screen:
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if console.is_jupyter:
+    if sys.stderr is None:
+        return Nothing()
+    terminal = console(stderr=True)
+    if terminal.is_jupyter:
         return Notebook()
-    return Bar(console) if console.is_terminal else Lines()
+    return Bar(terminal) if terminal.is_terminal else Lines()
 
 
 class Training:

@@ -50,14 +50,23 @@ class Csv:
         self._write(read_metrics(self.folder))
 
     def log(self, line: Line) -> None:
-        if set(line) - set(self.names):  # the first line, or new diagnostics
-            self._write([*read_metrics(self.folder)[:-1], line])
-            return
-        with self.folder.spreadsheet.open("a", newline="") as file:
-            file.write(self._text([line]))
+        try:
+            self._add(line)
+        except OSError as error:
+            if self.names:
+                log.warning("%s is written anew once that is possible: %s", self.folder.spreadsheet, error)
+            self.names = []
 
     def end(self) -> None:
         pass
+
+    def _add(self, line: Line) -> None:
+        if set(line) - set(self.names):  # the first line, new diagnostics, or the disk was full
+            earlier = [each for each in read_metrics(self.folder) if each["meta_step"] < line["meta_step"]]
+            self._write([*earlier, line])
+            return
+        with self.folder.spreadsheet.open("a", newline="") as file:
+            file.write(self._text([line]))
 
     def _write(self, lines: Sequence[Line]) -> None:
         self.names = list(dict.fromkeys(name for line in lines for name in line))
@@ -161,7 +170,7 @@ class Guarded:
     def _try(self, method: Callable[..., None], *arguments: Any) -> None:
         try:
             method(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.tracker = None
             log.warning("%s failed and is told no more; the run goes on: %s: %s", self.name, _kind(error), error)
 
@@ -204,5 +213,5 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _kind(error: Exception) -> str:
+def _kind(error: BaseException) -> str:
     return type(error).__name__

@@ -21,18 +21,20 @@ from metarl_jax.core.environment import Environment
 from metarl_jax.core.guard import is_finite
 from metarl_jax.core.keys import key_of
 from metarl_jax.core.once import once
-from metarl_jax.experiment import checkpoint, devices, diagnosis, run_folder
+from metarl_jax.experiment import checkpoint, devices, diagnosis, memory, run_folder
 from metarl_jax.experiment.audience import Audience, OnLog, audience
 from metarl_jax.experiment.config import RunConfig, RunOptions, learner_of
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged
 from metarl_jax.experiment.interruption import Interruption, listening
 from metarl_jax.experiment.rule import Rule
-from metarl_jax.experiment.run_folder import Line, RunFolder, append_metrics, cut_metrics, locked
+from metarl_jax.experiment.run_folder import Line, RunFolder, cut_metrics, locked
+from metarl_jax.experiment.saving import Saver
 
 log = logging.getLogger("metarl_jax")
 Chunk = Callable[..., tuple[Any, dict[str, jax.Array], jax.Array]]
 SKIPPED = "skipped"  # among the diagnostics: 1 for a meta-step that was skipped; in a line of metrics how many were
 IN_A_ROW = "skipped_in_a_row"  # in a line of metrics: how many of the last ones, from earlier lines on
+RETRY = 1.0  # minutes until a save that failed is tried again
 
 
 class Keys(NamedTuple):
@@ -63,6 +65,25 @@ def programs(
     """The meta-learner, its jitted initialisation, and its chunk of `size` meta-steps."""
     learner = learner_of(algorithm, environment, rule, mesh)
     return Programs(learner, jax.jit(learner.init), compile_chunk(learner, size, mesh))
+
+
+def programs_of(config: RunConfig) -> tuple[Programs, jax.sharding.Mesh | None]:
+    """The programs of a run, and the devices that share its tasks."""
+    mesh = devices.task_mesh(config.algorithm.tasks, config.recipe.update.parts)
+    return programs(config.annealed(), config.environment, config.rule, config.run.log_every, mesh), mesh
+
+
+def needed(config: RunConfig) -> int:
+    """Bytes of memory that training takes. Compiles its program, which is then used, unless the state is too large."""
+    (_, init, chunk), mesh = programs_of(config)
+    jitted: Any = chunk
+    keys = run_keys(config.run.seed)
+    state = jax.eval_shape(init, keys.birth)
+    stored = memory.size(state)  # the copy that is being saved
+    if 2 * stored > memory.available():
+        return 2 * stored
+    compiled = jitted.lower(state, keys.root, 0, config.run.log_every).compile()
+    return stored + memory.of_program(compiled, 1 if mesh is None else mesh.size)
 
 
 def compile_chunk(learner: Any, size: int, mesh: jax.sharding.Mesh | None) -> Chunk:
@@ -115,19 +136,18 @@ def advance(
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; everything is saved.
+        TooLarge: it needs more memory than there is.
         TrainingDiverged: too many meta-steps in a row were skipped, or the state is no longer finite; the newest
             checkpoint is the last good state.
         UnusableRun: there are checkpoints, but none is usable.
+        Unsaved: the last save failed.
         UsageError: another process is training this run.
     """
     with locked(folder), listening() as interruption:
-        mesh = devices.task_mesh(config.algorithm.tasks, config.recipe.update.parts)
-        made = (config.annealed(), config.environment, config.rule)
-        learner, init, chunk = programs(*made, config.run.log_every, mesh)
+        (learner, init, chunk), mesh = programs_of(config)
         keys = run_keys(config.run.seed)
-        step, state = restore(folder, learner, keys) or (0, init(keys.birth))
-        if mesh is not None:
-            state = jax.device_put(state, replicated(mesh))
+        found = restore(folder, learner, keys)
+        step = 0 if found is None else found[0]
         if altered:  # only after a usable checkpoint was found
             run_folder.describe(folder, config, step)
         clock, skipped = clock_of([folder], step)
@@ -135,6 +155,11 @@ def advance(
             run_folder.forget_divergence(folder, step - 1)
             run_folder.note_change(folder, step)
         with audience([folder], [config], step, quiet, on_log) as listeners:
+            if step < config.run.meta_steps:
+                memory.check(config, needed)
+            state = init(keys.birth) if found is None else found[1]
+            if mesh is not None:
+                state = jax.device_put(state, replicated(mesh))
             facts = (folder.path, (folder,), folder.checkpoints, config.run, learner.env_steps, reach_of(config))
             fixed = Fixed(*facts, _alone(chunk, keys.root), lambda state: state, clock, interruption, listeners)
             step, state, alive = loop(fixed, step, state, np.array([True]), skipped)
@@ -165,7 +190,7 @@ def restore(folder: RunFolder, learner: Any, keys: Keys) -> tuple[int, Any] | No
 
 
 class Clock:
-    """The training time of a run over all interruptions, and the time since its last checkpoint."""
+    """The training time of a run over all interruptions, and the time since it was last to be saved."""
 
     def __init__(self, before: float) -> None:
         self._start = time.monotonic() - before
@@ -218,30 +243,32 @@ def loop(fixed: Fixed, step: int, state: Any, alive: np.ndarray, skipped: np.nda
     """Train from `step` to the last meta-step, or until no run is alive: that step, the state, and who is alive [M].
 
     A run of which too many meta-steps in a row were `skipped` [M], or whose state is no longer finite, has diverged:
-    that is noted in its folder, and the other runs go on.
+    that is noted in its folder, and the other runs go on. So does training if it cannot be saved, until it ends.
     """
     options, warned = fixed.options, False
+    saver = Saver(fixed.path, fixed.folders, fixed.checkpoints, options.keep)
     while step < options.meta_steps and alive.any():
         count = min(options.log_every - step % options.log_every, options.meta_steps - step)
         state, infos, finite = fixed.turn(state, step, count, alive)
         step += count
         most, skipped = in_a_row(infos.get(SKIPPED, np.zeros((len(alive), count)))[:, :count], skipped)
-        lines = _note(fixed, step, infos, count, finite, alive, skipped)
+        lines = _note(fixed, saver, step, infos, count, finite, alive, skipped)
         error = fixed.audience.tell(lines)
         warned = warned or _warns_of_dead_leaves(fixed, step, lines.values(), state)
         lost = alive & ((most > options.most_skipped) | ~finite)
         _part_with(fixed, step, state, lost, finite)
         alive = alive & ~lost
         stop = fixed.interruption.signal_number
-        if alive.any() and (error is not None or stop is not None or _due(fixed, step, count)):
-            for folder in fixed.folders:  # so that a checkpoint is never ahead of the metrics
-                checkpoint.sync(folder.metrics)
-            checkpoint.save(fixed.checkpoints, step, fixed.saved(state), options.keep)
+        due = _due(fixed, step, count, saver.failure is not None)
+        if alive.any() and (error is not None or stop is not None or due):
+            saver.save(step, fixed.saved(state))
             fixed.clock.note_saved()
         if error is not None:
             raise error
         if alive.any() and stop is not None:
-            raise Interrupted(fixed.path, stop, step)
+            raise saver.failure or Interrupted(fixed.path, stop, step)
+    if alive.any() and saver.failure is not None:
+        raise saver.failure
     return step, state, alive
 
 
@@ -256,6 +283,7 @@ def in_a_row(skipped: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _note(
     fixed: Fixed,
+    saver: Saver,
     step: int,
     infos: dict[str, np.ndarray],
     count: int,
@@ -273,7 +301,7 @@ def _note(
         if lines[run].get(SKIPPED):
             where = f"{folder.path}: {lines[run][SKIPPED]} of the {count} meta-steps up to {step}"
             log.warning("%s were skipped, as they were not finite", where)
-        append_metrics(folder, lines[run])
+        saver.records[run].add(lines[run])
     return lines
 
 
@@ -312,12 +340,14 @@ def _warns_of_dead_leaves(fixed: Fixed, step: int, lines: Collection[Line], stat
     return True
 
 
-def _due(fixed: Fixed, step: int, count: int) -> bool:
+def _due(fixed: Fixed, step: int, count: int, failed: bool) -> bool:
     """Whether a checkpoint is due: a multiple was passed in the last chunk, time is up, or the run ends."""
-    options = fixed.options
+    options, unsaved = fixed.options, fixed.clock.minutes_unsaved()
+    if failed and step < options.meta_steps:  # every try takes time and a warning
+        return unsaved >= RETRY
     passed = step // options.checkpoint_every > (step - count) // options.checkpoint_every
     minutes = options.checkpoint_minutes
-    return passed or step == options.meta_steps or (minutes is not None and fixed.clock.minutes_unsaved() >= minutes)
+    return passed or step == options.meta_steps or (minutes is not None and unsaved >= minutes)
 
 
 def _line(fixed: Fixed, step: int, infos: dict[str, Any], count: int, finite: bool) -> Line:

@@ -72,13 +72,15 @@ def test_folders_that_cannot_be_written(healthy, monkeypatch):
     assert "set XDG_CACHE_HOME" in doctor._cache().problem
 
 
-def test_a_platform_that_is_not_here(healthy, monkeypatch):
-    def prepare():
-        raise RuntimeError("Unable to initialize backend 'tpu'\nand more")
+@pytest.mark.parametrize("error", [RuntimeError("Unable to initialize backend 'tpu'\nand more"), AssertionError()])
+def test_a_platform_that_is_not_here(healthy, monkeypatch, error):
+    def none():
+        raise error
 
-    monkeypatch.setattr(doctor.devices, "prepare", prepare)
+    monkeypatch.setattr(doctor.devices.jax, "devices", none)
     monkeypatch.setenv("JAX_PLATFORMS", "tpu")
-    assert problems() == {"devices": "JAX_PLATFORMS=tpu names none of this machine; unset it, or set it to cpu"}
+    said = "JAX has no device: JAX_PLATFORMS=tpu names none of this machine; unset it, or set it to cpu"
+    assert problems() == {"devices": said}
 
 
 def test_64_bit_numbers(healthy):

@@ -43,48 +43,6 @@ def test_the_spreadsheet_has_the_lines_of_the_metrics_also_after_a_resumed_run(t
     assert [row["meta_step"] for row in spreadsheet(run.path)] == [4, 8, 12, 16, 20, 22]
 
 
-class Failing:
-    """A tracker that fails at one of its methods."""
-
-    def __init__(self, folder, method, calls):
-        self.method, self.calls = method, calls
-        self._do("made")
-
-    def _do(self, method):
-        self.calls.append(method)
-        if method == self.method:
-            raise ConnectionError("no network")
-
-    def begin(self, config):
-        self._do("begin")
-
-    def log(self, line):
-        self._do("log")
-
-    def end(self):
-        self._do("end")
-
-
-@pytest.mark.parametrize(
-    ("method", "expected"),
-    [
-        ("made", ["made"]),
-        ("begin", ["made", "begin"]),
-        ("log", ["made", "begin", "log"]),
-        ("end", ["made", "begin", "log", "log", "end"]),
-    ],
-)
-def test_a_tracker_that_fails_is_dropped_with_one_warning_and_the_run_goes_on(
-    method, expected, tmp_path, monkeypatch, warned
-):
-    calls = []
-    monkeypatch.setitem(tracking.TRACKERS, "trackio", lambda folder: Failing(folder, method, calls))
-    monkeypatch.setattr(api, "check_installed", lambda names: None)
-    run = api.train(*TOY, meta_steps=8, tracker=("trackio",), out=tmp_path / "run", **SHORT)
-    assert (run.step, calls) == (8, expected)
-    assert warned() == ["the tracker trackio failed and is told no more; the run goes on: ConnectionError: no network"]
-
-
 def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r'tracker is wandb.*pip install "metarl-jax\[wandb\]"'):

@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jax
@@ -16,7 +13,7 @@ from rule_files import needed
 from shell_toy import SHORT, toy  # noqa: F401
 
 from metarl_jax.algorithms import ALGORITHMS
-from metarl_jax.experiment import api, checkpoint, interruption, run_folder, training
+from metarl_jax.experiment import api, checkpoint, run_folder, saving, training
 from metarl_jax.experiment.config import digest, resolve
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
 from metarl_jax.experiment.run_folder import RunFolder
@@ -38,7 +35,7 @@ def metrics_without_time(path):
 
 def interrupt_after(monkeypatch, lines):
     """Send SIGTERM to this process while the chunk that ends with line number `lines` is under way."""
-    append = training.append_metrics
+    append = saving.append_metrics
     seen = []
 
     def append_and_maybe_signal(folder, line):
@@ -47,7 +44,7 @@ def interrupt_after(monkeypatch, lines):
         if len(seen) == lines:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(training, "append_metrics", append_and_maybe_signal)
+    monkeypatch.setattr(saving, "append_metrics", append_and_maybe_signal)
 
 
 @pytest.fixture(scope="module")
@@ -314,34 +311,3 @@ def test_chunks_of_every_length_are_one_program():
     chunk = training.compile_chunk(learner, 5, None)
     state, _, _ = chunk(jax.jit(learner.init)(keys.birth), keys.root, 0, 5)
     assert compiled(lambda: chunk(chunk(state, keys.root, 5, 2)[0], keys.root, 7, 1)) == 0
-
-
-def test_signal_handlers_are_restored(tmp_path):
-    before = [signal.getsignal(number) for number in interruption.SIGNALS]
-    api.train(*TOY, meta_steps=4, out=tmp_path / "run", **SHORT)
-    assert [signal.getsignal(number) for number in interruption.SIGNALS] == before
-
-
-def test_a_signal_to_a_process_saves_what_an_uninterrupted_run_has(tmp_path):
-    """The command line as a user has it: SIGINT, exit 130, and a run that can be resumed."""
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in SHORT.items() if name != "quiet"]
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); from shell_toy import ALGORITHMS, Toy\n"
-    )
-    code += "ALGORITHMS['toy'] = Toy\n"
-    code += "from metarl_jax.experiment.cli import main; sys.exit(main(sys.argv[1:]))"
-    run = tmp_path / "run"
-    words = ["train", "toy", "bandit", f"--out={run}", "--meta-steps=100000000", *flags]
-    # The same compiler as here, or the last bits differ.
-    same = ("jax_disable_most_optimizations", "jax_num_cpu_devices")
-    environment = os.environ | {name.upper(): str(jax.config.values[name]) for name in same}
-    command = [sys.executable, "-c", code, *words]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        while process.poll() is None and not (run / "metrics.jsonl").exists():
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        complaint = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
-    assert f"metarl resume {run}" in complaint
-    stopped = api.load(run)
-    assert_same_run(stopped, api.train(*TOY, meta_steps=stopped.step, out=tmp_path / "other", **SHORT))

@@ -1,6 +1,7 @@
 """One of our environments with a fixed task, as an environment of gymnax or of Gymnasium."""
 
 import functools
+import os
 from typing import Any, NamedTuple
 
 import jax
@@ -92,11 +93,27 @@ def to_gymnasium(environment: Environment, task: Any) -> Any:
 
     Continuous actions are rescaled to [-1, 1] elementwise, and the bounds of observations are finite.
 
+    It lives in the process in which the first one was made, and in others that were spawned; a forked one inherits
+    locks of JAX that nobody releases: `AsyncVectorEnv(..., context="spawn")`.
+
     Raises:
         ValueError: the task is illegal.
+        RuntimeError: the process was forked from one that has such environments.
     """
+    _check_process()
     task = environment.check_task(task)
     return _gymnasium_class()(environment, task)
+
+
+_first: list[int] = []  # the process in which the first environment was made
+
+
+def _check_process() -> None:
+    if not _first:
+        _first.append(os.getpid())
+    if _first[0] != os.getpid():
+        remedy = 'start it with "spawn", as in gymnasium.vector.AsyncVectorEnv(makers, context="spawn")'
+        raise RuntimeError(f"this process was forked from one that uses JAX, which would never answer here; {remedy}")
 
 
 class _Programs(NamedTuple):
@@ -141,6 +158,7 @@ def _gymnasium_class() -> type:
             self.spec = EnvSpec(label, maker, kwargs={"environment": environment, "task": _plain(task)})
 
         def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+            _check_process()
             super().reset(seed=seed)
             observation, self.state = _programs(self.environment).reset(self._draw(), self.task)
             return np.array(observation, np.float32), {}

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from metarl_jax.experiment.streams import console
+
 
 def announce(result: Any, quiet: bool) -> int:
     """Print the path and the evaluation of the run."""
@@ -31,14 +33,12 @@ def announce_all(results: Any, quiet: bool, json: bool = False) -> int:
 
 def print_sweep(results: Any) -> None:
     """Print the table of a sweep and a sentence on the best options; of several seeds, what `print_evaluation` does."""
-    from rich.console import Console
-
     from metarl_jax.experiment.sweep import report
 
     if not results.grid.over:
         return (print_evaluation if results.grid.base.run.evaluation_tasks else print_table)(results.table)
     winner = results.winner
-    Console().print(report.to_rich(results.table, results.grid, winner and winner.row))
+    console().print(report.to_rich(results.table, results.grid, winner and winner.row))
     if winner is not None:
         print(report.verdict(results.table, winner))
     return None
@@ -54,19 +54,15 @@ def print_evaluation(table: Any, every: bool = False) -> None:
 
 def print_table(table: Any, every: bool = False) -> None:
     """Print the table for a terminal: its methods as rows, a handful of columns or every column."""
-    from rich.console import Console
-
-    console = Console()
-    console.print(table.to_rich(console.width, every))
+    terminal = console()
+    terminal.print(table.to_rich(terminal.width, every))
 
 
 def print_comparison(table: Any) -> None:
     """Print a comparison, one line for each method, and what it shows."""
-    from rich.console import Console
-
     from metarl_jax.experiment.comparison import to_rich, verdicts
 
-    console = Console()
-    console.print(to_rich(table, console.width))
+    terminal = console()
+    terminal.print(to_rich(table, terminal.width))
     for sentence in verdicts(table):
-        console.print(sentence, highlight=False, markup=False)
+        terminal.print(sentence, highlight=False, markup=False)

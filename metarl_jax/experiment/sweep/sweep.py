@@ -6,7 +6,6 @@ are further programs, one after another. A sweep that was interrupted continues 
 
 import logging
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from metarl_jax.experiment.errors import TrainingDiverged, UsageError
 from metarl_jax.experiment.figures import write_figure
 from metarl_jax.experiment.rule import Rule
 from metarl_jax.experiment.run_folder import RunFolder, locked
+from metarl_jax.experiment.streams import say
 from metarl_jax.experiment.sweep import cohort
 from metarl_jax.experiment.sweep.cohort import Cohort
 from metarl_jax.experiment.sweep.folder import SweepFolder, begin, cohorts, open_or_create, read
@@ -143,7 +143,7 @@ def _finish(folder: SweepFolder, grid: Grid, together: int, quiet: bool, on_log:
         runs = []
         for number, each in enumerate(parts, start=1):
             if len(parts) > 1 and not quiet:
-                print(f"program {number} of {len(parts)}: {len(each.folders)} runs", file=sys.stderr)
+                say(f"program {number} of {len(parts)}: {len(each.folders)} runs")
             runs += _complete(each, quiet, on_log)
         shutil.rmtree(folder.checkpoints(0).parent, ignore_errors=True)
         results = gathered(folder, grid, parts, runs)
