@@ -36,7 +36,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "persistent": ("meta_gradient", {**LONG_LIVED, "estimator": "pes", "pairs": 2}),
     "two updates": ("varibad", {"width": 4, "hidden": (4,), "latent": 2, "decoder": (4,), "trials": 4}),
 }
-QUICK = ("evolution", "long lives")  # backprop is that of the message
+QUICK = ("evolution",)  # backprop is that of the message
 every_way = pytest.mark.parametrize(
     "way", [pytest.param(way, marks=[pytest.mark.slow] * (way not in QUICK)) for way in WAYS]
 )

@@ -84,6 +84,7 @@ def test_a_row_is_counted_across_an_interruption(tmp_path: Path) -> None:
     assert found[0] == found[1] == [(0, 0), (2, 2), (4, 6), (4, 10), (4, 14)]
 
 
+@pytest.mark.slow
 def test_a_run_of_a_cohort_that_stops_is_saved_and_the_others_go_on(tmp_path: Path) -> None:
     found = metarl_jax.sweep(
         "steep", "bandit", over={"meta_lr": [0.0625, 1.0]}, first=6, last=30, out=tmp_path / "sweep", **SHORT
