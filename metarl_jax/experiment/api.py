@@ -26,6 +26,8 @@ from metarl_jax.experiment.evaluation import (
     evaluate_learner,
     one_life,
 )
+from metarl_jax.experiment.lock import locked
+from metarl_jax.experiment.metrics import metrics_until
 from metarl_jax.experiment.rule import Rule, check_overrides, is_rule, learned
 from metarl_jax.experiment.run_folder import RunFolder
 from metarl_jax.experiment.tracking import check_installed
@@ -71,10 +73,17 @@ class Result:
 
     def priced(self, evaluation: Evaluation) -> Evaluation:
         """An evaluation of this run with the cost of its training."""
-        cost = {name: self.metrics[name][-1] for name in ("env_steps", "wall_seconds") if name in self.metrics}
-        evaluation.table.env_steps = int(cost["env_steps"]) if "env_steps" in cost else None
-        evaluation.table.wall_seconds = float(cost["wall_seconds"]) if "wall_seconds" in cost else None
+        evaluation.table.meta_step = self.step
+        evaluation.table.env_steps, evaluation.table.wall_seconds = self.cost
         return evaluation
+
+    @property
+    def cost(self) -> tuple[int | None, float | None]:
+        """Environment steps and seconds of the training; None where the metrics do not say so."""
+        steps = self.metrics.get("meta_step", np.zeros(0))
+        if self.step not in steps[-1:]:
+            return None, None
+        return int(self.metrics["env_steps"][-1]), float(self.metrics["wall_seconds"][-1])
 
     def policy(self, task: "Any | Adapted" = None, *, seed: int = 0, envs: int | None = None) -> ActingAgent:
         """An agent that acts with `act` and `observe`: newborn, learning as in training; or adapted to a given task.
@@ -105,7 +114,7 @@ class Result:
 
         if kind == "learning":
             return learning_figure(self.metrics, self.path.name)
-        return adaptation_figure(self._evaluated() or self.evaluate().table)
+        return adaptation_figure(self.evaluated() or self.evaluate().table)
 
     def compare(
         self, *others: "Result | str | Path", split: Split = "test", tasks: int = 200, seed: int = 0
@@ -121,12 +130,11 @@ class Result:
     def _repr_html_(self) -> str:
         from metarl_jax.experiment.notebook import result_html
 
-        return result_html(self, self._evaluated())
+        return result_html(self, self.evaluated())
 
-    def _evaluated(self) -> results.Table | None:
+    def evaluated(self) -> results.Table | None:
         """The evaluation at the end of training, if there was one."""
-        saved = RunFolder(self.path).evaluation
-        return results.read(saved) if saved.exists() else None
+        return results.read_of(RunFolder(self.path).evaluation, self.step)
 
     def play(self, *, split: Split = "test", tasks: int | Sequence[Any] = 1, seed: int = 0) -> "Animation":
         """Film the agent before and after adaptation, side by side, in held-out tasks or in given ones; see `films`."""
@@ -213,7 +221,9 @@ def run(
     """`train` with a given configuration."""
     devices.prepare()
     check(config)
-    return _finish(run_folder.create(config, out), config, quiet, on_log=on_log)
+    folder = run_folder.create(config, out)
+    with locked(folder.path):
+        return _finish(folder, config, quiet, on_log=on_log)
 
 
 def run_seeds(
@@ -250,16 +260,18 @@ def resume(
     Options that are annealed over the whole run are then annealed over the extended run.
 
     Raises:
-        UsageError: the folder is not a run, its configuration was edited, or `meta_steps` is less than planned.
-        UnusableRun: it has checkpoints, but none is usable.
+        UsageError: the folder is not a run, another process is training it, its configuration was edited, or
+            `meta_steps` is less than planned.
+        UnusableRun: it was saved, but no checkpoint is usable.
     """
-    folder, config = run_folder.open_run(path)
-    devices.prepare()
-    planned = config.run.meta_steps
-    length = planned if meta_steps is None else meta_steps
-    require(length >= planned, "meta_steps", length, f"at least {planned}, the planned length of the run")
-    config = dataclasses.replace(config, run=dataclasses.replace(config.run, meta_steps=length))
-    return _finish(folder, config, quiet, longer=length > planned, on_log=on_log)
+    with locked(run_folder.existing(path).path):  # before it is read, since its holder may extend it
+        folder, config = run_folder.open_run(path)
+        devices.prepare()
+        planned = config.run.meta_steps
+        length = planned if meta_steps is None else meta_steps
+        require(length >= planned, "meta_steps", length, f"at least {planned}, the planned length of the run")
+        config = dataclasses.replace(config, run=dataclasses.replace(config.run, meta_steps=length))
+        return _finish(folder, config, quiet, longer=length > planned, on_log=on_log)
 
 
 def load(path: str | Path, *, trust: bool = False) -> Result:
@@ -267,7 +279,7 @@ def load(path: str | Path, *, trust: bool = False) -> Result:
 
     Raises:
         UsageError: the folder is neither, it was edited or damaged, or the run has no checkpoint.
-        UnusableRun: it has checkpoints, but none is usable.
+        UnusableRun: it was saved, but no checkpoint is usable.
     """
     if (Path(path) / rule_file.CARD).exists() and not RunFolder(Path(path)).description.exists():
         from metarl_jax.experiment.agents import export
@@ -306,7 +318,7 @@ def given_rule(rule: Rule | str | Path | None) -> Rule | None:
 
 def result_of(folder: RunFolder, config: RunConfig, step: int, state: Any) -> Result:
     """The result of a run at `step`."""
-    lines = [line for line in run_folder.read_metrics(folder) if line["meta_step"] <= step]
+    lines = metrics_until(folder.metrics, step)
     names = dict.fromkeys(name for line in lines for name in line)
     metrics = {name: np.array([line.get(name, np.nan) for line in lines], np.float64) for name in names}
     # On the default device, but not committed to it.
@@ -393,7 +405,8 @@ def compare(*runs: Result | str | Path, split: Split = "test", tasks: int = 200,
 def _finish(
     folder: RunFolder, config: RunConfig, quiet: bool, longer: bool = False, on_log: OnLog | None = None
 ) -> Result:
-    """Train to the end, save a learned rule, evaluate, draw."""
+    """Train a locked run to the end, save a learned rule, evaluate, draw."""
+    folder.clear_drafts()
     result = result_of(folder, config, *training.advance(folder, config, quiet, longer, on_log))
     save_rule(folder, result)
     if config.run.evaluation_tasks:
@@ -409,8 +422,8 @@ def save_rule(folder: RunFolder, result: Result) -> None:
 
 def how_trained(folder: RunFolder, result: Result) -> dict[str, Any]:
     """How a run was trained, for the cards of its rule and exports; the same whenever they are written."""
-    steps, seconds = (result.metrics[name][-1] for name in ("env_steps", "wall_seconds"))
-    spent = {"meta_steps": result.step, "env_steps": int(steps), "wall_seconds": float(seconds)}
+    steps, seconds = result.cost
+    spent = {"meta_steps": result.step, "env_steps": steps, "wall_seconds": seconds}
     began = run_folder.described(folder)
     device = ", then ".join(run_folder.trained_on(folder))
     return {**spent, "device": device, "versions": began["versions"], "date": began["date"]}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-PACKAGES = ("metarl-jax", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
+PACKAGES = ("metarl-jax", "jax", "jaxlib", "flax", "optax", "numpy", "safetensors")
 SPARE_THREADS = 2
 LANES = "lanes"  # the mesh axis over which the runs of one program are divided
 log = logging.getLogger("metarl_jax")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from metarl_jax.experiment.run_folder import Line
+from metarl_jax.experiment.metrics import Line
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -23,9 +23,11 @@ from metarl_jax.experiment import checkpoint, devices, run_folder
 from metarl_jax.experiment.audience import Audience, OnLog, audience
 from metarl_jax.experiment.config import RunConfig, RunOptions, learner_of
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged
+from metarl_jax.experiment.files import sync
 from metarl_jax.experiment.interruption import Interruption, listening
+from metarl_jax.experiment.metrics import Line, append_metrics, cut_metrics
 from metarl_jax.experiment.rule import Rule
-from metarl_jax.experiment.run_folder import Line, RunFolder, append_metrics, cut_metrics, locked
+from metarl_jax.experiment.run_folder import RunFolder
 
 log = logging.getLogger("metarl_jax")
 Chunk = Callable[..., tuple[Any, dict[str, jax.Array], jax.Array]]
@@ -110,7 +112,7 @@ def advance(
     longer: bool = False,
     on_log: OnLog | None = None,
 ) -> tuple[int, Any]:
-    """Train a run from its newest usable checkpoint, or the start, to its last meta-step; return that and the state.
+    """Train a locked run from its newest usable checkpoint, or the start, to the end; return the last step and state.
 
     With `longer`, `config` has more meta-steps than `run.json`, which is then updated. `on_log` is called with every
     line of metrics. What it raises stops the run after a checkpoint.
@@ -118,10 +120,9 @@ def advance(
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; everything is saved.
         TrainingDiverged: the state is no longer finite; earlier checkpoints are kept.
-        UnusableRun: there are checkpoints, but none is usable.
-        UsageError: another process is training this run.
+        UnusableRun: it was saved, but no checkpoint is usable.
     """
-    with locked(folder), listening() as interruption:
+    with listening() as interruption:
         mesh = devices.task_mesh(config.algorithm.tasks, config.recipe.update.parts)
         made = (config.annealed(), config.environment, config.rule)
         learner, init, chunk = programs(*made, config.run.log_every, mesh)
@@ -135,7 +136,8 @@ def advance(
             run_folder.note_change(folder, step)
         clock = clock_of([folder], step)
         with audience([folder], [config], step, quiet, on_log) as listeners:
-            facts = (folder.path, (folder,), folder.checkpoints, config.run, learner.env_steps, reach_of(config))
+            place = (folder.path, (folder,), folder.checkpoints, run_folder.identity(folder))
+            facts = (*place, config.run, learner.env_steps, reach_of(config))
             fixed = Fixed(*facts, _alone(chunk, keys.root), lambda state: state, clock, interruption, listeners)
             step, state, alive = loop(fixed, step, state, np.array([True]))
     if not alive.all():
@@ -155,7 +157,7 @@ def _alone(chunk: Chunk, root: jax.Array) -> "Turn":
 
 def restore(folder: RunFolder, learner: Any, keys: Keys) -> tuple[int, Any] | None:
     """Step and state of the newest usable checkpoint of a run; None if it was never saved."""
-    return checkpoint.newest(folder.checkpoints, jax.eval_shape(learner.init, keys.birth))
+    return run_folder.restore(folder, jax.eval_shape(learner.init, keys.birth))
 
 
 class Clock:
@@ -177,7 +179,7 @@ class Clock:
 
 def clock_of(folders: Sequence[RunFolder], step: int) -> Clock:
     """The clock of runs that go on from `step`, after their later metrics have been dropped."""
-    before = [cut_metrics(folder, step) for folder in folders]
+    before = [cut_metrics(folder.metrics, step) for folder in folders]
     return Clock(max((lines[-1]["wall_seconds"] for lines in before if lines), default=0.0))
 
 
@@ -191,6 +193,7 @@ class Fixed(NamedTuple):
     path: Path  # what an interrupted user resumes
     folders: tuple[RunFolder, ...]  # [M]
     checkpoints: Path  # of the state of all of them
+    identity: str  # to which these are bound
     options: RunOptions  # of each, except for the seed
     env_steps: int  # of one meta-step of one run
     reach: Reach  # of the objective
@@ -218,8 +221,10 @@ def loop(fixed: Fixed, step: int, state: Any, alive: np.ndarray) -> tuple[int, A
         stop = fixed.interruption.signal_number
         if alive.any() and (error is not None or stop is not None or _due(fixed, step, count)):
             for folder in fixed.folders:  # so that a checkpoint is never ahead of the metrics
-                checkpoint.sync(folder.metrics)
-            checkpoint.save(fixed.checkpoints, step, fixed.saved(state), options.keep)
+                sync(folder.metrics)
+            checkpoint.save(fixed.checkpoints, fixed.identity, step, fixed.saved(state), options.keep)
+            for folder in fixed.folders:
+                run_folder.note_saved(folder, step)
             fixed.clock.note_saved()
         if error is not None:
             raise error
@@ -236,7 +241,7 @@ def _note(
     for run in map(int, np.flatnonzero(alive)):
         folder, own = fixed.folders[run], {name: values[run] for name, values in infos.items()}
         lines[run] = _line(fixed, step, own, count, bool(finite[run]))
-        append_metrics(folder, lines[run])
+        append_metrics(folder.metrics, lines[run])
         if not finite[run]:
             run_folder.note_divergence(folder, step)
     return lines
