@@ -10,7 +10,7 @@ from metarl_jax.experiment import files
 from metarl_jax.experiment.errors import UnusableRun
 from metarl_jax.experiment.sealed import are_words
 
-MOST_BYTES = 2**31
+MOST_BYTES = 2**28
 CHECK = "check"
 Line = dict[str, Any]  # meta_step, env_steps, wall_seconds and the means of one chunk's diagnostics
 log = logging.getLogger("metarl_jax")

@@ -14,7 +14,7 @@ import numpy as np
 from metarl_jax.experiment import devices, files
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.files import write_whole
-from metarl_jax.experiment.sealed import seal
+from metarl_jax.experiment.sealed import are_words, seal
 from metarl_jax.experiment.statistics import Statistic, confidence_interval, mean, seed_interval, stratified_mean
 
 if TYPE_CHECKING:
@@ -276,8 +276,10 @@ def read(path: str | Path) -> Table:
             raise ValueError(f"it is not of format {FORMAT}, that of this version")
         if "digest" in data and data.pop("digest") != seal({"format": FORMAT, **data}):
             raise ValueError("it was edited or damaged")
-        rows = [_row(row) for row in data.pop("rows")]
-        return Table(**data, rows=rows)
+        table = Table(**data | {"rows": [_row(row) for row in data["rows"]]})
+        if not _is_sound(table):
+            raise ValueError("a field has another type")
+        return table
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -299,6 +301,16 @@ def read_of(path: Path, meta_step: int) -> Table | None:
 def _row(data: dict[str, Any]) -> Row:
     interval = data.get("interval")
     return Row(**data | {"interval": None if interval is None else (interval[0], interval[1])})
+
+
+def _is_sound(table: Table) -> bool:
+    words = [table.table, table.device, table.date, *table.versions, *table.versions.values()]
+    numbers = [table.meta_step, table.tasks, table.env_steps, table.wall_seconds, *table.seeds]
+    for row in table.rows:
+        words += [row.row, row.column, row.note or ""]
+        numbers += [row.value, row.published, row.bound, *(row.interval or ()), *(row.by_seed or ())]
+        words += row.made or ()
+    return are_words(*words) and all(x is None or type(x) in (int, float) for x in numbers)
 
 
 def _position(column: str, kind: str) -> int | None:

@@ -13,7 +13,7 @@ from metarl_jax.core.checks import nearest
 from metarl_jax.experiment import checkpoint, devices, files, rule_file, sealed
 from metarl_jax.experiment.config import RunConfig
 from metarl_jax.experiment.errors import UnusableRun, UsageError
-from metarl_jax.experiment.plugins import find_plugin, is_plugin
+from metarl_jax.experiment.plugins import check_lies_elsewhere, find_plugin, is_plugin
 from metarl_jax.experiment.rule import Rule
 
 FORMAT = 1
@@ -253,6 +253,7 @@ def _check_known(path: Path, written: dict[str, Any]) -> None:
     for part, known in registered.items():
         name = written.get(part, {}).get("name")
         if isinstance(name, str) and is_plugin(name):
+            check_lies_elsewhere(name, path)
             find_plugin(part, name)
         elif isinstance(name, str) and name not in known:
             remedy = f"if you defined it, import the module that registers it as {part.upper()}S[{name!r}]"

@@ -7,6 +7,7 @@ executed, and only finite tensors that the card lists, with the checksum that th
 import hashlib
 import json
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,7 +75,7 @@ def read_card(path: Path, kind: Kind, sound: Callable[[Card], bool]) -> Card:
         known, whole, fit = card["format"] == kind.format, card["digest"] == seal(card), sound(card)
     except (ValueError, LookupError, TypeError, AttributeError):
         raise UsageError(f"{path} is not the card of {kind.name}; `{kind.maker}` writes one") from None
-    require(known, f"the format of {path}", card["format"], f"{kind.format}, that of this version")
+    require(known, f"the format of {path}", reprlib.repr(card["format"]), f"{kind.format}, that of this version")
     if not (whole and fit):
         raise UsageError(f"{path} was edited or damaged; restore it, or write it again with `{kind.again}`")
     return card
