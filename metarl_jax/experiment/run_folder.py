@@ -192,8 +192,8 @@ def _is_sound(description: sealed.Card) -> bool:
 
 def is_config(config: Any) -> bool:
     """Whether this may be what `RunConfig.to_json` returns: parts with names, and options by name."""
-    named = config["algorithm"]["name"], config["environment"]["name"]
-    named += config.get("rule") or "", config.get("preset", "")
+    named = [config["algorithm"]["name"], config["environment"]["name"]]
+    named += [config.get("rule") or "", config.get("preset", "")]
     parts = [config["algorithm"], config["environment"], config["run"]]
     return sealed.are_words(*named) and all(isinstance(part, dict) and sealed.are_words(*part) for part in parts)
 

@@ -21,6 +21,7 @@ from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.experiment import api, devices, training
 from metarl_jax.experiment.cli import main
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UsageError
+from metarl_jax.experiment.metrics import read_metrics
 from metarl_jax.experiment.run_folder import RunFolder, diverged_at
 from metarl_jax.experiment.sweep import cohort, sweep
 from metarl_jax.experiment.sweep.grid import Grid
@@ -64,7 +65,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def lines(path: Path) -> list[dict[str, Any]]:
     """The metrics of a run, except for the time."""
-    found = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    found = read_metrics(path / "metrics.jsonl")
     return [{name: value for name, value in line.items() if name != "wall_seconds"} for line in found]
 
 
