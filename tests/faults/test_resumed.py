@@ -55,7 +55,7 @@ def test_the_toy_in_parts_is_the_toy_in_one_go(tmp_path, tally):
 
 
 def test_an_algorithm_in_parts_is_the_algorithm_in_one_go(tmp_path, tally):
-    check(tmp_path, ("q_learning", "bandit"), tally, tasks=4, hidden=())
+    check(tmp_path, ("policy_gradient", "bandit"), tally, tasks=4, hidden=())
 
 
 @pytest.mark.slow
