@@ -13,6 +13,7 @@ from metarl_jax.core.checks import nearest
 from metarl_jax.experiment import checkpoint, devices, files, rule_file, sealed
 from metarl_jax.experiment.config import RunConfig
 from metarl_jax.experiment.errors import UnusableRun, UsageError
+from metarl_jax.experiment.lock import HOLDER
 from metarl_jax.experiment.plugins import check_lies_elsewhere, find_plugin, is_plugin
 from metarl_jax.experiment.rule import Rule
 
@@ -58,9 +59,10 @@ class RunFolder(NamedTuple):
 
     def clear_drafts(self) -> None:
         """Delete what writes of this folder's files that were killed have left."""
-        own = self.metrics, self.spreadsheet, self.description, self.rule, self.evaluation, self.figure
+        paths = self.metrics, self.spreadsheet, self.description, self.rule, self.evaluation, self.figure
+        own = {HOLDER, *(path.name for path in paths)}
         for name in os.listdir(self.path):
-            if files.drafted(name) in {path.name for path in own}:
+            if files.drafted(name) in own:
                 files.discard(self.path / name)
 
 
