@@ -14,7 +14,7 @@ from metarl_jax.experiment import api
 HERE = Path(__file__).parent
 SHORT = {"preset": "tiny", "meta_steps": 2, "log_every": 1, "keep": 1, "quiet": True}
 SHORT |= {"evaluation_tasks": 4, "from_scratch": False}
-SMALL = {"tasks": 2, "hidden": (3,), "memory_size": 3, "layers": 1, "embedding": 2}
+SMALL = {"tasks": 8, "hidden": (3,), "width": 8, "layers": 1}
 
 
 def small(name: str) -> dict[str, object]:
