@@ -15,7 +15,7 @@ import numpy as np
 from metarl_jax.core.drawing import Colour, Disc, Film, Line, Polygon, Shape, Take
 from metarl_jax.experiment.config import require
 from metarl_jax.experiment.errors import UsageError
-from metarl_jax.experiment.run_folder import write_whole
+from metarl_jax.experiment.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

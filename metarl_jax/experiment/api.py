@@ -27,6 +27,8 @@ from metarl_jax.experiment.evaluation import (
     evaluate_learner,
     one_life,
 )
+from metarl_jax.experiment.lock import locked
+from metarl_jax.experiment.metrics import metrics_until
 from metarl_jax.experiment.rule import Rule, check_overrides, is_rule, learned
 from metarl_jax.experiment.run_folder import RunFolder
 from metarl_jax.experiment.tracking import check_installed
@@ -72,10 +74,17 @@ class Result:
 
     def priced(self, evaluation: Evaluation) -> Evaluation:
         """An evaluation of this run with the cost of its training."""
-        cost = {name: self.metrics[name][-1] for name in ("env_steps", "wall_seconds") if name in self.metrics}
-        evaluation.table.env_steps = int(cost["env_steps"]) if "env_steps" in cost else None
-        evaluation.table.wall_seconds = float(cost["wall_seconds"]) if "wall_seconds" in cost else None
+        evaluation.table.meta_step = self.step
+        evaluation.table.env_steps, evaluation.table.wall_seconds = self.cost
         return evaluation
+
+    @property
+    def cost(self) -> tuple[int | None, float | None]:
+        """Environment steps and seconds of the training; None where the metrics do not say so."""
+        steps = self.metrics.get("meta_step", np.zeros(0))
+        if self.step not in steps[-1:]:
+            return None, None
+        return int(self.metrics["env_steps"][-1]), float(self.metrics["wall_seconds"][-1])
 
     def policy(self, task: "Any | Adapted" = None, *, seed: int = 0, envs: int | None = None) -> ActingAgent:
         """An agent that acts with `act` and `observe`: newborn, learning as in training; or adapted to a given task.
@@ -107,7 +116,7 @@ class Result:
 
         if kind == "learning":
             return learning_figure(self.metrics, self.path.name)
-        return adaptation_figure(self._evaluated() or self.evaluate().table)
+        return adaptation_figure(self.evaluated() or self.evaluate().table)
 
     def compare(
         self, *others: "Result | Results | str | Path", split: Split = "test", tasks: int = 200, seed: int = 0
@@ -123,12 +132,11 @@ class Result:
     def _repr_html_(self) -> str:
         from metarl_jax.experiment.notebook import result_html
 
-        return result_html(self, self._evaluated())
+        return result_html(self, self.evaluated())
 
-    def _evaluated(self) -> results.Table | None:
+    def evaluated(self) -> results.Table | None:
         """The evaluation at the end of training, if there was one."""
-        saved = RunFolder(self.path).evaluation
-        return results.read(saved) if saved.exists() else None
+        return results.read_of(RunFolder(self.path).evaluation, self.step)
 
     def play(self, *, split: Split = "test", tasks: int | Sequence[Any] = 1, seed: int = 0) -> "Animation":
         """Film the agent before and after adaptation, side by side, in held-out tasks or in given ones; see `films`."""
@@ -218,7 +226,7 @@ def run(
     devices.prepare()
     check(config)
     folder = run_folder.create(config, out)
-    with run_folder.discarded_if_unused(folder):
+    with locked(folder.path), run_folder.discarded_if_unused(folder):
         return _finish(folder, config, quiet, on_log=on_log)
 
 
@@ -260,20 +268,21 @@ def resume(
     of the run may change, such as `meta_lr`; `run.json` then lists the old and the new values, and from which step on.
 
     Raises:
-        UsageError: the folder is not a run, its configuration was edited, `meta_steps` is less than planned, or an
-            option may not change in a run.
-        UnusableRun: it has checkpoints, but none is usable.
+        UsageError: the folder is not a run, another process is training it, its configuration was edited, `meta_steps`
+            is less than planned, or an option may not change in a run.
+        UnusableRun: it was saved, but no checkpoint is usable.
     """
-    folder, before = run_folder.open_run(path)
     if meta_steps is not None:
         options["meta_steps"] = meta_steps
-    return go_on(folder, before, changed(before, **options), quiet=quiet, on_log=on_log)
+    with locked(run_folder.existing(path).path):  # before it is read, since its holder may extend it
+        folder, before = run_folder.open_run(path)
+        return go_on(folder, before, changed(before, **options), quiet=quiet, on_log=on_log)
 
 
 def go_on(
     folder: RunFolder, before: RunConfig, config: RunConfig, *, quiet: bool = False, on_log: OnLog | None = None
 ) -> Result:
-    """`resume` a run whose configuration was `before` with `config`."""
+    """`resume` a locked run whose configuration was `before` with `config`."""
     devices.prepare()
     planned, length = before.run.meta_steps, config.run.meta_steps
     require(length >= planned, "meta_steps", length, f"at least {planned}, the planned length of the run")
@@ -290,7 +299,7 @@ def _check_changes(before: RunConfig, config: RunConfig) -> None:
         require(not fixed, name, new, f"{old}, as from the start of the run: start another run")
     if config.algorithm == before.algorithm:
         return
-    key = jax.random.key(0)
+    key = key_of(0)
     old, new = (jax.eval_shape(each.learner().init, key) for each in (before, config))
     names = ", ".join(run_folder.differences(before.to_json(), config.to_json()))
     rule = "options that keep the shape of the training state, such as meta_lr: start another run"
@@ -302,7 +311,7 @@ def load(path: str | Path, *, trust: bool = False) -> Result:
 
     Raises:
         UsageError: the folder is neither, it was edited or damaged, or the run has no checkpoint.
-        UnusableRun: it has checkpoints, but none is usable.
+        UnusableRun: it was saved, but no checkpoint is usable.
     """
     if (Path(path) / rule_file.CARD).exists() and not RunFolder(Path(path)).description.exists():
         from metarl_jax.experiment.agents import export
@@ -341,7 +350,7 @@ def given_rule(rule: Rule | str | Path | None) -> Rule | None:
 
 def result_of(folder: RunFolder, config: RunConfig, step: int, state: Any) -> Result:
     """The result of a run at `step`."""
-    lines = [line for line in run_folder.read_metrics(folder) if line["meta_step"] <= step]
+    lines = metrics_until(folder.metrics, step)
     names = dict.fromkeys(name for line in lines for name in line)
     metrics = {name: np.array([line.get(name, np.nan) for line in lines], np.float64) for name in names}
     # On the default device, but not committed to it.
@@ -446,7 +455,8 @@ def members(run: "Result | Results | str | Path") -> Sequence[Result]:
 def _finish(
     folder: RunFolder, config: RunConfig, quiet: bool, altered: bool = False, on_log: OnLog | None = None
 ) -> Result:
-    """Train to the end, save a learned rule, evaluate, draw."""
+    """Train a locked run to the end, save a learned rule, evaluate, draw."""
+    folder.clear_drafts()
     result = result_of(folder, config, *training.advance(folder, config, quiet, altered, on_log))
     save_rule(folder, result)
     if config.run.evaluation_tasks:
@@ -462,8 +472,8 @@ def save_rule(folder: RunFolder, result: Result) -> None:
 
 def how_trained(folder: RunFolder, result: Result) -> dict[str, Any]:
     """How a run was trained, for the cards of its rule and exports; the same whenever they are written."""
-    steps, seconds = (result.metrics[name][-1] for name in ("env_steps", "wall_seconds"))
-    spent = {"meta_steps": result.step, "env_steps": int(steps), "wall_seconds": float(seconds)}
+    steps, seconds = result.cost
+    spent = {"meta_steps": result.step, "env_steps": steps, "wall_seconds": seconds}
     began = run_folder.described(folder)
     device = ", then ".join(run_folder.trained_on(folder))
     return {**spent, "device": device, "versions": began["versions"], "date": began["date"]}

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from metarl_jax.experiment.config import RunConfig
+from metarl_jax.experiment.metrics import Line
 from metarl_jax.experiment.progress import BOOKKEEPING, Training, screen
-from metarl_jax.experiment.run_folder import Line, RunFolder
+from metarl_jax.experiment.run_folder import RunFolder
 from metarl_jax.experiment.tracking import Callback, Tracker, trackers
 
 OnLog = Callable[[Line], object]

@@ -1,28 +1,31 @@
-"""Checkpoints that are used only if they are complete and correct.
+"""Checkpoints that are used only if they are complete, correct, and of the run that asks for them.
 
-Orbax stores the arrays, but it would load a flipped bit, another dtype or a NaN without an error. So a manifest with
-the SHA-256 of every file and the shape and dtype of every leaf is written last, everything is flushed to the disk, and
-the folder is renamed into place: a folder with the final name is a complete checkpoint. Every load checks all of it.
+A checkpoint is a folder `step-00000100` of two files: the leaves of the training state, and a manifest with the run to
+which it belongs, the step, the SHA-256 of the leaves, and the shape and dtype of each. It is written beside its place,
+flushed to the disk, renamed into place and read back, before older ones are deleted. Every load checks all of it. What
+is not exactly a checkpoint of the run is neither counted, nor deleted, nor in the way of another.
 """
 
-import contextlib
-import hashlib
-import json
 import logging
 import os
-import shutil
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
+import safetensors.numpy
 
-from metarl_jax.experiment.config import digest
-from metarl_jax.experiment.errors import UnusableRun
+from metarl_jax.experiment import files, sealed
+from metarl_jax.experiment.errors import UnusableRun, UsageError
+from metarl_jax.experiment.leaves import Form, forms, leaf_form, packed, unpacked
+from metarl_jax.experiment.sealed import Card
 
-FORMAT = 1
-MANIFEST = "manifest.json"
-ARRAYS = "arrays"
+FORMAT = 2  # 1, by Orbax, was never released
+MANIFEST, ARRAYS = "manifest.json", "arrays.safetensors"
+KIND = sealed.Kind("a checkpoint", f"{MANIFEST} and {ARRAYS}", "metarl train", "metarl resume", FORMAT)
+NAME = re.compile(r"step-([0-9]{8,10})")
+FOREIGN = ("bfloat16", "complex64")  # to safetensors in NumPy, which has their bits
 log = logging.getLogger("metarl_jax")
 
 
@@ -30,39 +33,45 @@ class DamagedCheckpoint(Exception):
     """A checkpoint that must not be used; the message gives the reason."""
 
 
-def save(folder: Path, step: int, state: Any, keep: int) -> Path:
-    """Write `state` as the checkpoint of `step`, then delete all except the `keep` newest up to it."""
+def save(folder: Path, run: str, step: int, state: Any, keep: int) -> Path:
+    """Write `state` as the checkpoint of `step` of a run, then delete all except its `keep` newest ones.
+
+    What has the name of this or of a later step is renamed to `damaged-<step>-<n>`, since training would have gone on
+    from it if it were usable.
+
+    Raises:
+        OSError: it could not be written, or was not read back as it was written; older ones are left as they were.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    draft, final = folder / f"draft-{step:08d}", folder / f"step-{step:08d}"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    leaves = _pack(state)
-    _write_arrays(draft / ARRAYS, leaves)
-    _write_manifest(draft, step, leaves)
-    sync_tree(draft)
-    if final.exists():  # only a damaged one is written again; keep it for inspection
-        final.rename(_free_name(folder / f"damaged-{step:08d}"))
+    _clear_drafts(folder)
+    leaves, final = packed(state), folder / name_of(step)
+    draft = sealed.draft(final, _contents(run, step, leaves))
+    for path in found(folder):
+        if _step(path) >= step:
+            _set_aside(path)
     draft.rename(final)
-    sync(folder)
-    for old in [path for path in found(folder) if _step(path) <= step][:-keep]:
-        shutil.rmtree(old)
+    files.sync(folder)
+    _read_back(final, run, leaves)
+    _delete_old(folder, run, keep)
     return final
 
 
-def newest(folder: Path, like: Any) -> tuple[int, Any] | None:
-    """Step and state of the newest usable checkpoint; None if there is none. Damaged ones are logged.
+def newest(folder: Path, run: str, like: Any) -> tuple[int, Any] | None:
+    """Step and state of the newest usable checkpoint of a run; None if there is none. Damaged ones are logged.
 
-    `like` is the abstract state, `jax.eval_shape(learner.init, key)`.
+    `like` is the abstract state, `jax.eval_shape(learner.init, key)`. Another process may be training the run.
 
     Raises:
-        UnusableRun: there are checkpoints, but none is usable.
+        UnusableRun: there are checkpoints, but none is usable; or the folder cannot be read.
     """
     paths = found(folder)
     reasons = []
     for path in reversed(paths):
         try:
-            return load(path, like)
+            return load(path, run, like)
         except DamagedCheckpoint as damage:
+            if not os.path.lexists(path):  # deleted since, after a newer one was written
+                return newest(folder, run, like)
             reasons.append(f"{path.name}: {damage}")
             log.warning("skipped checkpoint %s", reasons[-1])
     if paths:
@@ -70,145 +79,148 @@ def newest(folder: Path, like: Any) -> tuple[int, Any] | None:
     return None
 
 
-def load(path: Path, like: Any) -> tuple[int, Any]:
-    """Step and state of one checkpoint, as arrays on the default device.
+def load(path: Path, run: str, like: Any) -> tuple[int, Any]:
+    """Step and state of one checkpoint of a run, as arrays on the default device.
 
     Raises:
-        DamagedCheckpoint: a file or leaf is missing, changed, has another shape or dtype, or is not finite.
+        DamagedCheckpoint: a file or leaf is missing, superfluous or changed, has another shape or dtype, or is not
+            finite; or it is of another run.
     """
-    manifest = _read_manifest(path)
-    _check_files(path, manifest["files"])
-    template, structure = jax.tree_util.tree_flatten_with_path(like)
-    _check_leaves(manifest["leaves"], {leaf_name(keys): leaf_form(leaf) for keys, leaf in template})
-    arrays = _read_arrays(path / ARRAYS, manifest["leaves"])
-    leaves = [_unpack(leaf_name(keys), arrays[leaf_name(keys)], leaf) for keys, leaf in template]
-    return manifest["step"], jax.tree.unflatten(structure, leaves)
+    manifest = _manifest(path, run)
+    _check_forms(manifest["leaves"], forms(like))
+    return manifest["step"], unpacked(_arrays(path, manifest), like)
 
 
 def found(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, oldest first, sorted by number rather than by name."""
-    return sorted((path for path in folder.glob("step-*") if path.name[5:].isdecimal()), key=_step)
+    """What has the name of a checkpoint in a folder, sorted by step.
 
-
-def sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    Raises:
+        UnusableRun: the folder cannot be read.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _pack(state: Any) -> dict[str, np.ndarray]:
-    """The leaves by path, with typed keys as their data."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {leaf_name(keys): np.asarray(jax.random.key_data(x) if _is_key(x) else x) for keys, x in leaves}
-
-
-def _unpack(name: str, array: np.ndarray, like: Any) -> jax.Array:
-    if _is_key(like):
-        kind = jax.random.key_impl(jax.numpy.zeros((), like.dtype))
-        return jax.random.wrap_key_data(jax.numpy.array(array), impl=kind)
-    if not np.all(np.isfinite(array)):
-        raise DamagedCheckpoint(f"{name} is not finite")
-    return jax.numpy.array(array)
-
-
-def leaf_form(leaf: Any) -> dict[str, Any]:
-    """The stored shape and dtype of a leaf."""
-    if _is_key(leaf):
-        leaf = jax.eval_shape(jax.random.key_data, leaf)
-    return {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}
-
-
-def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def leaf_name(keys: tuple[Any, ...]) -> str:
-    """The name of a leaf by its path: `params.0.w`."""
-    return jax.tree_util.keystr(keys, simple=True, separator=".")
-
-
-def _write_arrays(path: Path, leaves: dict[str, np.ndarray]) -> None:
-    with _checkpointer() as checkpointer:
-        checkpointer.save(path.absolute(), {name: array for name, array in leaves.items() if array.size})
-
-
-def _read_arrays(path: Path, described: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The leaves by name; Orbax does not store empty ones, so these come from their description."""
-    from orbax.checkpoint import RestoreArgs
-
-    empty = {name: np.zeros(leaf["shape"], leaf["dtype"]) for name, leaf in described.items() if 0 in leaf["shape"]}
-    stored = {name: RestoreArgs(restore_type=np.ndarray) for name in described if name not in empty}
-    with _checkpointer() as checkpointer:
-        arrays = checkpointer.restore(path.absolute(), restore_args=stored)
-    _check_leaves(described, {name: leaf_form(array) for name, array in (arrays | empty).items()})
-    return arrays | empty
-
-
-def _checkpointer() -> Any:
-    from orbax.checkpoint import PyTreeCheckpointer
-
-    return contextlib.closing(PyTreeCheckpointer())
-
-
-def _write_manifest(path: Path, step: int, leaves: dict[str, np.ndarray]) -> None:
-    files = sorted(file for file in (path / ARRAYS).rglob("*") if file.is_file())
-    body = {
-        "format": FORMAT,
-        "step": step,
-        "leaves": {name: leaf_form(array) for name, array in leaves.items()},
-        "files": {str(file.relative_to(path)): _file_digest(file) for file in files},
-    }
-    (path / MANIFEST).write_text(json.dumps(body | {"digest": digest(body)}, indent=1))
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        body = json.loads((path / MANIFEST).read_bytes())
-        written = body.pop("digest")
+        names = os.listdir(folder)
     except FileNotFoundError:
-        raise DamagedCheckpoint("it has no manifest") from None
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise DamagedCheckpoint("its manifest cannot be read") from None
-    if written != digest(body):
-        raise DamagedCheckpoint("its manifest was changed")
-    if body["format"] != FORMAT or path.name != f"step-{body['step']:08d}":
-        raise DamagedCheckpoint(f"it is of format {body['format']}, step {body['step']}")
-    return body
+        return []
+    except OSError as error:
+        raise UnusableRun(f"{folder} cannot be read: {error.strerror}") from None
+    return sorted((folder / name for name in names if _is_name(name)), key=_step)
 
 
-def _check_files(path: Path, digests: dict[str, str]) -> None:
-    for name, written in digests.items():
-        if not (path / name).is_file():
-            raise DamagedCheckpoint(f"{name} is missing")
-        if _file_digest(path / name) != written:
-            raise DamagedCheckpoint(f"{name} was changed")
+def name_of(step: int) -> str:
+    """The name of the checkpoint of a step."""
+    return f"step-{step:08d}"
 
 
-def _check_leaves(stored: dict[str, Any], expected: dict[str, Any]) -> None:
+def _contents(run: str, step: int, leaves: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+    tensors = safetensors.numpy.save({name: _plain(leaf) for name, leaf in leaves.items()})
+    described = {name: leaf_form(leaf) for name, leaf in leaves.items()}
+    card = {"format": FORMAT, "run": run, "step": step, "leaves": described, "sha256": sealed.sha256(tensors)}
+    return {ARRAYS: tensors, MANIFEST: sealed.written(card)}
+
+
+def _manifest(path: Path, run: str) -> Card:
+    """The manifest of a checkpoint, which must be of the run and describe all that is there."""
+    try:
+        if path.is_symlink():
+            raise DamagedCheckpoint("it is a link")
+        names = set(os.listdir(path))
+        if missing := {MANIFEST, ARRAYS} - names:
+            raise DamagedCheckpoint(f"it has no {' and no '.join(sorted(missing))}")
+        if more := names - {MANIFEST, ARRAYS}:
+            raise DamagedCheckpoint(
+                f"it holds {len(more)} files more than its manifest describes, such as {min(more)!r}"
+            )
+        manifest = sealed.read_card(path / MANIFEST, KIND, _is_sound)
+    except OSError as error:
+        raise DamagedCheckpoint(f"it cannot be read: {error.strerror}") from None
+    except UsageError as error:
+        raise DamagedCheckpoint(str(error)) from None
+    if manifest["run"] != run:
+        raise DamagedCheckpoint("it is of another run, with another configuration or seed")
+    if path.name != name_of(manifest["step"]):
+        raise DamagedCheckpoint(f"it is of step {manifest['step']}")
+    return manifest
+
+
+def _is_sound(manifest: Card) -> bool:
+    words = manifest["run"], manifest["sha256"]
+    return type(manifest["step"]) is int and sealed.are_words(*words) and sealed.are_forms(manifest["leaves"])
+
+
+def _arrays(path: Path, manifest: Card) -> dict[str, np.ndarray]:
+    """The leaves of a checkpoint, checked, by name."""
+    described = manifest["leaves"]
+    plain = {name: form | {"dtype": _plain_dtype(form["dtype"])} for name, form in described.items()}
+    most = sealed.HEADER_BYTES + 8 + sum(map(sealed.size, plain.values()))
+    try:
+        tensors = sealed.read_tensors(path / ARRAYS, KIND, plain, manifest["sha256"], most)
+    except UsageError as error:
+        raise DamagedCheckpoint(str(error)) from None
+    stored = safetensors.numpy.load(tensors)
+    arrays = {name: leaf.view(np.dtype(described[name]["dtype"])) for name, leaf in stored.items()}
+    for name, leaf in arrays.items():
+        if not np.all(np.isfinite(leaf)):
+            raise DamagedCheckpoint(f"{name} is not finite")
+    return arrays
+
+
+def _plain(leaf: np.ndarray) -> np.ndarray:
+    """A leaf of a dtype that safetensors has in NumPy: the bits of any other."""
+    return leaf.view(_plain_dtype(str(leaf.dtype)))
+
+
+def _plain_dtype(name: str) -> str:
+    return f"uint{8 * np.dtype(name).itemsize}" if name in FOREIGN else name
+
+
+def _check_forms(stored: Mapping[str, Form], expected: Mapping[str, Form]) -> None:
     for name in sorted(stored.keys() | expected.keys()):
-        if stored.get(name) != expected.get(name):
-            raise DamagedCheckpoint(f"{name} is {stored.get(name)} and should be {expected.get(name)}")
+        own, here = (sealed.spoken(each.get(name)) for each in (stored, expected))
+        if own != here:
+            raise DamagedCheckpoint(f"{name} is {own} and should be {here}")
 
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _read_back(path: Path, run: str, leaves: Mapping[str, np.ndarray]) -> None:
+    """Set a new checkpoint aside and raise an OSError unless it holds these leaves."""
+    try:
+        arrays = _arrays(path, _manifest(path, run))
+        changed = [name for name, leaf in leaves.items() if arrays[name].tobytes() != leaf.tobytes()]
+        if changed:
+            raise DamagedCheckpoint(f"{changed[0]} is not what was written")
+    except DamagedCheckpoint as damage:
+        _set_aside(path)
+        raise OSError(f"{path} was written but cannot be used: {damage}") from damage
 
 
-def sync_tree(path: Path) -> None:
-    """Flush a folder and everything in it to the disk."""
-    for inner in path.rglob("*"):
-        sync(inner)
-    sync(path)
+def _delete_old(folder: Path, run: str, keep: int) -> None:
+    for path in [path for path in found(folder) if _is_usable(path, run)][:-keep]:
+        gone = path.rename(files.draft_of(path))  # at once, for whoever is reading the folder
+        files.discard(gone)
+
+
+def _is_usable(path: Path, run: str) -> bool:
+    try:
+        _arrays(path, _manifest(path, run))
+    except DamagedCheckpoint:
+        return False
+    return True
+
+
+def _clear_drafts(folder: Path) -> None:
+    """Delete what saves that were killed have left."""
+    for name in os.listdir(folder):
+        if _is_name(files.drafted(name) or ""):
+            files.discard(folder / name)
+
+
+def _set_aside(path: Path) -> None:
+    files.set_aside(path, path.name.replace("step", "damaged"))
+
+
+def _is_name(name: str) -> bool:
+    digits = NAME.fullmatch(name)
+    return digits is not None and name == name_of(int(digits[1]))
 
 
 def _step(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
-
-
-def _free_name(path: Path) -> Path:
-    candidates = (path.with_name(f"{path.name}-{number}") for number in range(1, 10_000))
-    return next(candidate for candidate in candidates if not candidate.exists())

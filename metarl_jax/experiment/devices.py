@@ -10,7 +10,7 @@ import jax
 
 from metarl_jax.experiment.errors import UsageError
 
-PACKAGES = ("metarl-jax", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
+PACKAGES = ("metarl-jax", "jax", "jaxlib", "flax", "optax", "numpy", "safetensors")
 SPARE_THREADS = 2
 LANES = "lanes"  # the mesh axis over which the runs of one program are divided
 log = logging.getLogger("metarl_jax")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from metarl_jax.experiment.curves import SCRATCH
+from metarl_jax.experiment.files import write_whole
 from metarl_jax.experiment.progress import BOOKKEEPING
 from metarl_jax.experiment.results import RANDOM, REFERENCE, Row, Table, number
 from metarl_jax.experiment.statistics import seed_interval
@@ -131,7 +132,7 @@ def write_figure(figure: "Figure", path: str | Path) -> Path:
     """Write a figure as PNG."""
     from metarl_jax.experiment.drawing import png
 
-    Path(path).write_bytes(png(figure))
+    write_whole(Path(path), png(figure))
     return Path(path)
 
 

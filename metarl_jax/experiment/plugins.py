@@ -3,8 +3,11 @@
 import dataclasses
 import functools
 import importlib
+import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, get_type_hints
 
@@ -48,6 +51,16 @@ def own_environment(name: str) -> type[Environment]:
 def find_plugin(part: str, name: str) -> None:
     """Raise a UsageError unless there is a user-defined algorithm or environment of that name."""
     (own_algorithm if part == "algorithm" else own_environment)(name)
+
+
+def check_lies_elsewhere(name: str, folder: Path) -> None:
+    """Raise a UsageError if the module of a name would be imported from `folder`, which may come from elsewhere."""
+    place = name.partition(":")[0].partition(".")[0]
+    found = importlib.util.find_spec(place) if place.isidentifier() and place not in sys.modules else None
+    origins = [] if found is None else [found.origin, *(found.submodule_search_locations or ())]
+    if any(origin and Path(origin).resolve().is_relative_to(folder.resolve()) for origin in origins):
+        rule = "a run does not bring its own code: move the module out of that folder if you trust it"
+        raise UsageError(f"{folder} needs {name}, and the module lies in that folder; {rule}")
 
 
 def spelled(part: Algorithm | Environment, known: dict[str, Any]) -> str:
@@ -98,6 +111,8 @@ def _found(name: str) -> Any:
 
 def _imported(place: str) -> ModuleType:
     try:
+        if not all(part.isidentifier() for part in place.split(".")):
+            raise ModuleNotFoundError(name=place)
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name != place.split(".")[0] and error.name != place:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from metarl_jax.experiment.run_folder import Line
+from metarl_jax.experiment.metrics import Line
 from metarl_jax.experiment.streams import console, say
 
 if TYPE_CHECKING:

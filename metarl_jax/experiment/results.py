@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,14 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from metarl_jax.experiment import devices
+from metarl_jax.experiment import devices, files
 from metarl_jax.experiment.errors import UsageError
-from metarl_jax.experiment.run_folder import write_whole
+from metarl_jax.experiment.files import write_whole
+from metarl_jax.experiment.sealed import are_words, seal
 from metarl_jax.experiment.statistics import Statistic, confidence_interval, mean, seed_interval, stratified_mean
 
 if TYPE_CHECKING:
     from rich.console import Group
 
+FORMAT = 1
+MOST_BYTES = 2**26
+log = logging.getLogger("metarl_jax")
 Interval = tuple[float, float]
 RANDOM, REFERENCE = "random", "reference"  # the methods that an evaluation is read against
 PROVENANCE = ("seeds", "tasks", "env_steps", "wall_seconds", "versions", "device", "date")
@@ -55,6 +60,7 @@ class Table:
     table: str
     seeds: list[int]
     tasks: int  # held-out tasks behind every cell
+    meta_step: int | None = None  # of the run that was evaluated
     env_steps: int | None = None  # environment steps of the training
     wall_seconds: float | None = None  # of the training
     versions: dict[str, str] = dataclasses.field(default_factory=devices.versions)
@@ -197,11 +203,12 @@ class Table:
     def to_json(self) -> str:
         """The table as JSON, with null for missing values; fields of only a few cells are omitted from the others."""
         data = dataclasses.asdict(self)
-        for row in data["rows"]:
-            for name in ("by_seed", "made"):
-                if row[name] is None:
-                    del row[name]
-        return json.dumps(data, indent=1, allow_nan=False)
+        for part, names in ((data, ("meta_step",)), *((row, ("by_seed", "made")) for row in data["rows"])):
+            for name in names:
+                if part[name] is None:
+                    del part[name]
+        data = {"format": FORMAT, **data}
+        return json.dumps({**data, "digest": seal(data)}, indent=1, allow_nan=False)
 
     def write(self, path: str | Path) -> Path:
         """Write the JSON and create missing parent folders."""
@@ -261,19 +268,49 @@ def read(path: str | Path) -> Table:
     """Read a table written by `Table.write`.
 
     Raises:
-        UsageError: the file is not a table of results.
+        UsageError: the file is not a table of results, or was damaged.
     """
     try:
-        data = json.loads(Path(path).read_text())
-        rows = [_row(row) for row in data.pop("rows")]
-        return Table(**data, rows=rows)
-    except (json.JSONDecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
+        data = dict(files.parsed(files.read(Path(path), MOST_BYTES)))
+        if data.pop("format", FORMAT) != FORMAT:
+            raise ValueError(f"it is not of format {FORMAT}, that of this version")
+        if "digest" in data and data.pop("digest") != seal({"format": FORMAT, **data}):
+            raise ValueError("it was edited or damaged")
+        table = Table(**data | {"rows": [_row(row) for row in data["rows"]]})
+        if not _is_sound(table):
+            raise ValueError("a field has another type")
+        return table
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is not a table of results: {error}") from error
+
+
+def read_of(path: Path, meta_step: int) -> Table | None:
+    """The table of a run at a meta-step; None if there is none, or, with a warning, if it cannot be read."""
+    if not path.exists():
+        return None
+    try:
+        table = read(path)
+    except UsageError as error:
+        log.warning("%s", error)
+        return None
+    return table if table.meta_step == meta_step else None
 
 
 def _row(data: dict[str, Any]) -> Row:
     interval = data.get("interval")
     return Row(**data | {"interval": None if interval is None else (interval[0], interval[1])})
+
+
+def _is_sound(table: Table) -> bool:
+    words = [table.table, table.device, table.date, *table.versions, *table.versions.values()]
+    numbers = [table.meta_step, table.tasks, table.env_steps, table.wall_seconds, *table.seeds]
+    for row in table.rows:
+        words += [row.row, row.column, row.note or ""]
+        numbers += [row.value, row.published, row.bound, *(row.interval or ()), *(row.by_seed or ())]
+        words += row.made or ()
+    return are_words(*words) and all(x is None or type(x) in (int, float) for x in numbers)
 
 
 def _position(column: str, kind: str) -> int | None:

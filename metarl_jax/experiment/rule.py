@@ -17,9 +17,9 @@ from metarl_jax.core.keys import key_of
 from metarl_jax.core.learner import Learner
 from metarl_jax.core.once import once
 from metarl_jax.core.types import Tree
-from metarl_jax.experiment.checkpoint import leaf_form, leaf_name
 from metarl_jax.experiment.config import RunConfig, construct, digest, field_names, learner_of, require
 from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.leaves import leaf_form, leaf_name
 from metarl_jax.experiment.plugins import is_plugin
 from metarl_jax.experiment.sealed import spoken
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from metarl_jax.experiment import sealed
-from metarl_jax.experiment.checkpoint import sync
+from metarl_jax.experiment.files import sync
 from metarl_jax.experiment.rule import FORMAT, Rule
 from metarl_jax.experiment.sealed import CARD, Card
 

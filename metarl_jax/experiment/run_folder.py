@@ -2,10 +2,9 @@
 
 import contextlib
 import datetime
-import fcntl
-import json
 import logging
 import os
+import reprlib
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,15 +12,17 @@ from typing import Any, NamedTuple
 
 from metarl_jax import algorithms, envs
 from metarl_jax.core.checks import nearest
-from metarl_jax.experiment import devices, rule_file
-from metarl_jax.experiment.checkpoint import sync
+from metarl_jax.experiment import checkpoint, devices, files, rule_file, sealed
 from metarl_jax.experiment.config import RunConfig, digest
-from metarl_jax.experiment.errors import Interrupted, UsageError
-from metarl_jax.experiment.plugins import find_plugin, is_plugin
+from metarl_jax.experiment.errors import Interrupted, UnusableRun, UsageError
+from metarl_jax.experiment.lock import HOLDER
+from metarl_jax.experiment.metrics import read_metrics
+from metarl_jax.experiment.plugins import check_lies_elsewhere, find_plugin, is_plugin
 from metarl_jax.experiment.rule import Rule
 
+FORMAT = 1
+KIND = sealed.Kind("a run", "run.json and what a run writes beside it", "metarl train", "metarl train", FORMAT)
 log = logging.getLogger("metarl_jax")
-Line = dict[str, Any]  # meta_step, env_steps, wall_seconds and the means of one chunk's diagnostics
 
 
 class RunFolder(NamedTuple):
@@ -59,6 +60,14 @@ class RunFolder(NamedTuple):
     def figure(self) -> Path:
         return self.path / "adaptation.png"
 
+    def clear_drafts(self) -> None:
+        """Delete what writes of this folder's files that were killed have left."""
+        paths = self.metrics, self.spreadsheet, self.description, self.rule, self.evaluation, self.figure
+        own = {HOLDER, *(path.name for path in paths)}
+        for name in os.listdir(self.path):
+            if files.drafted(name) in own:
+                files.discard(self.path / name)
+
 
 def create(config: RunConfig, out: str | Path | None) -> RunFolder:
     """Make the folder of a new run: `out`, or the first free `runs/<algorithm>-<environment>-<seed>-<n>`.
@@ -88,19 +97,21 @@ def discarded_if_unused(folder: RunFolder) -> Iterator[None]:
     except Interrupted:  # it can be resumed
         raise
     except Exception:
-        if not read_metrics(folder) and not folder.checkpoints.exists():
+        if not read_metrics(folder.metrics) and not folder.checkpoints.exists():
             shutil.rmtree(folder.path)
         raise
 
 
 def describe(folder: RunFolder, config: RunConfig, step: int = 0) -> None:
     """Write `run.json`, at the start of a run and when it goes on from `step` with other options, which it lists."""
-    before = described(folder) if folder.description.exists() else circumstances()
     now = config.to_json()
-    if "config" in before:
+    if folder.description.exists():
+        before = described(folder)
         options = differences(before["config"], now)
         before["changed"] = [*before.get("changed", []), {"meta_step": step, "options": options}]
-    _write_description(folder, before | {"config": now, "digest": digest(now), "seals": seals(now)})
+    else:
+        before = {"format": FORMAT, "run": config.digest(), **circumstances()}
+    _write_description(folder, before | {"config": now, "seals": seals(now)})
 
 
 def seals(config: dict[str, Any]) -> dict[str, str]:
@@ -173,6 +184,41 @@ def forget_divergence(folder: RunFolder, step: int) -> None:
         _write_description(folder, {name: x for name, x in description.items() if name != "diverged"})
 
 
+def identity(folder: RunFolder) -> str:
+    """The digest of the configuration with which a run began, to which its checkpoints are bound."""
+    return str(described(folder)["run"])
+
+
+def note_saved(folder: RunFolder, step: int) -> None:
+    """Note in `run.json` that the run was saved at `step`: from then on it never begins anew."""
+    _write_description(folder, described(folder) | {"saved": step})
+
+
+def restore(folder: RunFolder, like: Any) -> tuple[int, Any] | None:
+    """Step and state of the newest usable checkpoint of a run; None if it was never saved. See `checkpoint.newest`.
+
+    Raises:
+        UnusableRun: the run was saved, but no checkpoint is usable.
+    """
+    description = described(folder)
+    saved = description.get("saved", 0)  # before the search, since the run may go on meanwhile
+    return at_least(saved, folder.checkpoints, checkpoint.newest(folder.checkpoints, description["run"], like))
+
+
+def at_least(saved: int, checkpoints: Path, found: tuple[int, Any] | None) -> tuple[int, Any] | None:
+    """A checkpoint that was found, with a warning if a later one was `saved`.
+
+    Raises:
+        UnusableRun: there is none, although one was saved.
+    """
+    if found is None and saved:
+        remedy = "restore that folder, or start another run"
+        raise UnusableRun(f"the run was saved at meta-step {saved}, but {checkpoints} holds no checkpoint; {remedy}")
+    if found is not None and found[0] < saved:
+        log.warning("%s: meta-step %d is used, although %d was saved later", checkpoints, found[0], saved)
+    return found
+
+
 def note_divergence(folder: RunFolder, step: int) -> None:
     """Note in `run.json` that the training state was no longer finite at `step`."""
     _write_description(folder, described(folder) | {"diverged": step})
@@ -191,12 +237,32 @@ def trained_on(folder: RunFolder) -> list[str]:
 
 
 def described(folder: RunFolder) -> dict[str, Any]:
-    """The content of `run.json`."""
-    return dict(json.loads(folder.description.read_text()))
+    """The content of `run.json`.
+
+    Raises:
+        UsageError: it cannot be read, or was edited or damaged.
+    """
+    return sealed.read_card(folder.description, KIND, _is_sound, _edits)
 
 
 def _write_description(folder: RunFolder, description: dict[str, Any]) -> None:
-    write_whole(folder.description, json.dumps(description, indent=1) + "\n")
+    files.write_whole(folder.description, sealed.written(description))
+
+
+def _is_sound(description: sealed.Card) -> bool:
+    config, noted = description["config"], description.get("continued", [])
+    words = description["run"], description["device"], description["date"]
+    spoken = sealed.are_words(*words, *(span["device"] for span in noted))
+    counts = [description.get("saved", 0), description.get("diverged", 0), *(span["meta_step"] for span in noted)]
+    return spoken and is_config(config) and all(type(count) is int for count in counts)
+
+
+def is_config(config: Any) -> bool:
+    """Whether this may be what `RunConfig.to_json` returns: parts with names, and options by name."""
+    named = [config["algorithm"]["name"], config["environment"]["name"]]
+    named += [config.get("rule") or "", config.get("preset", "")]
+    parts = [config["algorithm"], config["environment"], config["run"]]
+    return sealed.are_words(*named) and all(isinstance(part, dict) and sealed.are_words(*part) for part in parts)
 
 
 def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
@@ -205,13 +271,19 @@ def open_run(path: str | Path) -> tuple[RunFolder, RunConfig]:
     Raises:
         UsageError: it is not a run, its configuration was edited, or it belongs to another version.
     """
+    folder = existing(path)
+    return folder, rebuilt(folder, described(folder)["config"])
+
+
+def existing(path: str | Path) -> RunFolder:
+    """The folder of a run; or a UsageError, if it is none."""
     folder = RunFolder(Path(path))
-    if not folder.description.is_file():
+    if not os.path.lexists(folder.description):
         held = sorted(inner.parent for inner in folder.path.glob(f"*/{folder.description.name}"))
         if held:
             raise UsageError(f"{path} is not a run, but holds {len(held)}: name one of them, such as {held[0]}")
         raise UsageError(f"{path} is not a run: it has no {folder.description.name}; `metarl train` creates one")
-    return folder, rebuilt(folder, read_sealed(folder.description, "config", "metarl train"))
+    return folder
 
 
 def rebuilt(folder: RunFolder, written: dict[str, Any]) -> RunConfig:
@@ -242,35 +314,16 @@ def _given_rule(folder: RunFolder, digest: str | None) -> Rule | None:
     return rule
 
 
-def read_sealed(path: Path, part: str, command: str) -> dict[str, Any]:
-    """A part of a JSON file that has its digest beside it.
-
-    Raises:
-        UsageError: it was edited; `command` makes another.
-    """
-    edited = f"{path} was edited{{}}; restore it, or start another run with `{command}`"
-    try:
-        description = json.loads(path.read_text())
-        written, seal = description[part], description["digest"]
-    except (LookupError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UsageError(edited.format("")) from error
-    if digest(written) != seal:
-        raise UsageError(edited.format(_edits(written, description.get("seals"))))
-    return dict(written)
-
-
-def _edits(written: Any, sealed: Any) -> str:
+def _edits(description: sealed.Card) -> str:
     """Which options were edited, as far as that can be known."""
     try:
+        written, sealed_ones = description["config"], description["seals"]
         found, values = seals(written), {f"{part}.{name}": value for part, name, value in _options(written)}
-        edits = [
-            f"{name}={values.get(name, 'absent')!r}"
-            for name in {**sealed, **found}
-            if sealed.get(name) != found.get(name)
-        ]
+        names = [name for name in {**sealed_ones, **found} if sealed_ones.get(name) != found.get(name)]
+        edits = ", ".join(reprlib.repr(f"{name}={values.get(name, 'absent')!r}")[1:-1] for name in names)
     except (AttributeError, LookupError, TypeError, ValueError):
         return ""
-    return f": {', '.join(edits)}" if edits else ""
+    return f": {edits}" if edits and edits.isprintable() else ""
 
 
 def _check_known(path: Path, written: dict[str, Any]) -> None:
@@ -279,6 +332,7 @@ def _check_known(path: Path, written: dict[str, Any]) -> None:
     for part, known in registered.items():
         name = written.get(part, {}).get("name")
         if isinstance(name, str) and is_plugin(name):
+            check_lies_elsewhere(name, path)
             find_plugin(part, name)
         elif isinstance(name, str) and name not in known:
             remedy = f"if you defined it, import the module that registers it as {part.upper()}S[{name!r}]"
@@ -288,54 +342,6 @@ def _check_known(path: Path, written: dict[str, Any]) -> None:
 def _options(config: dict[str, Any]) -> list[tuple[str, str, Any]]:
     parts = ("algorithm", "environment", "run")
     return [(part, name, value) for part in parts for name, value in config[part].items()]
-
-
-def read_metrics(folder: RunFolder) -> list[Line]:
-    """The lines of `metrics.jsonl` without an incomplete last line."""
-    if not folder.metrics.exists():
-        return []
-    lines = folder.metrics.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def append_metrics(folder: RunFolder, line: Line) -> None:
-    """Add one line; `null` stands for numbers that are not finite."""
-    finite = {name: value if abs(value) < float("inf") else None for name, value in line.items()}
-    with folder.metrics.open("a") as file:
-        file.write(json.dumps(finite, allow_nan=False) + "\n")
-
-
-def cut_metrics(folder: RunFolder, step: int) -> list[Line]:
-    """Drop the lines after meta-step `step`, which a resumed run repeats, and return the others."""
-    lines = [line for line in read_metrics(folder) if line["meta_step"] <= step]
-    write_whole(folder.metrics, "".join(json.dumps(line) + "\n" for line in lines))
-    return lines
-
-
-@contextlib.contextmanager
-def locked(folder: RunFolder) -> Iterator[None]:
-    """Prevent all other processes from training the same run.
-
-    Raises:
-        UsageError: another process is training it.
-    """
-    descriptor = os.open(folder.path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise UsageError(f"{folder.path} is being trained by another process; wait for it or stop it") from None
-    finally:
-        os.close(descriptor)
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file atomically: a reader, or a crash, finds the old or the new content, never a part."""
-    draft = path.with_name(path.name + ".draft")
-    draft.write_bytes(content.encode() if isinstance(content, str) else content)
-    sync(draft)
-    draft.rename(path)
-    sync(path.parent)
 
 
 def make_new(path: Path) -> Path:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metarl_jax.experiment import checkpoint
+from metarl_jax.experiment import checkpoint, run_folder
 from metarl_jax.experiment.errors import Unsaved
-from metarl_jax.experiment.run_folder import Line, RunFolder, append_metrics
+from metarl_jax.experiment.files import sync
+from metarl_jax.experiment.metrics import Line, append_metrics
+from metarl_jax.experiment.run_folder import RunFolder
 
 log = logging.getLogger("metarl_jax")
 
@@ -39,7 +41,7 @@ class Record:
             metrics = self.folder.metrics
             before = metrics.stat().st_size if metrics.exists() else 0
             try:
-                append_metrics(self.folder, self.waiting[0])
+                append_metrics(metrics, self.waiting[0])
             except OSError:
                 if metrics.exists():
                     os.truncate(metrics, before)
@@ -50,8 +52,8 @@ class Record:
 class Saver:
     """The metrics and checkpoints of runs that train together, whose folder is `path`."""
 
-    def __init__(self, path: Path, folders: Sequence[RunFolder], checkpoints: Path, keep: int) -> None:
-        self.path, self.checkpoints, self.keep = path, checkpoints, keep
+    def __init__(self, path: Path, folders: Sequence[RunFolder], checkpoints: Path, identity: str, keep: int) -> None:
+        self.path, self.checkpoints, self.identity, self.keep = path, checkpoints, identity, keep
         self.records = [Record(folder) for folder in folders]
         self.failure: Unsaved | None = None  # of the last save
 
@@ -60,8 +62,10 @@ class Saver:
         try:
             for record in self.records:
                 record.write()
-                checkpoint.sync(record.folder.metrics)
-            checkpoint.save(self.checkpoints, step, state, self.keep)
+                sync(record.folder.metrics)
+            checkpoint.save(self.checkpoints, self.identity, step, state, self.keep)
+            for record in self.records:
+                run_folder.note_saved(record.folder, step)
         except Exception as error:  # whatever the disk, or a library above it, raises
             self.failure = Unsaved(step, said(error), checkpoint.found(self.checkpoints), self.path)
             log.warning("meta-step %d could not be saved; training goes on: %s", step, said(error))

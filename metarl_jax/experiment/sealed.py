@@ -7,9 +7,7 @@ executed, and only finite tensors that the card lists, with the checksum that th
 import hashlib
 import json
 import math
-import os
-import shutil
-import stat
+import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +16,16 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from metarl_jax.experiment.checkpoint import leaf_form, sync_tree
+from metarl_jax.experiment import files
 from metarl_jax.experiment.config import digest, require
 from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.leaves import Form, leaf_form
 
 CARD = "card.json"
 CARD_BYTES, HEADER_BYTES, FILE_BYTES = 2**20, 2**20, 2**28  # at most
 AXES = 8  # at most
-DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool")
+DTYPES = (*(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)), "bool", "bfloat16", "complex64")
+DTYPES += ("float16", "float32", "float64")
 Card = dict[str, Any]
 
 
@@ -41,12 +41,15 @@ class Kind(NamedTuple):
 
 def draft(folder: Path, contents: Mapping[str, bytes]) -> Path:
     """Write the files beside `folder`, flushed to the disk; renaming the result makes the folder, as a whole."""
-    path = folder.with_name(folder.name + ".draft")
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    for name, content in contents.items():
-        (path / name).write_bytes(content)
-    sync_tree(path)
+    path = files.draft_of(folder)
+    try:
+        path.mkdir(parents=True)
+        for name, content in contents.items():
+            (path / name).write_bytes(content)
+        files.sync_tree(path)
+    except BaseException:
+        files.discard(path)  # a full disk needs the space
+        raise
     return path
 
 
@@ -60,21 +63,27 @@ def written(card: Mapping[str, Any]) -> bytes:
     return (json.dumps({**card, "digest": seal(card)}, indent=1) + "\n").encode()
 
 
-def read_card(path: Path, kind: Kind, sound: Callable[[Card], bool]) -> Card:
+def read_card(
+    path: Path, kind: Kind, sound: Callable[[Card], bool], edits: Callable[[Card], str] = lambda card: ""
+) -> Card:
     """The card at a path, with its digest. A card that is not `sound`, or raises a LookupError there, is refused.
+
+    `edits` says what was edited, as far as it knows.
 
     Raises:
         UsageError: it is missing, too large, damaged, of another format, or no such card.
     """
     content = read_file(path, kind, CARD_BYTES)
     try:
-        card = dict(json.loads(content))
+        card = dict(files.parsed(content))
         known, whole, fit = card["format"] == kind.format, card["digest"] == seal(card), sound(card)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise UsageError(f"{path} is not the card of {kind.name}; `{kind.maker}` writes one") from None
-    require(known, f"the format of {path}", card["format"], f"{kind.format}, that of this version")
+    require(known, f"the format of {path}", reprlib.repr(card["format"]), f"{kind.format}, that of this version")
     if not (whole and fit):
-        raise UsageError(f"{path} was edited or damaged; restore it, or write it again with `{kind.again}`")
+        raise UsageError(
+            f"{path} was edited or damaged{edits(card)}; restore it, or write it again with `{kind.again}`"
+        )
     return card
 
 
@@ -94,29 +103,34 @@ def _is_form(form: Any) -> bool:
     return counted and len(sizes) <= AXES and form["dtype"] in DTYPES and len(form) == 2
 
 
-def read_tensors(path: Path, kind: Kind, forms: Mapping[str, Any], sha256: str) -> bytes:
+def size(form: Form) -> int:
+    """The bytes of a leaf of this form."""
+    return math.prod(form["shape"]) * np.dtype(form["dtype"]).itemsize
+
+
+def read_tensors(path: Path, kind: Kind, forms: Mapping[str, Form], digest: str, most: int = FILE_BYTES) -> bytes:
     """The content of a `.safetensors` file, which holds exactly the leaves of these forms.
 
     Raises:
         UsageError: it is missing, too large or damaged, or a number is not finite.
     """
-    content = read_file(path, kind)
+    content = read_file(path, kind, most)
     try:
-        _check_tensors(content, forms, sha256)
+        _check_tensors(content, forms, digest)
     except (ValueError, safetensors.SafetensorError) as error:
         raise UsageError(f"{path} is not what its card describes: {error}") from error
     return content
 
 
-def _check_tensors(tensors: bytes, forms: Mapping[str, Any], sha256: str) -> None:
+def _check_tensors(tensors: bytes, forms: Mapping[str, Form], digest: str) -> None:
     """Raise ValueError unless the bytes are the tensors of these forms."""
     header = int.from_bytes(tensors[:8], "little")
     if not 0 < header <= min(HEADER_BYTES, len(tensors) - 8):
         raise ValueError("it is no safetensors file, or its header is cut off or too long")
-    size = 8 + header + sum(math.prod(form["shape"]) * np.dtype(form["dtype"]).itemsize for form in forms.values())
-    if len(tensors) != size:
-        raise ValueError(f"it has {len(tensors)} bytes, and the tensors of the card need {size}")
-    check_sha256(tensors, sha256)
+    described = 8 + header + sum(map(size, forms.values()))
+    if len(tensors) != described:
+        raise ValueError(f"it has {len(tensors)} bytes, and the tensors of the card need {described}")
+    check_sha256(tensors, digest)
     try:
         leaves = safetensors.numpy.load(tensors)
     except KeyError as error:
@@ -129,13 +143,18 @@ def _check_tensors(tensors: bytes, forms: Mapping[str, Any], sha256: str) -> Non
             raise ValueError(f"{name} is not finite")
 
 
-def check_sha256(content: bytes, sha256: str) -> None:
+def sha256(content: bytes) -> str:
+    """The SHA-256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def check_sha256(content: bytes, written: str) -> None:
     """Raise ValueError unless the bytes have this SHA-256."""
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if sha256(content) != written:
         raise ValueError("it has another SHA-256, so it was damaged or exchanged")
 
 
-def spoken(form: Mapping[str, Any] | None) -> str:
+def spoken(form: Form | None) -> str:
     """A leaf in words: `float32 [4, 8]`."""
     return "missing" if form is None else f"{form['dtype']} {form['shape']}"
 
@@ -146,15 +165,7 @@ def read_file(path: Path, kind: Kind, most: int = FILE_BYTES) -> bytes:
     Raises:
         UsageError: there is no such file, it is of another sort, or it is larger.
     """
-    remedy = f"{kind.name} is {kind.files}"
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # waits for no pipe, follows no link
+        return files.read(path, most)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; {remedy}") from None
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):  # before Python opens it, which refuses folders in its own way
-        os.close(descriptor)
-        raise UsageError(f"{path} is not a regular file; {remedy}")
-    with os.fdopen(descriptor, "rb") as file:
-        require(status.st_size <= most, f"the size of {path}", f"{status.st_size} bytes", f"at most {most} bytes")
-        return file.read(most)
+        raise UsageError(f"{path} cannot be read: {error.strerror}; {kind.name} is {kind.files}") from None

@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from metarl_jax.experiment.errors import UsageError
-from metarl_jax.experiment.run_folder import Line, RunFolder, described, read_metrics, write_whole
+from metarl_jax.experiment.files import write_whole
+from metarl_jax.experiment.metrics import Line, read_metrics
+from metarl_jax.experiment.run_folder import RunFolder, described
 
 log = logging.getLogger("metarl_jax")
 PROJECT = "metarl_jax"
@@ -47,7 +49,7 @@ class Csv:
         self.names: list[str] = []
 
     def begin(self, config: dict[str, Any]) -> None:
-        self._write(read_metrics(self.folder))
+        self._write(read_metrics(self.folder.metrics))
 
     def log(self, line: Line) -> None:
         try:

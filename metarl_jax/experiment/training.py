@@ -25,9 +25,11 @@ from metarl_jax.experiment import checkpoint, devices, diagnosis, memory, run_fo
 from metarl_jax.experiment.audience import Audience, OnLog, audience
 from metarl_jax.experiment.config import RunConfig, RunOptions, learner_of
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged
+from metarl_jax.experiment.files import sync
 from metarl_jax.experiment.interruption import Interruption, listening
+from metarl_jax.experiment.metrics import Line, cut_metrics
 from metarl_jax.experiment.rule import Rule
-from metarl_jax.experiment.run_folder import Line, RunFolder, cut_metrics, locked
+from metarl_jax.experiment.run_folder import RunFolder
 from metarl_jax.experiment.saving import Saver
 
 log = logging.getLogger("metarl_jax")
@@ -129,7 +131,7 @@ def advance(
     altered: bool = False,
     on_log: OnLog | None = None,
 ) -> tuple[int, Any]:
-    """Train a run from its newest usable checkpoint, or the start, to its last meta-step; return that and the state.
+    """Train a locked run from its newest usable checkpoint, or the start, to the end; return the last step and state.
 
     With `altered`, `config` has other options than `run.json`, which is then updated. `on_log` is called with every
     line of metrics. What it raises stops the run after a checkpoint.
@@ -139,11 +141,10 @@ def advance(
         TooLarge: it needs more memory than there is.
         TrainingDiverged: too many meta-steps in a row were skipped, or the state is no longer finite; the newest
             checkpoint is the last good state.
-        UnusableRun: there are checkpoints, but none is usable.
+        UnusableRun: it was saved, but no checkpoint is usable.
         Unsaved: the last save failed.
-        UsageError: another process is training this run.
     """
-    with locked(folder), listening() as interruption:
+    with listening() as interruption:
         (learner, init, chunk), mesh = programs_of(config)
         keys = run_keys(config.run.seed)
         found = restore(folder, learner, keys)
@@ -160,7 +161,8 @@ def advance(
             state = init(keys.birth) if found is None else found[1]
             if mesh is not None:
                 state = jax.device_put(state, replicated(mesh))
-            facts = (folder.path, (folder,), folder.checkpoints, config.run, learner.env_steps, reach_of(config))
+            place = (folder.path, (folder,), folder.checkpoints, run_folder.identity(folder))
+            facts = (*place, config.run, learner.env_steps, reach_of(config))
             fixed = Fixed(*facts, _alone(chunk, keys.root), lambda state: state, clock, interruption, listeners)
             step, state, alive = loop(fixed, step, state, np.array([True]), skipped)
     if not alive.all():
@@ -183,10 +185,10 @@ def restore(folder: RunFolder, learner: Any, keys: Keys) -> tuple[int, Any] | No
 
     Raises:
         UsageError: it was trained with settings of JAX that give other numbers.
-        UnusableRun: there are checkpoints, but none is usable.
+        UnusableRun: it was saved, but no checkpoint is usable.
     """
     run_folder.check_numbers(folder)
-    return checkpoint.newest(folder.checkpoints, jax.eval_shape(learner.init, keys.birth))
+    return run_folder.restore(folder, jax.eval_shape(learner.init, keys.birth))
 
 
 class Clock:
@@ -211,7 +213,7 @@ def clock_of(folders: Sequence[RunFolder], step: int) -> tuple[Clock, np.ndarray
 
     And how many meta-steps were skipped just before, [M]; none where a run was stopped for that.
     """
-    before = [cut_metrics(folder, step) for folder in folders]
+    before = [cut_metrics(folder.metrics, step) for folder in folders]
     stopped = [run_folder.diverged_at(folder) is not None for folder in folders]
     skipped = [
         0 if over or not lines else lines[-1].get(IN_A_ROW, 0) for over, lines in zip(stopped, before, strict=True)
@@ -229,6 +231,7 @@ class Fixed(NamedTuple):
     path: Path  # what an interrupted user resumes
     folders: tuple[RunFolder, ...]  # [M]
     checkpoints: Path  # of the state of all of them
+    identity: str  # to which these are bound
     options: RunOptions  # of each, except for the seed
     env_steps: int  # of one meta-step of one run
     reach: Reach  # of the objective
@@ -246,7 +249,7 @@ def loop(fixed: Fixed, step: int, state: Any, alive: np.ndarray, skipped: np.nda
     that is noted in its folder, and the other runs go on. So does training if it cannot be saved, until it ends.
     """
     options, warned = fixed.options, False
-    saver = Saver(fixed.path, fixed.folders, fixed.checkpoints, options.keep)
+    saver = Saver(fixed.path, fixed.folders, fixed.checkpoints, fixed.identity, options.keep)
     while step < options.meta_steps and alive.any():
         count = min(options.log_every - step % options.log_every, options.meta_steps - step)
         state, infos, finite = fixed.turn(state, step, count, alive)
@@ -311,10 +314,11 @@ def _part_with(fixed: Fixed, step: int, state: Any, lost: np.ndarray, finite: np
         folder = fixed.folders[run]
         run_folder.note_divergence(folder, step)
         if finite[run]:
-            checkpoint.sync(folder.metrics)
+            sync(folder.metrics)
             own = fixed.saved(state)
             own = own if len(lost) == 1 else jax.tree.map(lambda x, run=run: x[run], own)
-            checkpoint.save(folder.checkpoints, step, own, fixed.options.keep)
+            checkpoint.save(folder.checkpoints, run_folder.identity(folder), step, own, fixed.options.keep)
+            run_folder.note_saved(folder, step)
 
 
 def reach_of(config: RunConfig) -> Reach:

@@ -29,6 +29,7 @@ def test_a_run_without_an_evaluation_shows_how_it_learned(run):
 
 
 def test_a_run_with_an_evaluation_shows_what_it_learned(run, table):
+    table.meta_step = run.step
     table.write(RunFolder(run.path).evaluation)
     page = run._repr_html_()
     assert "<table>" in page

@@ -15,7 +15,7 @@ from metarl_jax.experiment.tables import tasks, texts
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
-TOP = {"table", "versions", "device", "date", "seeds", "tasks", "env_steps", "wall_seconds", "rows"}
+TOP = {"format", "digest", "table", "versions", "device", "date", "seeds", "tasks", "env_steps", "wall_seconds", "rows"}
 
 
 def test_json_has_the_agreed_fields_and_null_where_there_is_nothing(table):

@@ -1,7 +1,6 @@
 """Trackers: files that are always written, services that are asked for, and a callback; none but that stops a run."""
 
 import csv
-import json
 import logging
 import sys
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ from shell_toy import SHORT, toy  # noqa: F401
 
 from metarl_jax.experiment import api, checkpoint, tracking
 from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.metrics import read_metrics
 
 TOY = ("toy", "bandit")
 
@@ -29,7 +29,7 @@ def spreadsheet(path):
 
 
 def records(path):
-    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return read_metrics(path / "metrics.jsonl")
 
 
 def test_the_spreadsheet_has_the_lines_of_the_metrics_also_after_a_resumed_run(tmp_path):

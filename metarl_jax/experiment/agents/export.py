@@ -19,9 +19,10 @@ from metarl_jax.experiment.agents.acting import ActingAgent
 from metarl_jax.experiment.agents.deployed import CARD, FORMAT, PROGRAM, START, TENSORS, Agent, Arrays
 from metarl_jax.experiment.agents.programs import forms_of, functions, like, named
 from metarl_jax.experiment.api import Result
-from metarl_jax.experiment.checkpoint import leaf_form, sync, sync_tree
 from metarl_jax.experiment.config import RunConfig
 from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.files import sync, sync_tree
+from metarl_jax.experiment.leaves import leaf_form
 from metarl_jax.experiment.plugins import is_plugin
 from metarl_jax.experiment.run_folder import RunFolder
 from metarl_jax.experiment.sealed import Card

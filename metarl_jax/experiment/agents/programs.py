@@ -12,7 +12,7 @@ from metarl_jax.core.policy import Policy
 from metarl_jax.core.rollout import Scene, valued
 from metarl_jax.core.types import Array, Experience, Output, Timestep, Tree
 from metarl_jax.experiment.agents.deployed import Arrays, Programs
-from metarl_jax.experiment.checkpoint import leaf_name
+from metarl_jax.experiment.leaves import leaf_name
 
 MEMORY = "memory"
 

@@ -7,12 +7,9 @@ from metarl_jax.experiment.streams import console
 
 def announce(result: Any, quiet: bool) -> int:
     """Print the path and the evaluation of the run."""
-    from metarl_jax.experiment import results
-    from metarl_jax.experiment.run_folder import RunFolder
-
-    evaluation = RunFolder(result.path).evaluation
-    if evaluation.exists() and not quiet:
-        print_evaluation(results.read(evaluation))
+    table = None if quiet else result.evaluated()
+    if table is not None:
+        print_evaluation(table)
         print(f"more: metarl report {result.path}, or metarl play {result.path} --gif film.gif")
     print(result.path)
     return 0

@@ -121,7 +121,7 @@ def is_run(path: str) -> bool:
 
 
 def resume_with_flags(path: str, flags: Sequence[str]) -> int:
-    from metarl_jax.experiment import api, config, run_folder
+    from metarl_jax.experiment import api, config, lock, run_folder
 
     folder, before = run_folder.open_run(path)
 
@@ -136,6 +136,7 @@ def resume_with_flags(path: str, flags: Sequence[str]) -> int:
             quiet: Print no progress.
         """
         chosen = dataclasses.replace(before, run=run, algorithm=algorithm)
-        return announce(api.go_on(folder, before, chosen, quiet=quiet), quiet)
+        with lock.locked(folder.path):
+            return announce(api.go_on(folder, before, chosen, quiet=quiet), quiet)
 
     return tyro.cli(flagged, prog=f"metarl resume {path}", args=_with_underscore(flags), config=STYLE)

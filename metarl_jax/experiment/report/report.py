@@ -9,11 +9,11 @@ from metarl_jax.experiment.api import Result, members
 from metarl_jax.experiment.comparison import briefly, shared_environment
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.evaluation import check_request
+from metarl_jax.experiment.files import write_whole
 from metarl_jax.experiment.films import films
 from metarl_jax.experiment.report.comparison_section import comparison_section
 from metarl_jax.experiment.report.page import page
 from metarl_jax.experiment.report.run_section import Judged, run_section
-from metarl_jax.experiment.run_folder import write_whole
 from metarl_jax.experiment.sweep.results import Results
 
 NAME = "report.html"

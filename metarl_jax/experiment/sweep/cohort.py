@@ -21,12 +21,12 @@ from metarl_jax.core.once import once
 from metarl_jax.core.types import Array, Key, Tree
 from metarl_jax.experiment import checkpoint, devices, run_folder, training
 from metarl_jax.experiment.audience import OnLog, audience
-from metarl_jax.experiment.config import RunConfig, learner_of, recipe_of
+from metarl_jax.experiment.config import RunConfig, digest, learner_of, recipe_of
 from metarl_jax.experiment.curves import Schedule, on_host
 from metarl_jax.experiment.evaluation import Evaluation, evaluate_all
 from metarl_jax.experiment.interruption import listening
 from metarl_jax.experiment.rule import Rule
-from metarl_jax.experiment.run_folder import RunFolder, locked
+from metarl_jax.experiment.run_folder import RunFolder
 
 LANES = jax.sharding.PartitionSpec(devices.LANES)
 WHOLE = jax.sharding.PartitionSpec()
@@ -47,6 +47,17 @@ class Cohort(NamedTuple):
     def options(self) -> dict[str, np.ndarray]:
         """The options that vary, [M]."""
         return {name: self._values(name) for name in self.varied}
+
+    @property
+    def identity(self) -> str:
+        """What the shared checkpoints are bound to: the runs."""
+        return digest({"runs": [run_folder.identity(folder) for folder in self.folders]})
+
+    def restore(self, like: Any) -> tuple[int, Any] | None:
+        """Step and state of the newest shared checkpoint that is usable; see `run_folder.restore`."""
+        saved = max(run_folder.described(folder).get("saved", 0) for folder in self.folders)
+        found = checkpoint.newest(self.checkpoints, self.identity, like)
+        return run_folder.at_least(saved, self.checkpoints, found)
 
     def _values(self, name: str) -> np.ndarray:
         return np.array([getattr(config.algorithm, name) for config in self.configs], jnp.result_type(float))
@@ -97,7 +108,7 @@ def divided(function: Callable[..., Any], mesh: jax.sharding.Mesh, arguments: tu
 
 
 def advance(cohort: Cohort, quiet: bool = False, on_log: OnLog | None = None) -> None:
-    """Train a cohort from its newest usable checkpoint, or the start; then each run has a checkpoint of its own.
+    """Train a locked cohort from its newest usable checkpoint, or the start; then each run has a checkpoint of its own.
 
     A run that has diverged does not stop the others. Its checkpoint is the state before the chunk of meta-steps in
     which it diverged. `on_log` is called with every line of metrics of every run. What it raises stops all of them,
@@ -105,12 +116,10 @@ def advance(cohort: Cohort, quiet: bool = False, on_log: OnLog | None = None) ->
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; everything is saved.
-        UnusableRun: there are checkpoints, but none is usable.
-        UsageError: another process is training one of the runs.
+        UnusableRun: it was saved, but no checkpoint is usable.
     """
     with contextlib.ExitStack() as stack:
         for folder in cohort.folders:
-            stack.enter_context(locked(folder))
             run_folder.check_numbers(folder)
         interruption = stack.enter_context(listening())
         run, lanes = cohort.like.run, Lanes(cohort)
@@ -119,7 +128,7 @@ def advance(cohort: Cohort, quiet: bool = False, on_log: OnLog | None = None) ->
         keys = [training.run_keys(config.run.seed) for config in cohort.configs]
         births, roots = (lanes.spread(jnp.stack(each)) for each in zip(*keys, strict=True))
         step, state = 0, None
-        if found := checkpoint.newest(cohort.checkpoints, lanes.abstract(init, options, births)):
+        if found := cohort.restore(lanes.abstract(init, options, births)):
             step, state = found[0], lanes.spread(found[1])
         for folder in cohort.folders:
             run_folder.forget_divergence(folder, step)
@@ -131,7 +140,8 @@ def advance(cohort: Cohort, quiet: bool = False, on_log: OnLog | None = None) ->
             return state, *(jax.tree.map(lanes.first, jax.device_get(found)) for found in (infos, finite))
 
         env_steps, reach = learner_of(*cohort.made_of[:3]).env_steps, training.reach_of(cohort.like)
-        facts = (cohort.path, cohort.folders, cohort.checkpoints, run, env_steps, reach, turn, lanes.on_host)
+        place = (cohort.path, cohort.folders, cohort.checkpoints, cohort.identity)
+        facts = (*place, run, env_steps, reach, turn, lanes.on_host)
         clock, skipped = training.clock_of(cohort.folders, step)
         listeners = stack.enter_context(audience(cohort.folders, cohort.configs, step, quiet, on_log))
         fixed = training.Fixed(*facts, clock, interruption, listeners)
@@ -149,10 +159,10 @@ def _part(cohort: Cohort, state: Any) -> None:
         end, size = config.run.meta_steps, config.run.log_every
         diverged = run_folder.diverged_at(folder)
         step = end if diverged is None else (diverged - 1) // size * size
-        if step and not any((folder.checkpoints / f"step-{at:08d}").exists() for at in (step, diverged or step)):
-            checkpoint.save(
-                folder.checkpoints, step, jax.tree.map(lambda x, lane=lane: x[lane], state), config.run.keep
-            )
+        names = [checkpoint.name_of(at) for at in (step, diverged or step)]
+        if step and not any((folder.checkpoints / name).exists() for name in names):
+            own = jax.tree.map(lambda x, lane=lane: x[lane], state)
+            checkpoint.save(folder.checkpoints, run_folder.identity(folder), step, own, config.run.keep)
 
 
 class Lanes:

@@ -1,18 +1,20 @@
 """A sweep on disk: `sweep.json`, which says what was asked, a folder for each run, shared checkpoints, the table."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 
-from metarl_jax.experiment import rule_file, run_folder
-from metarl_jax.experiment.config import RunConfig, digest, learner_of, require
+from metarl_jax.experiment import rule_file, run_folder, sealed
+from metarl_jax.experiment.config import RunConfig, learner_of, require
 from metarl_jax.experiment.errors import UsageError
-from metarl_jax.experiment.run_folder import RunFolder, write_whole
+from metarl_jax.experiment.files import write_whole
+from metarl_jax.experiment.run_folder import RunFolder
 from metarl_jax.experiment.sweep.cohort import Cohort
 from metarl_jax.experiment.sweep.grid import Grid, Member, label
 
+FORMAT = 1
+KIND = sealed.Kind("a sweep", "sweep.json and a folder for each run", "metarl sweep", "metarl sweep", FORMAT)
 STEPS_TOGETHER = 2**20  # environment steps of a meta-step that a device takes at once by default: bounds the memory
 
 
@@ -62,8 +64,8 @@ def open_or_create(grid: Grid, together: int | None, out: str | Path | None) -> 
     width = together or min(map(fitting, grid.configs))
     folder = _new(grid, out)
     request = grid.to_json() | {"together": width}
-    written = {"request": request, "digest": digest(request), **run_folder.circumstances()}
-    write_whole(folder.description, json.dumps(written, indent=1) + "\n")
+    written = {"format": FORMAT, "request": request, **run_folder.circumstances()}
+    write_whole(folder.description, sealed.written(written))
     return folder, grid, width
 
 
@@ -84,10 +86,16 @@ def read(folder: SweepFolder) -> tuple[Grid, int]:
     """
     if not folder.description.is_file():
         raise UsageError(f"{folder.path} is not a sweep: it has no {folder.description.name}")
-    request = run_folder.read_sealed(folder.description, "request", "metarl sweep")
-    rule = rule_file.read(folder.rule) if request["config"]["rule"] is not None else None
-    base = RunConfig.from_json(request["config"], rule)
+    request = sealed.read_card(folder.description, KIND, _is_sound)["request"]
+    base = run_folder.rebuilt(RunFolder(folder.path), request["config"])
     return Grid(base, request["over"], tuple(request["seeds"])), int(request["together"])
+
+
+def _is_sound(card: sealed.Card) -> bool:
+    request = card["request"]
+    counts = [request["together"], *request["seeds"]]
+    known = isinstance(request["over"], dict) and sealed.are_words(*request["over"], card["device"], card["date"])
+    return known and run_folder.is_config(request["config"]) and all(type(count) is int for count in counts)
 
 
 def fitting(config: RunConfig) -> int:

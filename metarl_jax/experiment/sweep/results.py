@@ -11,11 +11,11 @@ import numpy as np
 
 from metarl_jax.core.keys import key_of
 from metarl_jax.core.types import Split
-from metarl_jax.experiment import api, checkpoint, run_folder
+from metarl_jax.experiment import api, run_folder
 from metarl_jax.experiment.config import learner_of, require
 from metarl_jax.experiment.evaluation import Evaluation
 from metarl_jax.experiment.figures import adaptation_figure, learning_figure
-from metarl_jax.experiment.results import Table, read
+from metarl_jax.experiment.results import Table
 from metarl_jax.experiment.run_folder import RunFolder
 from metarl_jax.experiment.sweep import cohort
 from metarl_jax.experiment.sweep.cohort import Cohort
@@ -130,7 +130,7 @@ def loaded(each: Cohort) -> list[api.Result]:
     found = []
     for folder, config in zip(each.folders, each.configs, strict=True):
         run_folder.check_numbers(folder)
-        if run_folder.diverged_at(folder) is None and (restored := checkpoint.newest(folder.checkpoints, like)):
+        if run_folder.diverged_at(folder) is None and (restored := run_folder.restore(folder, like)):
             found.append(api.result_of(folder, config, *restored))
     return found
 
@@ -148,7 +148,4 @@ def evaluated(each: Cohort, runs: Sequence[api.Result], **how: Any) -> list[Eval
 
 def table_of(run: api.Result) -> Table:
     """The evaluation of a run, or what its training says of its return."""
-    saved = RunFolder(run.path).evaluation
-    if saved.exists():
-        return read(saved)
-    return training_table(run.config.algorithm.name, run.config.run.seed, run.metrics)
+    return run.evaluated() or training_table(run.config.algorithm.name, run.config.run.seed, run.metrics)

@@ -4,19 +4,21 @@ Runs that differ only in seed and in float options of the algorithm are a cohort
 are further programs, one after another. A sweep that was interrupted continues where it was.
 """
 
+import contextlib
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metarl_jax.experiment import api, devices, run_folder
+from metarl_jax.experiment import api, checkpoint, devices, run_folder
 from metarl_jax.experiment.audience import OnLog
 from metarl_jax.experiment.config import RunConfig, require, resolve
 from metarl_jax.experiment.errors import TrainingDiverged, UsageError
 from metarl_jax.experiment.figures import write_figure
+from metarl_jax.experiment.lock import locked
 from metarl_jax.experiment.rule import Rule
-from metarl_jax.experiment.run_folder import RunFolder, locked
+from metarl_jax.experiment.run_folder import RunFolder
 from metarl_jax.experiment.streams import say
 from metarl_jax.experiment.sweep import cohort
 from metarl_jax.experiment.sweep.cohort import Cohort
@@ -137,14 +139,18 @@ def is_sweep(path: str | Path) -> bool:
 def _finish(folder: SweepFolder, grid: Grid, together: int, quiet: bool, on_log: OnLog | None) -> Results:
     """Train and evaluate what is left, then write the table and the figure."""
     parts = cohorts(folder, grid, together)
-    with locked(RunFolder(folder.path)):
+    with locked(folder.path):
         for member in grid.members:
             begin(folder.run(member), member.config)
         runs = []
         for number, each in enumerate(parts, start=1):
             if len(parts) > 1 and not quiet:
                 say(f"program {number} of {len(parts)}: {len(each.folders)} runs")
-            runs += _complete(each, quiet, on_log)
+            with contextlib.ExitStack() as stack:
+                for run in each.folders:
+                    stack.enter_context(locked(run.path))
+                    run.clear_drafts()
+                runs += _complete(each, quiet, on_log)
         shutil.rmtree(folder.checkpoints(0).parent, ignore_errors=True)
         results = gathered(folder, grid, parts, runs)
         results.table.write(folder.table)
@@ -167,7 +173,7 @@ def _complete(each: Cohort, quiet: bool, on_log: OnLog | None) -> list[api.Resul
     for run in runs:
         if not RunFolder(run.path).rule.exists():
             api.save_rule(RunFolder(run.path), run)
-    left = [run for run in runs if not RunFolder(run.path).evaluation.exists()]
+    left = [run for run in runs if run.evaluated() is None]
     if tasks := each.like.run.evaluation_tasks:
         how = {"tasks": tasks, "from_scratch": each.like.run.from_scratch, "quiet": quiet}
         for run, evaluation in zip(left, evaluated(each, left, **how), strict=True):
@@ -176,5 +182,5 @@ def _complete(each: Cohort, quiet: bool, on_log: OnLog | None) -> list[api.Resul
 
 
 def _is_trained(folder: RunFolder, config: RunConfig) -> bool:
-    last = f"step-{config.run.meta_steps:08d}"
+    last = checkpoint.name_of(config.run.meta_steps)
     return run_folder.diverged_at(folder) is not None or (folder.checkpoints / last).exists()

@@ -20,7 +20,8 @@ import metarl_jax
 from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.experiment import api, devices, training
 from metarl_jax.experiment.cli import main
-from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UsageError
+from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
+from metarl_jax.experiment.metrics import read_metrics
 from metarl_jax.experiment.run_folder import RunFolder, diverged_at
 from metarl_jax.experiment.sweep import cohort, sweep
 from metarl_jax.experiment.sweep.grid import Grid
@@ -64,7 +65,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def lines(path: Path) -> list[dict[str, Any]]:
     """The metrics of a run, except for the time."""
-    found = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    found = read_metrics(path / "metrics.jsonl")
     return [{name: value for name, value in line.items() if name != "wall_seconds"} for line in found]
 
 
@@ -144,6 +145,11 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert caught.value.exit_code == 143
     with pytest.raises(UsageError, match="is not finished; continue it with `metarl resume"):
         metarl_jax.load_sweep(tmp_path / "sweep")
+    (tmp_path / "sweep" / "checkpoints").rename(tmp_path / "lost")
+    with pytest.raises(UnusableRun, match="was saved at meta-step"):  # rather than begin anew
+        metarl_jax.resume_sweep(tmp_path / "sweep", quiet=True)
+    shutil.rmtree(tmp_path / "sweep" / "checkpoints", ignore_errors=True)
+    (tmp_path / "lost").rename(tmp_path / "sweep" / "checkpoints")
     again = metarl_jax.sweep(*PAIR, **ask) if count == 2 else metarl_jax.resume_sweep(tmp_path / "sweep", quiet=True)
     assert_same(again, whole)
     assert [row.value for row in again.table.rows] == [row.value for row in whole.table.rows]

@@ -1,0 +1,55 @@
+"""What the tests of storage share: toy runs, the same run, damage."""
+
+import json
+import shutil
+
+from shell_toy import SHORT
+
+from metarl_jax.experiment import api, checkpoint
+from metarl_jax.experiment.run_folder import RunFolder
+
+TOY = ("toy", "bandit")
+OPTIONS = SHORT | {"meta_steps": 22}  # saved at 8, 16 and 22
+
+
+def trained(path, **options):
+    return api.train(*TOY, out=path, **OPTIONS | options)
+
+
+def copied(run, path):
+    return shutil.copytree(getattr(run, "path", run), path, symlinks=True)
+
+
+def steps(path):
+    """The steps of the checkpoints of a run."""
+    return [int(found.name[5:]) for found in checkpoint.found(RunFolder(path).checkpoints)]
+
+
+def newest(path):
+    return checkpoint.found(RunFolder(path).checkpoints)[-1]
+
+
+def content(path):
+    """All files of a folder with what is in them."""
+    return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def timeless(path):
+    """The lines of metrics, except for what depends on the time."""
+    lines = [json.loads(line) for line in RunFolder(path).metrics.read_text().splitlines()]
+    return [{name: x for name, x in line.items() if name not in ("wall_seconds", "check")} for line in lines]
+
+
+def same(path, other):
+    """Whether two runs have the same last state (φ, optimiser, lives, keys) and metrics, bit for bit."""
+    arrays = [(newest(run) / checkpoint.ARRAYS).read_bytes() for run in (path, other)]
+    return newest(path).name == newest(other).name and arrays[0] == arrays[1] and timeless(path) == timeless(other)
+
+
+def flip(file, rng):
+    """Flip one bit of a file; its place."""
+    bytes_ = bytearray(file.read_bytes())
+    place = rng.randrange(8 * len(bytes_))
+    bytes_[place // 8] ^= 1 << place % 8
+    file.write_bytes(bytes_)
+    return place
