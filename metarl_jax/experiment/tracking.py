@@ -64,7 +64,7 @@ class Csv:
 
     def _add(self, line: Line) -> None:
         if set(line) - set(self.names):  # the first line, new diagnostics, or the disk was full
-            earlier = [each for each in read_metrics(self.folder) if each["meta_step"] < line["meta_step"]]
+            earlier = [each for each in read_metrics(self.folder.metrics) if each["meta_step"] < line["meta_step"]]
             self._write([*earlier, line])
             return
         with self.folder.spreadsheet.open("a", newline="") as file:
