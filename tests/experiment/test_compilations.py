@@ -6,7 +6,7 @@ import pytest
 from conftest import COMPILED, compiled, events
 
 import metarl_jax
-from metarl_jax.experiment import training
+from metarl_jax.experiment import saving, training
 from metarl_jax.experiment.config import resolve
 
 SHORT: dict[str, Any] = {"preset": "tiny", "meta_steps": 4, "log_every": 2, "evaluation_tasks": 6, "quiet": True}
@@ -19,13 +19,13 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_a_run_compiles_its_chunk_once(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With vectors for actions: after the first line of metrics there is nothing left to compile for the others."""
-    append, counts = training.append_metrics, []
+    append, counts = saving.append_metrics, []
 
     def noted(*arguments: Any) -> None:
         counts.append(events[COMPILED])
         append(*arguments)
 
-    monkeypatch.setattr(training, "append_metrics", noted)
+    monkeypatch.setattr(saving, "append_metrics", noted)
     options: dict[str, Any] = {**SHORT, "meta_steps": 6, "evaluation_tasks": 0, "checkpoint_every": 6, "hidden": (4,)}
     metarl_jax.train("maml", "navigation", out=tmp_path / "run", env={"steps": 3}, **options)
     assert counts == counts[:1] * 3

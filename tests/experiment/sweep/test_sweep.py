@@ -18,7 +18,7 @@ from trees import close
 
 import metarl_jax
 from metarl_jax.algorithms import ALGORITHMS
-from metarl_jax.experiment import api, devices, training
+from metarl_jax.experiment import api, devices, saving
 from metarl_jax.experiment.cli import main
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
 from metarl_jax.experiment.metrics import read_metrics
@@ -80,7 +80,7 @@ def assert_same(one: Any, other: Any) -> None:
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Send SIGTERM while line number `count` of all metrics is written."""
-    append, seen = training.append_metrics, []
+    append, seen = saving.append_metrics, []
 
     def noted(folder: Any, line: Any) -> None:
         append(folder, line)
@@ -88,7 +88,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
         if len(seen) == count:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(training, "append_metrics", noted)
+    monkeypatch.setattr(saving, "append_metrics", noted)
 
 
 def test_a_member_is_the_run_that_it_is_alone(whole: Any, tmp_path: Path) -> None:
@@ -115,13 +115,13 @@ def test_floats_and_seeds_are_one_program_and_each_static_option_is_another(
 ) -> None:
     assert [len(part.folders) for part in whole.cohorts] == [4, 4]
     assert [part.like.algorithm.tasks for part in whole.cohorts] == [4, 8]
-    append, counts = training.append_metrics, []
+    append, counts = saving.append_metrics, []
 
     def noted(*arguments: Any) -> None:
         counts.append(events[COMPILED])
         append(*arguments)
 
-    monkeypatch.setattr(training, "append_metrics", noted)
+    monkeypatch.setattr(saving, "append_metrics", noted)
     other = LONG | {"log_every": 5, "checkpoint_every": 100}  # another program than that of any other test
     split = metarl_jax.sweep(*PAIR, over=OVER, seeds=2, together=3, out=tmp_path / "sweep", **other)
     assert [len(part.folders) for part in split.cohorts] == [2, 2, 2, 2]
