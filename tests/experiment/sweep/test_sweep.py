@@ -18,7 +18,7 @@ from trees import close
 
 import metarl_jax
 from metarl_jax.algorithms import ALGORITHMS
-from metarl_jax.experiment import api, devices, saving
+from metarl_jax.experiment import api, devices, saving, training
 from metarl_jax.experiment.cli import main
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
 from metarl_jax.experiment.metrics import read_metrics
