@@ -8,6 +8,7 @@ import numpy as np
 
 from metarl_jax.core.checks import check_least
 from metarl_jax.core.environment import Box, Discrete, Environment
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.once import once
 from metarl_jax.core.types import Step, Tree
 
@@ -19,7 +20,7 @@ def check_environment(environment: Environment) -> None:
     for count in ("horizon", "trial_episodes"):
         check_least(f"{count} of {name}", getattr(environment, count), 1)
     _check_spaces(name, environment)
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: key_of(0))
     task = jax.eval_shape(lambda key: environment.draw_task(key, "train"), key)
     _check_task(name, environment, task)
     observation, state = jax.eval_shape(environment.reset, key, task)

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.types import Tree
 from metarl_jax.experiment.config import RunConfig, defaults
 from metarl_jax.experiment.errors import TooLarge
@@ -39,7 +40,7 @@ def check(config: RunConfig, needed: Needed) -> None:
 def check_evaluation(config: RunConfig, name: str, tasks: int) -> None:
     """Raise a UsageError, with a number that fits, if the curves of an evaluation need more memory than there is."""
     environment, (reports, _) = config.environment, config.recipe.reports
-    task = size(jax.eval_shape(lambda: environment.draw_task(jax.random.key(0), "train")))
+    task = size(jax.eval_shape(lambda: environment.draw_task(key_of(0), "train")))
     numbers = 3 * (reports + 1) * environment.trial_episodes  # of a curve
     each = 3 * task + numbers * (8 + 8 * METHODS)  # float32 on the device with a copy, float64 on the host
     room = available()

@@ -73,7 +73,7 @@ def test_the_edited_fields_of_a_run_are_listed(tmp_path: Path) -> None:
     del description["config"]["run"]["keep"]
     (run.path / "run.json").write_text(json.dumps(description))
     for call in (metarl_jax.resume, metarl_jax.load):
-        with pytest.raises(UsageError, match=r"edited: .*run.keep='absent'.*; restore it") as caught:
+        with pytest.raises(UsageError, match=r"edited or damaged: .*run.keep='absent'.*; restore it") as caught:
             call(run.path)
         assert all(word in str(caught.value) for word in ("algorithm.meta_lr=0.5", "environment.arms=3"))
 

@@ -90,11 +90,11 @@ def test_whatever_a_save_raises_the_command_ends_with_one_sentence_and_code_1(er
 def test_a_save_that_failed_is_tried_again_soon(tmp_path, monkeypatch):
     tried, save = [], checkpoint.save
 
-    def fails_at_first(folder, step, *rest):
+    def fails_at_first(folder, run, step, *rest):
         tried.append(step)
         if len(tried) == 1:
             raise OSError(28, "No space left on device")
-        return save(folder, step, *rest)
+        return save(folder, run, step, *rest)
 
     monkeypatch.setattr(checkpoint, "save", fails_at_first)
     monkeypatch.setattr("metarl_jax.experiment.training.RETRY", 0.0)

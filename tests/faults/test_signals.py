@@ -20,7 +20,8 @@ from metarl_jax.experiment.errors import UsageError
 
 pytestmark = pytest.mark.fault(2)
 TOY = ("toy", "bandit")
-BUSY = """import hashlib
+BUSY = """import hashlib, signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
 from metarl_jax.experiment.interruption import listening
 with listening() as interruption:
     print("listening", flush=True)
@@ -56,7 +57,10 @@ def busy(turns):
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "listening\n"
-        yield process
+        try:
+            yield process
+        finally:
+            process.kill()
     process.stdout.close()
 
 
