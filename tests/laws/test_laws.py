@@ -96,7 +96,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # φ reads the lives of a source, which are no function of φ: see tests/core/test_imitation.py.
 SUPERVISED = ("algorithm_distillation", "decision_pretrained")
-ROUNDED = ("disco",)  # XLA rounds the last bit of its updates differently in a program of one turn and in a loop
+# XLA rounds the last bit of their updates differently in a program of one turn and in a loop.
+ROUNDED = ("disco", "intrinsic_reward")
 # Not those that have nothing to learn, nor those that learn φ by two objectives (tests/algorithms/test_varibad.py).
 META_LEARNED = [name for name in VARIANTS if name not in ("policy_gradient", "varibad", "disco", *SUPERVISED)]
 # Nor those that regress on targets which are data: see tests/algorithms/test_intrinsic_reward.py.
