@@ -1,11 +1,11 @@
 """Evolution beside backpropagation on one learner: reward by environment step, and by second.
 
-    python scripts/estimators_speed.py [--seeds 5] [--out benchmarks/results/estimators_speed.json]
+    python scripts/estimators_speed.py [--seeds 5] [--steps 12000000] [--out benchmarks/results/estimators_speed.json]
 
 An actor-critic that tunes its own step size, discount, traces and exploration (`meta_gradient`), from a step size that
 is far too small, in random finite processes. Lives last for ten windows of two adaptations, after which an agent is
-reborn in a new process. All estimators have the same environment steps (`STEPS`, of each seed) and the same Adam; a row
-`fixed` keeps φ. Columns: the mean reward of a step, averaged over an eighth of the training, at quarters of the
+reborn in a new process. All estimators have the same environment steps (`--steps` a seed) and the same Adam; a row `fixed`
+keeps φ. Columns: the mean reward of a step, averaged over an eighth of the training, at quarters of the
 environment steps (`reward,steps=...`) and at quarters of the time of the fastest row (`reward,time=...`), and
 environment steps of all seeds, side by side, in a second of the processor, without compilation.
 """
@@ -22,7 +22,7 @@ from metarl_jax.envs import make as make_environment
 from metarl_jax.experiment.results import Table
 
 TABLE = "estimators_speed"
-STEPS = 240_000
+STEPS = 12_000_000
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 SHARED: dict[str, Any] = {
     "tasks": 16,
@@ -44,11 +44,11 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
-def trained(row: str, seeds: int) -> tuple[np.ndarray, float, float]:
+def trained(row: str, seeds: int, steps: int) -> tuple[np.ndarray, float, float]:
     """Mean reward of a step [seeds, meta-steps], environment steps of a meta-step, and seconds of the processor."""
     environment = make_environment("tabular", states=5, actions=3)
     learner = make("meta_gradient", **SHARED | ROWS[row]).build(environment)
-    count = max(8, STEPS // learner.env_steps)
+    count = max(8, steps // learner.env_steps)
 
     def train(key: Any) -> Any:
         birth, root = jax.random.split(key)
@@ -70,14 +70,15 @@ def at(rewards: np.ndarray, share: float) -> np.ndarray:
 def main() -> None:
     parser = table_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    arguments = parsed(parser, TABLE, seeds=1)
-    table = Table(TABLE, seeds=list(range(arguments.seeds)), tasks=SHARED["tasks"], env_steps=STEPS)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    arguments = parsed(parser, TABLE, seeds=1, steps=240_000)
+    table = Table(TABLE, seeds=list(range(arguments.seeds)), tasks=SHARED["tasks"], env_steps=arguments.steps)
     found = {}
     for row in ROWS:
-        rewards, env_steps, seconds = found[row] = trained(row, arguments.seeds)
+        rewards, env_steps, seconds = found[row] = trained(row, arguments.seeds, arguments.steps)
         for share in QUARTERS:
             values = at(rewards, share)
-            table.add(row, f"reward,steps={round(share * STEPS)}", values.mean(), by_seed=values)
+            table.add(row, f"reward,steps={round(share * arguments.steps)}", values.mean(), by_seed=values)
         table.add(row, "env_steps_per_second", rewards.size * env_steps / seconds, made={"wall_seconds": seconds})
         table.write(arguments.out)
     whole = min(seconds for _, _, seconds in found.values())
