@@ -4,8 +4,8 @@
 
 An actor-critic that tunes its own step size, discount, traces and exploration (`meta_gradient`), from a step size that
 is far too small, in random finite processes. Lives last for ten windows of two adaptations, after which an agent is
-reborn in a new process. All estimators have the same environment steps (`--steps` a seed) and the same Adam; a row `fixed`
-keeps φ. Columns: the mean reward of a step, averaged over an eighth of the training, at quarters of the
+reborn in a new process. All estimators have the same environment steps (`--steps` a seed) and the same Adam; a row
+`fixed` keeps φ. Columns: the mean reward of a step, averaged over an eighth of the training, at quarters of the
 environment steps (`reward,steps=...`) and at quarters of the time of the fastest row (`reward,time=...`), and
 environment steps of all seeds, side by side, in a second of the processor, without compilation.
 """
