@@ -25,7 +25,6 @@ from metarl_jax.experiment import checkpoint, devices, diagnosis, memory, run_fo
 from metarl_jax.experiment.audience import Audience, OnLog, audience
 from metarl_jax.experiment.config import RunConfig, RunOptions, learner_of
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged
-from metarl_jax.experiment.files import sync
 from metarl_jax.experiment.interruption import Interruption, listening
 from metarl_jax.experiment.metrics import Line, cut_metrics
 from metarl_jax.experiment.rule import Rule
@@ -314,11 +313,10 @@ def _part_with(fixed: Fixed, step: int, state: Any, lost: np.ndarray, finite: np
         folder = fixed.folders[run]
         run_folder.note_divergence(folder, step)
         if finite[run]:
-            sync(folder.metrics)
             own = fixed.saved(state)
             own = own if len(lost) == 1 else jax.tree.map(lambda x, run=run: x[run], own)
-            checkpoint.save(folder.checkpoints, run_folder.identity(folder), step, own, fixed.options.keep)
-            run_folder.note_saved(folder, step)
+            place = (folder.path, (folder,), folder.checkpoints, run_folder.identity(folder))
+            Saver(*place, fixed.options.keep).save(step, own)
 
 
 def reach_of(config: RunConfig) -> Reach:

@@ -36,7 +36,7 @@ def reproduce(
     Args:
         names: Names of scripts.
         all: Run every script.
-        quick: Run the same code at small budgets, in less than a minute a script; its values mean nothing.
+        quick: Run the same code at small budgets; its values mean nothing.
         json: Print JSON.
         out: Folder of the new tables, by default runs/reproduce; an interrupted script continues there. A quick run
             keeps no table unless this is given.
@@ -85,7 +85,7 @@ def _list(scripts: "list[TableScript]", json: bool) -> int:
     if json:
         print(dumps(entries, indent=1))
         return 0
-    caption = "took: training behind the committed table, as far as it says. With --quick: less than a minute."
+    caption = "took: training behind the committed table, as far as it says."
     lines = [[entry["name"], _time(entry), entry["summary"]] for entry in entries]
     _print_columns(["name", "took", "makes"], lines, caption)
     return 0
