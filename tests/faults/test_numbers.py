@@ -35,7 +35,7 @@ PACKAGE = pathlib.Path(metarl_jax.__file__).parent
 TOY = ("toy", "navigation")
 X64 = {"JAX_ENABLE_X64": "1"}
 STRICT = {**X64, "JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"}
-# Not JAX_DEBUG_KEY_REUSE, which raises in every algorithm: it does not see through the batches of keys that vmap makes.
+# Not JAX_DEBUG_KEY_REUSE, which raises in every algorithm, perhaps since keys are batched: see the laws for one life.
 # tests/laws checks the keys of one life.
 DEBUG = {**X64, "JAX_DEBUG_NANS": "1"}
 LANES = {"strict": STRICT, "debug": DEBUG, "other-keys": {"JAX_DEFAULT_PRNG_IMPL": "rbg"}}
