@@ -111,6 +111,7 @@ def relive(
     def improve(meta_params: Tree, memory: Tree, lives: Lives, now: Now) -> tuple[Tree, Tree, Info, Lives]:
         aim, past = objective(now.step), recorded(lives)
         grouped = window.world.learner.shared
+        together = functools.partial(_together, lanes=window.world.policy.lanes)
 
         def step(carry: tuple[Tree, Tree], batch: tuple[Record, Life]) -> tuple[tuple[Tree, Tree], Info]:
             value, gradient, found = relived_gradient(window, aim, carry[0], *batch, now.devices)
@@ -119,7 +120,7 @@ def relive(
 
         def epoch(carry: tuple[Tree, Tree], key: Key) -> tuple[tuple[Tree, Tree], Info]:
             batches = _minibatches(key, passes.minibatches, (past, lives.start), now.devices)
-            return jax.lax.scan(step, carry, jax.vmap(_together)(batches) if grouped else batches)
+            return jax.lax.scan(step, carry, jax.vmap(together)(batches) if grouped else batches)
 
         keys = jax.random.split(now.key, passes.epochs)
         (meta_params, memory), info = jax.lax.scan(epoch, (meta_params, memory), keys)
@@ -229,7 +230,7 @@ def _shares(past: Record, devices: Devices) -> Array:
     return steps / jnp.maximum(devices.mean(jnp.mean(steps)), 1e-8)
 
 
-def _together(batch: tuple[Record, Life]) -> tuple[Record, Life]:
+def _together(batch: tuple[Record, Life], lanes: int) -> tuple[Record, Life]:
     """Lives that share their parameters, several as one in more environments: one product where vmap makes small ones.
 
     [N, K+1, T, E, ...] -> [G, K+1, T, (N / G) E, ...]; nothing but the record is relived, so the first task of a group
@@ -237,7 +238,7 @@ def _together(batch: tuple[Record, Life]) -> tuple[Record, Life]:
     """
     past, lives = batch
     total, envs = past.seen.weight.shape[0], past.seen.weight.shape[-1]
-    groups = lane_groups(total, envs)
+    groups = lane_groups(total, envs, lanes)
 
     def fold(axis: int) -> Callable[[Array], Array]:
         def move(x: Array) -> Array:

@@ -13,7 +13,6 @@ from jax.sharding import Mesh, PartitionSpec
 from metarl_jax.core.types import Array, Tree
 
 AXIS = "tasks"  # the mesh axis over which tasks are divided
-LANES = 32  # environments whose trial stays in a CPU core's cache while it is relived
 CACHE_BYTES = 4 * 2**20  # of memories that act side by side
 LARGE = 4096  # bytes of a memory above which the memories of many tasks do not fit the cache
 CACHE_ROWS = 2048  # time steps of one chunk whose activations stay in a CPU core's cache
@@ -33,16 +32,16 @@ def default_chunk(rows_per_task: int, shared_params: bool, memory_bytes: int = 0
     return 2 ** int(math.log2(max(1, CACHE_BYTES // memory_bytes))) if memory_bytes > LARGE else None
 
 
-def lane_groups(tasks: int, envs: int) -> int:
+def lane_groups(tasks: int, envs: int, lanes: int) -> int:
     """The number of groups in which tasks that share a policy are relived; each is one batch of environments.
 
-    One group on accelerators, for large products. On a CPU, groups of about `LANES` environments, whose activations
-    over a whole trial stay in the cache.
+    One group on accelerators, for large products. On a CPU, groups of about `lanes` environments, whose replay stays in
+    the cache.
     """
     if jax.default_backend() != "cpu":
         return 1
     divisors = [count for count in range(1, tasks + 1) if tasks % count == 0]
-    return min(divisors, key=lambda count: abs(math.log(tasks * envs / count / LANES)))
+    return min(divisors, key=lambda count: abs(math.log(tasks * envs / count / lanes)))
 
 
 def map_tasks(function: Callable[..., Any], chunk: int | None, *tasks: Tree) -> Any:
@@ -70,7 +69,7 @@ def mean_gradient(
 
     def summed(*tasks: Tree) -> tuple[Array, Tree, Array, Any]:
         def total(meta_params: Tree) -> tuple[Array, Any]:
-            losses, aux = jax.vmap(lambda *task: function(meta_params, *task))(*tasks)
+            losses, aux = _over(lambda *task: function(meta_params, *task), *tasks)
             return jnp.sum(losses), aux
 
         (loss, aux), gradient = jax.value_and_grad(total, has_aux=True)(meta_params)
@@ -104,6 +103,13 @@ def _scan_chunks(
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     sums, aux = jax.lax.scan(add, zeros, cut)
     return *sums, jax.tree.map(lambda x: x.reshape(total, *x.shape[2:]), aux)
+
+
+def _over(function: Callable[..., Any], *tasks: Tree) -> Any:
+    """`function` of each task; of a single one without a vmap, whose axis of size 1 makes products slower."""
+    if _count(tasks) > 1:
+        return jax.vmap(function)(*tasks)
+    return jax.tree.map(lambda x: x[None], function(*jax.tree.map(lambda x: x[0], tasks)))
 
 
 def _count(tasks: Any) -> int:

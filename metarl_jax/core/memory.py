@@ -8,6 +8,8 @@ import jax.numpy as jnp
 
 from metarl_jax.core.types import Array, Key, Tree
 
+LANES = 32  # environments whose arrays, over a whole trial, stay in the cache of a CPU core
+
 
 def _of_time(start: Tree, trail: Tree, time: Array) -> Tree:
     """The memory after step `time` [E] from a trail [T, E, ...] that recorded it in full."""
@@ -33,6 +35,7 @@ class Memory(NamedTuple):
     trail: Callable[[Tree], Tree] = lambda memory: memory  # memory after a step -> its record
     at: Callable[[Tree, Tree, Array], Tree] = _of_time  # memory at the start, trail [T, E, ...], time [E] -> memory
     roomless: Callable[[tuple[int, ...]], Tree] | None = None  # a blank memory without the capacity that acting needs
+    lanes: int = LANES  # environments that are relived together on a CPU
 
     def newborn(self, leading: tuple[int, ...]) -> Tree:
         """The memory from which a trial without a past is unrolled."""
@@ -113,4 +116,5 @@ def _of_parts(parts: Sequence[Memory], step: Any, unroll: Any, width: int) -> Me
         trail=lambda memory: each("trail", memory),
         at=lambda start, trail, time: each("at", start, trail, [time] * len(parts)),
         roomless=lambda shape: each("newborn", [shape] * len(parts)),
+        lanes=min(part.lanes for part in parts),
     )

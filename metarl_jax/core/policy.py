@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from metarl_jax.core.distributions import Distribution, distribution_of
 from metarl_jax.core.environment import Discrete, Environment
-from metarl_jax.core.memory import Memory, beside
+from metarl_jax.core.memory import LANES, Memory, beside
 from metarl_jax.core.networks import mlp
 from metarl_jax.core.types import Array, Key, Output, Timestep, Tree
 
@@ -32,6 +32,7 @@ class Policy(NamedTuple):
     has_memory: bool = False
     trail: Callable[[Tree], Tree] = lambda memory: ()  # memory after a step -> its record
     at: Callable[[Tree, Tree, Array], Tree] = lambda start, trail, time: ()  # start, trail [T, E, ...], [E] -> memory
+    lanes: int = LANES  # environments that are relived together on a CPU
 
 
 def memoryless(
@@ -205,6 +206,7 @@ def memory_policy(
         has_memory=width > 0,
         trail=memory.trail,
         at=memory.at,
+        lanes=memory.lanes,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import metarl_jax
-from metarl_jax.core import batching
+from metarl_jax.core.memories import gated
 from metarl_jax.envs import make as make_environment
 
 
@@ -20,7 +20,7 @@ def test_reliving_trials_in_groups_gives_the_update_of_all_at_once(monkeypatch: 
     state = state._replace(meta_params=jax.tree.map(lambda x: x + 1.0, state.meta_params))
 
     def moved(lanes: int) -> Any:
-        monkeypatch.setattr(batching, "LANES", lanes)
+        monkeypatch.setattr(gated, "LANES", lanes)
         step = jax.jit(algorithm.build(environment).step)
         return step(state, jax.random.key(1))
 

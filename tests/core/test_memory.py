@@ -94,8 +94,11 @@ def test_a_reset_removes_all_influence_of_the_past(kind: str) -> None:
     assert not np.allclose(one[:4], two[:4])
 
 
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
-def test_the_custom_gradient_equals_that_of_a_plain_scan(kind: str) -> None:
+def test_the_gradient_equals_that_of_a_plain_scan(kind: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In both forms, which differ in what they record."""
+    monkeypatch.setattr(jax, "default_backend", lambda: device)
     memory, params, inputs, keep = trial(kind)
     state = jax.tree.map(lambda x: x + 0.3, memory.blank((ENVS,)))
 

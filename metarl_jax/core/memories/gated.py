@@ -1,8 +1,8 @@
 """Gated recurrences: the GRU and the LSTM, as one loop.
 
-A recurrence has three parts. The contribution of the inputs to the gates needs no memory, so a replay computes it for a
-whole trial in one product. The contribution of the memory, h U, is the only product inside the loop. The rest is
-elementwise and a function of its own.
+A recurrence has three parts. The contribution of the inputs to the gates needs no memory. The contribution of the
+memory is h U. The rest is elementwise and a function of its own. On a CPU a replay repeats whole steps. On accelerators
+the first part is one product for a whole trial, and only the second one is left in the loop.
 """
 
 import functools
@@ -17,6 +17,7 @@ from metarl_jax.core.memory import Memory
 from metarl_jax.core.networks import orthogonal, rowwise, to_rank
 from metarl_jax.core.types import Array, Key, Tree
 
+LANES = 128  # environments whose arrays, in one step, stay in the cache of a CPU core
 State = tuple[Array, ...]  # the readout h [..., W] comes first
 Gates = tuple[Array, ...]  # one array each: XLA for CPUs does not vectorise operations on slices
 Combine = Callable[[Tree, State, Gates, Gates], State]  # elementwise parameters, state, gates from inputs, from h
@@ -93,18 +94,34 @@ def _recurrence(cell: Cell, inputs: int, width: int) -> Memory:
         return state, state[0]
 
     def unroll(params: Tree, state: State, x: Array, keep: Array) -> Array:
+        if jax.default_backend() == "cpu":
+            return stepwise(functools.partial(step, params), state, x, keep)
         return gated_unroll(cell.combine, recurrent(params), params["own"], state, project(params, x), keep)
 
-    return Memory(init, lambda shape: (jnp.zeros((*shape, width)),) * cell.states, step, unroll, width)
+    def blank(leading: tuple[int, ...]) -> State:
+        return (jnp.zeros((*leading, width)),) * cell.states
+
+    return Memory(init, blank, step, unroll, width, lanes=LANES)
+
+
+def stepwise(step: Callable[..., tuple[State, Array]], state: State, x: Array, keep: Array) -> Array:
+    """The readout after each step, [T, ..., W]: reverse mode records the states alone and repeats each step.
+
+    For CPUs, where the arrays of one step stay in the cache, and moving those of all steps takes longer than computing
+    them again.
+    """
+    repeated = jax.checkpoint(lambda state, now: step(state, *now), prevent_cse=False)
+    return jax.lax.scan(repeated, state, (x, keep))[1]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def gated_unroll(combine: Combine, u: Gates, own: Tree, state: State, gates: Gates, keep: Array) -> Array:
     """The readout after each step, [T, ..., W].
 
-    Reverse mode keeps only the necessary work in the loop. The gates are elementwise, so their derivatives are arrays
-    that are computed for all steps at once. A backward step multiplies a cotangent by them and by Uᵀ, and only the
-    cotangents are recorded. The gradient of each U is one product over all steps. There is no forward mode.
+    For accelerators, where each operation in the loop costs: reverse mode keeps only the necessary ones there. The
+    gates are elementwise, so their derivatives are arrays that are computed for all steps at once. A backward step
+    multiplies a cotangent by them and by Uᵀ, and only the cotangents are recorded. The gradient of each U is one
+    product over all steps. There is no forward mode.
     """
     return _forward(combine, u, own, state, gates, keep)[0]
 
