@@ -1,0 +1,133 @@
+"""Where the time of a replay goes: a GRU along recorded trials, forwards and in reverse, on one core.
+
+    python benchmarks/replay.py [--out FILE]
+
+The shapes are those of a minibatch on one of two cores in `rl2-bandit` and `rl2-maze` of speed.py. `form` rows are
+whole replays with their gradient, by what reverse mode records: everything (`scan`), the arrays of all steps, with
+derivatives and weight gradients outside the loop (`outside`), or the states alone (`stepwise`). `part` rows are pieces
+of the last one, each in a loop of its own; `dispatch` is the same replay of a single trial, whose arithmetic is next to
+nothing. One JSON line a row: milliseconds of processor time, the least of several calls.
+"""
+
+import argparse
+import functools
+import json
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.core.memories.gated import _gru, gated_unroll, gru, stepwise
+from metarl_jax.experiment import devices
+
+CALLS = 30
+
+
+class Shape(NamedTuple):
+    """A minibatch of trials on one core."""
+
+    steps: int
+    rows: int
+    width: int
+    inputs: int
+
+
+SHAPES = {"rl2-bandit": Shape(100, 128, 64, 8), "rl2-maze": Shape(200, 32, 128, 28)}
+Row = dict[str, Any]
+
+
+def least(function: Callable[..., Any], *arguments: Any) -> float:
+    """Milliseconds of processor time."""
+    compiled = jax.jit(function)
+    jax.block_until_ready(compiled(*arguments))
+    times = []
+    for _ in range(CALLS):
+        start = time.process_time()
+        jax.block_until_ready(compiled(*arguments))
+        times.append(time.process_time() - start)
+    return 1e3 * min(times)
+
+
+def forms(shape: Shape) -> dict[str, float]:
+    """Whole replays with their gradient."""
+    memory = gru(shape.inputs, shape.width)
+    params, (x, incoming) = memory.init(jax.random.key(0)), trial(shape)
+    keep, blank = jnp.ones((*x.shape[:2], 1)), memory.blank((shape.rows,))
+
+    def scan(params: Any) -> Any:
+        return jax.lax.scan(lambda state, now: memory.step(params, state, *now), blank, (x, keep))[1]
+
+    def outside(params: Any) -> Any:
+        names = params["gates"]
+        gates = tuple(x @ names[name]["input"] + names[name]["bias"] for name in names)
+        recurrent = tuple(names[name]["recurrent"] for name in names)
+        return gated_unroll(_gru, recurrent, params["own"], blank, gates, keep)
+
+    def repeated(params: Any) -> Any:
+        return stepwise(functools.partial(memory.step, params), blank, x, keep)
+
+    def gradient(replay: Callable[[Any], Any]) -> float:
+        return least(jax.grad(lambda params: jnp.sum(replay(params) * incoming)), params)
+
+    found = {"scan": gradient(scan), "outside": gradient(outside), "stepwise": gradient(repeated)}
+    return found | {"stepwise, forward only": least(repeated, params)}
+
+
+def parts(shape: Shape) -> dict[str, float]:
+    """Pieces of a step, each for all steps: products with the memory, with the inputs, for the weights; elementwise."""
+    x, incoming = trial(shape)
+    state, recurrent, entering = incoming[0], incoming[0, :1].T @ incoming[0, :1], x[0, :1].T @ incoming[0, :1]
+
+    def loop(body: Callable[[Any, Any], Any], start: Any) -> float:
+        return least(lambda start, x: jax.lax.scan(lambda carry, now: (body(carry, now), None), start, x)[0], start, x)
+
+    def weights(left: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+        return lambda carry, now: (0.9 * carry[0], carry[1] + left((carry[0], now)).T @ carry[0])
+
+    def three(product: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        return lambda carry, now: 0.1 * sum(product(carry + i, now) for i in range(3))
+
+    elementwise = lambda carry, now: _gru(jnp.zeros(shape.width), (carry,), (carry,) * 3, (carry,) * 3)[0]  # noqa: E731
+    return {
+        "forward or slope, three products": loop(three(lambda h, now: h @ recurrent), state),
+        "inputs, three products": loop(three(lambda h, now: now[:, :1] + now @ (entering + h[0, 0])), state),
+        "weights of the memory, one of three": loop(weights(lambda pair: pair[0]), (state, recurrent)),
+        "weights of the inputs, one of three": loop(weights(lambda pair: pair[1]), (state, entering)),
+        "elementwise": loop(elementwise, state),
+        "dispatch": forms(shape._replace(rows=1))["stepwise"],
+    }
+
+
+def trial(shape: Shape) -> tuple[jax.Array, jax.Array]:
+    """Inputs [T, B, I], and what comes back to the memories [T, B, W]."""
+    steps, rows, width, inputs = shape
+    keys = jax.random.split(jax.random.key(1))
+    return jax.random.normal(keys[0], (steps, rows, inputs)), 0.1 * jax.random.normal(keys[1], (steps, rows, width))
+
+
+def measure(workload: str, shape: Shape) -> list[Row]:
+    told = {"workload": workload, **shape._asdict(), "device": devices.describe(), "versions": devices.versions()}
+    kinds = {"form": forms(shape), "part": parts(shape)}
+    return [
+        {**told, "kind": kind, "row": row, "milliseconds": ms}
+        for kind, found in kinds.items()
+        for row, ms in found.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, help="also write the lines as a JSON list")
+    given = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", 1)
+    lines = [json.dumps(row) for workload, shape in SHAPES.items() for row in measure(workload, shape)]
+    print("\n".join(lines))
+    if given.out:
+        given.out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
+
+
+if __name__ == "__main__":
+    main()
