@@ -80,7 +80,7 @@ def size(shapes: Tree) -> int:
 
 def available() -> int:
     """Bytes that each device can still give; on a CPU, all devices together."""
-    stats = jax.devices()[0].memory_stats()
+    stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats["bytes_in_use"])
     return min(_limits())
