@@ -15,7 +15,7 @@ from metarl_jax.experiment.commands.train import beginning
 def plan(algorithm: Positional[str], environment: Positional[str], *, json: bool = False, measure: bool = True) -> int:
     """Say what a run will take: compilation, memory, environment steps, time, disk; or that it does not fit.
 
-    It has the options of `metarl train`. It compiles the program of the run, takes a few meta-steps, and writes nothing.
+    It has the options of `metarl train`, compiles the program of the run, takes a few meta-steps, and writes nothing.
 
     $ metarl plan maml navigation
     $ metarl plan rl2 maze --tasks 4096 --meta-steps 2000
