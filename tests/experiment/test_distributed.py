@@ -1,12 +1,17 @@
 """Several processes that train one run: what they compute together, where they stop, and who goes on with it."""
 
 import logging
+import os
+import pathlib
+import re
 import shutil
 import signal
+import subprocess
+import sys
 
 import jax
 import pytest
-from faults.processes import await_file, ended, group, ran, surroundings, training
+from faults.processes import await_file, ended, free_port, group, ran, surroundings, training
 from faults.stored import assert_close, steps
 from shell_toy import SHORT, toy  # noqa: F401
 
@@ -17,6 +22,7 @@ from metarl_jax.experiment.group import Group
 from metarl_jax.experiment.run_folder import RunFolder
 
 REAL = ["--preset=tiny", "--meta-steps=3", "--log-every=1", "--evaluation-tasks=4", "--no-from-scratch", "--tasks=8"]
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "scale.md"
 PAIRS = {"maml": "navigation", "rl2": "bandit", "meta_gradient": "catch"}  # the lives of the last go on
 
 
@@ -134,3 +140,17 @@ def test_only_process_0_warns(monkeypatch):
     finally:
         logger.setLevel(before)
         jax.config.update("jax_enable_preemption_service", True)
+
+
+@pytest.mark.slow
+def test_the_loopback_example_of_the_page_runs(tmp_path):
+    block = next(
+        block for block in re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL) if "localhost" in block
+    )
+    (tmp_path / "metarl").write_text(f'#!/bin/sh\nexec {sys.executable} -m metarl_jax "$@"\n')
+    (tmp_path / "metarl").chmod(0o755)
+    environment = surroundings(PATH=f"{tmp_path}:{os.environ['PATH']}", PYTHONPATH=str(PAGE.parents[1]))
+    command = ["timeout", "300", "bash", "-ec", block.replace("4567", str(free_port()))]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert steps(tmp_path / "runs" / "pair")[-1] == 30

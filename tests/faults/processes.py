@@ -61,9 +61,7 @@ def group(
     words: Sequence[str], count: int = 2, devices: int = 2, heartbeat: int = 10
 ) -> Iterator[list[subprocess.Popen[str]]]:
     """`metarl` with these words in so many processes of this machine, which train one run; none of them is left."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"--distributed=127.0.0.1:{free.getsockname()[1]}"
+    address = f"--distributed=127.0.0.1:{free_port()}"
     environment = surroundings() | {"JAX_NUM_CPU_DEVICES": str(devices)}
     flags = [[address, f"--processes={count}", f"--process={i}", f"--heartbeat={heartbeat}"] for i in range(count)]
     processes = [started([*words, *mine], environment) for mine in flags]
@@ -73,6 +71,12 @@ def group(
         for process in processes:
             process.kill()
             process.communicate()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def ended(processes: Sequence[subprocess.Popen[str]], seconds: float = 120) -> list[tuple[int, str, str]]:
