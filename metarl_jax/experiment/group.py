@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
@@ -121,7 +121,7 @@ def together(call: Callable[[], T]) -> T:
     for process, text in enumerate(texts):
         if text:
             raise UsageError(f"process {process}: {text.decode(errors='replace')}")
-    return result
+    return cast(T, result)
 
 
 def led(call: Callable[[], T]) -> T:
@@ -134,7 +134,7 @@ def led(call: Callable[[], T]) -> T:
         return call()
     told = together(lambda: json.dumps(call()).encode() if leads() else b"")
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(told))))
-    return json.loads(_broadcast(told, size))  # type: ignore[no-any-return]
+    return cast(T, json.loads(_broadcast(told, size)))
 
 
 def greatest(*numbers: int) -> tuple[int, ...]:
