@@ -9,7 +9,6 @@ compile, peak memory, and the share of what the best arm pays that is earned per
 """
 
 import argparse
-import functools
 import itertools
 import json
 import pathlib
@@ -37,21 +36,21 @@ OPTIONS = {"width": 64, "expected_reward": True, "gamma": 0.98, "meta_lr": 3e-3,
 TASKS = 1000  # held out, behind a share
 
 
-def measure(memory: str, length: int, meta_steps: int) -> dict[str, Any]:
+def measure(memory: str, length: int, meta_steps: int, seconds: float, pulls: int) -> dict[str, Any]:
     """One memory at one length, in this process."""
     devices.prepare()
     jax.config.update("jax_enable_compilation_cache", False)  # the compile time of a first use
-    tasks = PULLS // length
+    tasks = pulls // length
     algorithm = make_algorithm("rl2", memory=memory, tasks=tasks, anneal=meta_steps, **OPTIONS)
     mesh = devices.task_mesh(tasks, algorithm.passes.minibatches)
     learner = algorithm.build(make_environment("bandit", pulls=length, clock=True), mesh)
-    line = timed(learner, mesh)
-    acting = acting_steps_per_second(learner, tasks)
+    line = timed(learner, mesh, seconds)
+    acting = acting_steps_per_second(learner, tasks, seconds / 2)
     learned = {"meta_steps": meta_steps, "share_of_best": share_of_best(learner, meta_steps)} if meta_steps else {}
     return {"workload": memory, "trial": length, "acting_steps_per_second": acting, **line, **learned}
 
 
-def acting_steps_per_second(learner: MetaLearner, tasks: int) -> float:
+def acting_steps_per_second(learner: MetaLearner, tasks: int, seconds: float) -> float:
     """Environment steps a second of acting alone, on one device."""
     world = learner.window.world
 
@@ -66,7 +65,7 @@ def acting_steps_per_second(learner: MetaLearner, tasks: int) -> float:
     meta_params, keys = learner.init(jax.random.key(0)).meta_params, jax.random.split(jax.random.key(1), tasks)
     jax.block_until_ready(act(meta_params, keys))
     times: list[float] = []
-    while sum(times) < SECONDS / 2:
+    while sum(times) < seconds:
         start = time.perf_counter()
         jax.block_until_ready(act(meta_params, keys))
         times.append(time.perf_counter() - start)
@@ -92,22 +91,25 @@ def main() -> None:
     parser.add_argument(
         "--meta-steps", type=int, default=30, help="of training before the share is measured; 0 for none"
     )
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of measurement")
+    parser.add_argument("--pulls", type=int, default=PULLS, help="in a meta-step")
     parser.add_argument("--out", type=pathlib.Path, help="also write the lines as a JSON list")
     parser.add_argument("--here", action="store_true", help="measure in this process")
     arguments = parser.parse_args()
-    run = functools.partial(_in_own_process, arguments.meta_steps)
+    how = arguments.meta_steps, arguments.seconds, arguments.pulls
     if arguments.here:
-        print(json.dumps(measure(arguments.memories[0], arguments.lengths[0], arguments.meta_steps)), flush=True)
+        print(json.dumps(measure(arguments.memories[0], arguments.lengths[0], *how)), flush=True)
         return
     lines = []
     for length, memory in itertools.product(arguments.lengths, arguments.memories):
-        lines.append(run(memory, length))
+        lines.append(_in_own_process(memory, length, *how))
         if arguments.out:
             arguments.out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
 
 
-def _in_own_process(meta_steps: int, memory: str, length: int) -> str:
-    options = ["--memories", memory, "--lengths", str(length), "--meta-steps", str(meta_steps), "--here"]
+def _in_own_process(memory: str, length: int, meta_steps: int, seconds: float, pulls: int) -> str:
+    options = ["--memories", memory, "--lengths", str(length), "--meta-steps", str(meta_steps)]
+    options += ["--seconds", str(seconds), "--pulls", str(pulls), "--here"]
     done = subprocess.run([sys.executable, __file__, *options], check=True, capture_output=True, text=True)
     print(done.stdout.strip(), flush=True)
     return done.stdout.strip()

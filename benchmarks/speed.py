@@ -1,6 +1,6 @@
 """Speed of the main workloads, end to end, beside the floor that the mathematics sets on this machine.
 
-    python benchmarks/speed.py [WORKLOAD ...] [--tasks N ...] [--out FILE]
+    python benchmarks/speed.py [WORKLOAD ...] [--tasks N ...] [--seconds S] [--out FILE]
 
 One JSON line a workload and task count: environment steps a second (acting, inner and outer gradients included, after
 warm-up), meta-steps a second, seconds to compile, peak memory, the floor, device and versions. Every line is measured
@@ -154,7 +154,7 @@ WORKLOADS = {
 }
 
 
-def measure(name: str, tasks: int) -> dict[str, Any]:
+def measure(name: str, tasks: int, seconds: float = SECONDS) -> dict[str, Any]:
     """Run one workload in this process."""
     workload = WORKLOADS[name]
     devices.prepare()
@@ -164,17 +164,17 @@ def measure(name: str, tasks: int) -> dict[str, Any]:
     learner = algorithm.build(make_environment(workload.environment, **workload.env), mesh)
     work = workload.work(algorithm, learner, tasks)
     before = floor_seconds(work, mesh)
-    line = timed(learner, mesh)
+    line = timed(learner, mesh, seconds)
     rate.cache_clear()
     floor = learner.env_steps / min(before, floor_seconds(work, mesh))
     share = line["env_steps_per_second"] / floor
     return {"workload": name, "tasks": tasks, **line, "floor_env_steps_per_second": floor, "share_of_floor": share}
 
 
-def timed(learner: MetaLearner, mesh: Any) -> dict[str, Any]:
+def timed(learner: MetaLearner, mesh: Any, seconds: float = SECONDS) -> dict[str, Any]:
     """How fast a meta-step is, what it takes to compile, the most memory that this process has used, where and when."""
     step, state, keys, compiled = compile_step(learner, mesh)
-    median, count = median_seconds(step, state, keys)
+    median, count = median_seconds(step, state, keys, seconds)
     return {
         "env_steps_per_second": learner.env_steps / median,
         "meta_steps_per_second": 1 / median,
@@ -203,7 +203,7 @@ def compile_step(learner: MetaLearner, mesh: Any) -> tuple[Any, Any, Any, float]
     return step, state, keys, time.perf_counter() - start
 
 
-def median_seconds(step: Any, state: Any, keys: Any) -> tuple[float, int]:
+def median_seconds(step: Any, state: Any, keys: Any, seconds: float = SECONDS) -> tuple[float, int]:
     """The median time of a meta-step after two that warm up, in the quietest of several spells; how many were timed.
 
     Other guests of a shared machine slow whole spells down, never up.
@@ -213,7 +213,7 @@ def median_seconds(step: Any, state: Any, keys: Any) -> tuple[float, int]:
     medians, count = [], 0
     for _ in range(SPELLS):
         times: list[float] = []
-        while sum(times) < SECONDS / SPELLS or len(times) < 3:
+        while sum(times) < seconds / SPELLS or len(times) < 3:
             start = time.perf_counter()
             state, _ = jax.block_until_ready(step(state, keys[len(times) % 4]))
             times.append(time.perf_counter() - start)
@@ -226,6 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD")
     parser.add_argument("--tasks", type=int, nargs="*", help="task counts, instead of each workload's own")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of measurement")
     parser.add_argument("--out", type=pathlib.Path, help="also write the lines as a JSON list")
     parser.add_argument("--here", action="store_true", help="measure in this process")
     arguments = parser.parse_args()
@@ -236,9 +237,10 @@ def main() -> None:
     for name in arguments.workloads:
         for tasks in arguments.tasks or WORKLOADS[name].tasks:
             if arguments.here:
-                print(json.dumps(measure(name, tasks)), flush=True)
+                print(json.dumps(measure(name, tasks, arguments.seconds)), flush=True)
                 continue
-            command = [sys.executable, __file__, name, "--tasks", str(tasks), "--here"]
+            options = ["--tasks", str(tasks), "--seconds", str(arguments.seconds), "--here"]
+            command = [sys.executable, __file__, name, *options]
             lines.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
             print(lines[-1], flush=True)
     if arguments.out:

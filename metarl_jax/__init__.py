@@ -89,6 +89,7 @@ _HOMES = {
     # the shell
     "train": "experiment.api",
     "sweep": "experiment.sweep.sweep",
+    "plan": "experiment.plan",
     "resume": "experiment.api",
     "resume_sweep": "experiment.sweep.sweep",
     "load": "experiment.api",

@@ -25,7 +25,14 @@ os.environ.setdefault("NPROC", "8")  # threads to spare while a device waits for
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-jax.monitoring.register_event_duration_secs_listener(lambda event, seconds, **_: events.update([event]))
+
+
+def noted(event: str, seconds: float, fun_name: str = "", **_: object) -> None:
+    """Count an event, in all and by function."""
+    events.update([event, f"{event} {fun_name}"])
+
+
+jax.monitoring.register_event_duration_secs_listener(noted)
 
 
 def compiled(call: Callable[[], object]) -> int:
@@ -33,6 +40,11 @@ def compiled(call: Callable[[], object]) -> int:
     before = events[COMPILED]
     call()
     return events[COMPILED] - before
+
+
+def compilations(function: str) -> int:
+    """How many programs of a function with this name have been compiled, or loaded from the cache."""
+    return sum(count for event, count in events.items() if event.startswith(f"{COMPILED} ") and function in event)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,4 +1,4 @@
-"""A meta-learner that compiles in no time, with every kind of leaf a training state may have."""
+"""Meta-learners that compile in no time: with every kind of leaf a training state may have; divided over devices."""
 
 import dataclasses
 from typing import Any, ClassVar, NamedTuple
@@ -9,6 +9,7 @@ import pytest
 
 from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.algorithms.base import Algorithm, Recipe
+from metarl_jax.core.batching import Devices, across_devices
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.learner import frozen
 from metarl_jax.core.life import World
@@ -63,12 +64,35 @@ class Toy(Algorithm):
         return ToyLearner(init, step, env_steps=7)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Divided(Toy):
+    """A random walk whose tasks are divided over the devices: each pulls φ by numbers of its own, which it keeps."""
+
+    name: ClassVar[str] = "divided"
+
+    def build(self, environment: Environment, mesh: Any = None) -> Any:
+        def init(key: jax.Array) -> ToyState:
+            return ToyState(jnp.zeros(3), jnp.int32(0), jnp.zeros((self.tasks, 3)))
+
+        def local(devices: Devices, phi: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+            drawn = jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)
+            return phi + devices.mean(jnp.mean(jnp.sin(phi + drawn), axis=0)), drawn
+
+        def step(state: ToyState, key: jax.Array) -> tuple[ToyState, dict[str, jax.Array]]:
+            phi, drawn = across_devices(mesh, local)(state.meta_params, jax.random.split(key, self.tasks))
+            return ToyState(phi, state.optimiser + 1, drawn), {"return": phi.sum(), "return_before": -phi.sum()}
+
+        return ToyLearner(init, step, env_steps=7)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def toy():
     """The toy among the algorithms while a module's tests run."""
-    ALGORITHMS[Toy.name] = Toy
+    for kind in (Toy, Divided):
+        ALGORITHMS[kind.name] = kind
     yield
-    del ALGORITHMS[Toy.name]
+    for kind in (Toy, Divided):
+        del ALGORITHMS[kind.name]
 
 
 SHORT = {"evaluation_tasks": 0, "quiet": True, "log_every": 4, "checkpoint_every": 8}

@@ -1,7 +1,8 @@
 """The Python interface: train, resume, load, load_rule, build, adapt, compare."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints, overload
 
@@ -12,7 +13,7 @@ import numpy as np
 from metarl_jax.core.checks import nearest
 from metarl_jax.core.keys import key_of
 from metarl_jax.core.types import Split
-from metarl_jax.experiment import devices, memory, results, rule_file, run_folder, training
+from metarl_jax.experiment import devices, group, memory, results, rule_file, run_folder, training
 from metarl_jax.experiment.agents import acting
 from metarl_jax.experiment.agents.acting import ActingAgent
 from metarl_jax.experiment.audience import OnLog
@@ -27,8 +28,9 @@ from metarl_jax.experiment.evaluation import (
     evaluate_learner,
     one_life,
 )
+from metarl_jax.experiment.group import HEARTBEAT, Group, join
 from metarl_jax.experiment.lock import locked
-from metarl_jax.experiment.metrics import metrics_until
+from metarl_jax.experiment.metrics import Line, metrics_until
 from metarl_jax.experiment.rule import Rule, check_overrides, is_rule, learned
 from metarl_jax.experiment.run_folder import RunFolder
 from metarl_jax.experiment.tracking import check_installed
@@ -182,6 +184,10 @@ def train(
     quiet: bool = False,
     on_log: OnLog | None = None,
     env: dict[str, Any] | None = None,
+    distributed: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    heartbeat: int = HEARTBEAT,
     **options: Any,
 ) -> "Result | Results":
     """Meta-train and evaluate in a new run folder: `out`, or `runs/<algorithm>-<environment>-<seed>-<n>`.
@@ -199,6 +205,11 @@ def train(
     `wall_seconds` and the mean diagnostics of the last `log_every` meta-steps. If it raises, training is saved, stops
     there and can be resumed.
 
+    In a run of several processes each calls this alike, with `distributed`, or after `jax.distributed.initialize`:
+    "auto" where SLURM, Open MPI, Kubernetes or a TPU pod started them, otherwise "HOST:PORT", an address of process 0
+    with a free port, the number of `processes`, and which `process` this is. All return the same; process 0 writes,
+    logs and calls `on_log`. After `heartbeat` seconds of silence from one of them all others end.
+
     Raises:
         UsageError: a name, type or value is wrong, `out` exists, the rule does not fit, or a tracker is not installed;
             raised before anything is compiled or written.
@@ -206,7 +217,9 @@ def train(
         Interrupted: SIGINT or SIGTERM arrived; the run is saved.
         TrainingDiverged: the training state is no longer finite.
         Unsaved: training ended, but its last save failed.
+        StoppedElsewhere: `on_log` raised in process 0, and this is another one.
     """
+    join(Group(distributed, processes, process, heartbeat))
     lengths = {} if meta_steps is None else {"meta_steps": meta_steps}
     given = given_rule(rule)
     config = resolve(algorithm, environment, preset=preset, env=env, rule=given, seed=seed, **lengths, **options)
@@ -224,10 +237,22 @@ def run(
 ) -> Result:
     """`train` with a given configuration."""
     devices.prepare()
-    check(config)
-    folder = run_folder.create(config, out)
-    with locked(folder.path), run_folder.discarded_if_unused(folder):
+    group.together(lambda: check(config))
+    folder = RunFolder(Path(group.led(lambda: str(run_folder.create(config, out).path))))
+    with owned(folder), run_folder.discarded_if_unused(folder):
         return _finish(folder, config, quiet, on_log=on_log)
+
+
+@contextlib.contextmanager
+def owned(folder: RunFolder) -> Iterator[None]:
+    """The lock of the folder of a run, which process 0 holds for all.
+
+    Raises:
+        UsageError: another process is training there.
+    """
+    with contextlib.ExitStack() as stack:
+        group.led(lambda: stack.enter_context(locked(folder.path)))
+        yield
 
 
 def run_seeds(
@@ -249,6 +274,8 @@ def check(config: RunConfig) -> None:
     """Raise a UsageError for what would stop a run only after it began."""
     check_installed(config.run.tracker)
     check_tasks(config)
+    if group.count() > 1:
+        devices.task_mesh(config.algorithm.tasks, config.recipe.update.parts)
     check_overrides(config)
     if config.run.evaluation_tasks:
         memory.check_evaluation(config, "evaluation_tasks", config.run.evaluation_tasks)
@@ -260,22 +287,29 @@ def resume(
     meta_steps: int | None = None,
     quiet: bool = False,
     on_log: OnLog | None = None,
+    distributed: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    heartbeat: int = HEARTBEAT,
     **options: Any,
 ) -> Result:
     """Continue a run from its newest usable checkpoint, bit for bit; `meta_steps` extends it; `on_log` as in `train`.
 
     Options that are annealed over the whole run are then annealed over the extended run. `options` of the algorithm and
     of the run may change, such as `meta_lr`; `run.json` then lists the old and the new values, and from which step on.
+    In a run of several processes each of them can read its folder, and calls this with `distributed` as in `train`;
+    their number may be another than before.
 
     Raises:
         UsageError: the folder is not a run, another process is training it, its configuration was edited, `meta_steps`
             is less than planned, or an option may not change in a run.
         UnusableRun: it was saved, but no checkpoint is usable.
     """
+    join(Group(distributed, processes, process, heartbeat))
     if meta_steps is not None:
         options["meta_steps"] = meta_steps
-    with locked(run_folder.existing(path).path):  # before it is read, since its holder may extend it
-        folder, before = run_folder.open_run(path)
+    with owned(group.together(lambda: run_folder.existing(path))):  # before it is read: its holder may extend it
+        folder, before = group.together(lambda: run_folder.open_run(path))
         return go_on(folder, before, changed(before, **options), quiet=quiet, on_log=on_log)
 
 
@@ -288,7 +322,7 @@ def go_on(
     require(length >= planned, "meta_steps", length, f"at least {planned}, the planned length of the run")
     if config != before:
         _check_changes(before, config)
-        check(config)
+        group.together(lambda: check(config))
     return _finish(folder, config, quiet, altered=config != before, on_log=on_log)
 
 
@@ -348,9 +382,9 @@ def given_rule(rule: Rule | str | Path | None) -> Rule | None:
     return load_rule(rule) if isinstance(rule, str | Path) else rule
 
 
-def result_of(folder: RunFolder, config: RunConfig, step: int, state: Any) -> Result:
-    """The result of a run at `step`."""
-    lines = metrics_until(folder.metrics, step)
+def result_of(folder: RunFolder, config: RunConfig, step: int, state: Any, lines: list[Line] | None = None) -> Result:
+    """The result of a run at `step`, with the `lines` of its metrics, which otherwise are read."""
+    lines = metrics_until(folder.metrics, step) if lines is None else lines
     names = dict.fromkeys(name for line in lines for name in line)
     metrics = {name: np.array([line.get(name, np.nan) for line in lines], np.float64) for name in names}
     # On the default device, but not committed to it.
@@ -456,11 +490,14 @@ def _finish(
     folder: RunFolder, config: RunConfig, quiet: bool, altered: bool = False, on_log: OnLog | None = None
 ) -> Result:
     """Train a locked run to the end, save a learned rule, evaluate, draw."""
-    folder.clear_drafts()
-    result = result_of(folder, config, *training.advance(folder, config, quiet, altered, on_log))
-    save_rule(folder, result)
+    group.led(folder.clear_drafts)
+    step, state = training.advance(folder, config, quiet, altered, on_log)
+    lines = group.led(lambda: metrics_until(folder.metrics, step))
+    result = result_of(folder, config, step, state, lines)
+    group.led(lambda: save_rule(folder, result))
     if config.run.evaluation_tasks:
-        save_evaluation(folder, result.evaluate(quiet=quiet))
+        evaluation = result.evaluate(quiet=quiet or not group.leads())
+        group.led(lambda: save_evaluation(folder, evaluation))
     return result
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metarl_jax.experiment import group
 from metarl_jax.experiment.config import RunConfig
 from metarl_jax.experiment.metrics import Line
 from metarl_jax.experiment.progress import BOOKKEEPING, Training, screen
@@ -41,11 +42,15 @@ class Audience(NamedTuple):
 def audience(
     folders: Sequence[RunFolder], configs: Sequence[RunConfig], start: int, quiet: bool, on_log: OnLog | None
 ) -> Iterator[Audience]:
-    """The listeners of runs that go on from `start`. All are told that a run ends, however it does."""
-    told = tuple(trackers(folder, config.run.tracker) for folder, config in zip(folders, configs, strict=True))
-    with screen(quiet) as shown, contextlib.ExitStack() as stack:
+    """The listeners of runs that go on from `start`. All are told that a run ends, however it does.
+
+    A process that does not lead has none.
+    """
+    leads, pairs = group.leads(), zip(folders, configs, strict=True)
+    told = tuple(trackers(folder, config.run.tracker) if leads else [] for folder, config in pairs)
+    with screen(quiet or not leads) as shown, contextlib.ExitStack() as stack:
         progress = Training(shown, start, configs[0].run.meta_steps)
-        callback = Callback(on_log or (lambda line: None))
+        callback = Callback(on_log if on_log and leads else lambda line: None)
         for config, mine in zip(configs, told, strict=True):
             for tracker in mine:
                 stack.callback(tracker.end)

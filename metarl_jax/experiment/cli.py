@@ -1,4 +1,4 @@
-"""The command line: metarl train | sweep | evaluate | compare | report | play | export | reproduce | and others.
+"""The command line: metarl train | sweep | plan | evaluate | compare | report | play | export | reproduce | and others.
 
 tyro parses the arguments, prints help and refuses illegal ones with exit code 2; errors that only a command detects are
 one sentence. Each command imports the modules with JAX itself, so that help is printed without delay.
@@ -15,12 +15,20 @@ from metarl_jax.experiment import streams
 from metarl_jax.experiment.commands.describe import doctor, list_names
 from metarl_jax.experiment.commands.evaluate import compare, evaluate, report
 from metarl_jax.experiment.commands.export import export
+from metarl_jax.experiment.commands.plan import plan, plan_with_flags
 from metarl_jax.experiment.commands.play import play
 from metarl_jax.experiment.commands.reproduce import reproduce
 from metarl_jax.experiment.commands.style import STYLE
 from metarl_jax.experiment.commands.sweep import sweep, sweep_with_flags
 from metarl_jax.experiment.commands.train import is_run, resume, resume_with_flags, train, with_flags
-from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, Unsaved, UnusableRun, UsageError
+from metarl_jax.experiment.errors import (
+    Interrupted,
+    StoppedElsewhere,
+    TrainingDiverged,
+    Unsaved,
+    UnusableRun,
+    UsageError,
+)
 
 SHELLS = ("bash", "zsh", "fish")
 DESCRIPTION = """Meta-reinforcement learning as one fused JAX program.
@@ -33,7 +41,7 @@ $ eval "$(metarl --print-completion bash)"      the tab key completes words; als
 
 app = SubcommandApp()
 COMMANDS: dict[str, Callable[..., int]] = {}
-for command in (train, sweep, evaluate, compare, report, play, export, resume, reproduce, list_names, doctor):
+for command in (train, sweep, plan, evaluate, compare, report, play, export, resume, reproduce, list_names, doctor):
     COMMANDS[command.__name__.removesuffix("_names")] = command
 for name, command in COMMANDS.items():
     app.command(name=name, help=(command.__doc__ or "").partition("\n")[0])(command)
@@ -59,7 +67,7 @@ def _run(words: list[str]) -> int:
         code = _dispatch(words)
         sys.stdout.flush()
         return code
-    except (UsageError, UnusableRun, TrainingDiverged, Unsaved, Interrupted) as error:
+    except (UsageError, UnusableRun, TrainingDiverged, Unsaved, StoppedElsewhere, Interrupted) as error:
         print(f"metarl: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -76,12 +84,14 @@ def _run(words: list[str]) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    """Dispatch with tyro, except for `train`, `sweep` and `resume`, whose options depend on their first arguments."""
+    """Dispatch with tyro, except for commands whose options depend on their first arguments."""
     match _with_rule_last(words):
         case ["train", algorithm, environment, *flags] if "-" not in (algorithm[:1], environment[:1]):
             return with_flags(algorithm, environment, flags)
         case ["sweep", algorithm, environment, *flags] if "-" not in (algorithm[:1], environment[:1]):
             return sweep_with_flags(algorithm, environment, flags)
+        case ["plan", algorithm, environment, *flags] if "-" not in (algorithm[:1], environment[:1]):
+            return plan_with_flags(algorithm, environment, flags)
         case ["train", environment, *flags] if environment[:1] != "-" and _has_rule(flags):
             return with_flags(None, environment, flags)
         case ["resume", run, *flags] if flags and is_run(run):

@@ -44,13 +44,20 @@ def task_mesh(tasks: int, minibatches: int = 1) -> jax.sharding.Mesh | None:
     """A mesh with the axis "tasks" over as many devices as divide the tasks of every minibatch evenly.
 
     None for a single device.
+
+    Raises:
+        UsageError: several processes would not all have a share.
     """
     available = jax.devices()
     used = max(count for count in range(1, len(available) + 1) if tasks % (count * minibatches) == 0 or count == 1)
     if used < len(available):
         parts = f" in {minibatches} minibatches" if minibatches > 1 else ""
-        rule = f"{tasks} tasks{parts} do not divide by {len(available)} devices, so {used} will be used"
-        log.warning("%s; a multiple of %d tasks would use all", rule, len(available) * minibatches)
+        problem, share = f"{tasks} tasks{parts} do not divide by {len(available)} devices", len(available) * minibatches
+        if jax.process_count() > 1:
+            fits = max(share, tasks - tasks % share)
+            remedy = f"choose a multiple of {share} tasks, such as {fits}"
+            raise UsageError(f"{problem} of {jax.process_count()} processes, which all take part; {remedy}")
+        log.warning("%s, so %d will be used; a multiple of %d tasks would use all", problem, used, share)
     if used == 1:
         return None
     # Explicit axes, the default of make_mesh, would make the sharding part of every type.
@@ -98,7 +105,8 @@ def describe() -> str:
     available = jax.devices()
     kind = available[0].device_kind
     model = f" ({_processor()})" if available[0].platform == "cpu" else ""
-    return f"{len(available)} x {kind}{model}"
+    several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f"{len(available)} x {kind}{model}{several}"
 
 
 def _use_all_cores() -> None:

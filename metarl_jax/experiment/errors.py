@@ -38,6 +38,15 @@ class Unsaved(RuntimeError):
         self.step = step
 
 
+class StoppedElsewhere(RuntimeError):
+    """Another process of a distributed run stopped it, and says why; the run was saved and can be resumed."""
+
+    exit_code = 1
+
+    def __init__(self, path: Path, step: int) -> None:
+        super().__init__(f"another process stopped {path} at meta-step {step}; its own message says why")
+
+
 class Interrupted(KeyboardInterrupt):
     """SIGINT or SIGTERM arrived during training; the run was saved and can be resumed."""
 

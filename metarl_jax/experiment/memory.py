@@ -24,10 +24,9 @@ METHODS = 4  # whose curves an evaluation holds: sampled, greedy, from scratch, 
 Needed = Callable[[RunConfig], int]
 
 
-def check(config: RunConfig, needed: Needed) -> None:
-    """Raise a UsageError, with a number that fits, if training needs more memory than there is.
-
-    `needed` says how many bytes that is.
+def check(config: RunConfig, needed: Needed) -> int:
+    """The bytes of memory that training needs, as `needed` says; a UsageError, with a number that fits, if these are
+    more than there are.
     """
     room, wanted = available(), needed(config)
     if wanted > room:
@@ -35,6 +34,7 @@ def check(config: RunConfig, needed: Needed) -> None:
         tried = ((*option, _fitting(config, *option, needed, wanted, room)) for option in raised)
         part, name, fits = next((each for each in tried if each[2] is not None), (*raised[0], None))
         _refuse(name, getattr(getattr(config, part), name), "training", wanted, room, fits)
+    return wanted
 
 
 def check_evaluation(config: RunConfig, name: str, tasks: int) -> None:
@@ -80,7 +80,7 @@ def size(shapes: Tree) -> int:
 
 def available() -> int:
     """Bytes that each device can still give; on a CPU, all devices together."""
-    stats = jax.devices()[0].memory_stats()
+    stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats["bytes_in_use"])
     return min(_limits())

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from metarl_jax import algorithms, envs
 from metarl_jax.core.checks import nearest
-from metarl_jax.experiment import checkpoint, devices, files, rule_file, sealed
+from metarl_jax.experiment import checkpoint, devices, files, group, rule_file, sealed
 from metarl_jax.experiment.config import RunConfig, digest
 from metarl_jax.experiment.errors import Interrupted, UnusableRun, UsageError
 from metarl_jax.experiment.lock import HOLDER
@@ -97,7 +97,7 @@ def discarded_if_unused(folder: RunFolder) -> Iterator[None]:
     except Interrupted:  # it can be resumed
         raise
     except Exception:
-        if not read_metrics(folder.metrics) and not folder.checkpoints.exists():
+        if group.leads() and not read_metrics(folder.metrics) and not folder.checkpoints.exists():
             shutil.rmtree(folder.path)
         raise
 

@@ -1,4 +1,7 @@
-"""What training writes between two chunks of meta-steps. A write that fails is a warning, and is tried again later."""
+"""What training writes between two chunks of meta-steps. A write that fails is a warning, and is tried again later.
+
+Of several processes only process 0 writes.
+"""
 
 import logging
 import os
@@ -6,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metarl_jax.experiment import checkpoint, run_folder
+from metarl_jax.experiment import checkpoint, group, run_folder
 from metarl_jax.experiment.errors import Unsaved
 from metarl_jax.experiment.files import sync
 from metarl_jax.experiment.metrics import Line, append_metrics
@@ -24,6 +27,8 @@ class Record:
 
     def add(self, line: Line) -> None:
         """Write a line, and those that wait."""
+        if not group.leads():
+            return
         self.waiting.append(line)
         try:
             self.write()
@@ -59,6 +64,8 @@ class Saver:
 
     def save(self, step: int, state: Any) -> None:
         """Write a checkpoint, after the metrics up to it. A failure is noted, and older checkpoints are kept."""
+        if not group.leads():
+            return
         try:
             for record in self.records:
                 record.write()
@@ -71,6 +78,11 @@ class Saver:
             log.warning("meta-step %d could not be saved; training goes on: %s", step, said(error))
         else:
             self.failure = None
+
+    def check(self) -> None:
+        """Raise the failure of the last save, if it failed."""
+        if self.failure is not None:
+            raise self.failure
 
 
 def said(error: Exception) -> str:

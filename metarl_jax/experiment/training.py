@@ -21,10 +21,10 @@ from metarl_jax.core.environment import Environment
 from metarl_jax.core.guard import is_finite
 from metarl_jax.core.keys import key_of
 from metarl_jax.core.once import once
-from metarl_jax.experiment import checkpoint, devices, diagnosis, memory, run_folder
+from metarl_jax.experiment import checkpoint, devices, diagnosis, group, memory, run_folder
 from metarl_jax.experiment.audience import Audience, OnLog, audience
 from metarl_jax.experiment.config import RunConfig, RunOptions, learner_of
-from metarl_jax.experiment.errors import Interrupted, TrainingDiverged
+from metarl_jax.experiment.errors import Interrupted, StoppedElsewhere, TrainingDiverged
 from metarl_jax.experiment.interruption import Interruption, listening
 from metarl_jax.experiment.metrics import Line, cut_metrics
 from metarl_jax.experiment.rule import Rule
@@ -83,8 +83,10 @@ def needed(config: RunConfig) -> int:
     stored = memory.size(state)  # the copy that is being saved
     if 2 * stored > memory.available():
         return 2 * stored
+    if mesh is not None:  # where it will be: the program of another place would be another one
+        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), state)
     compiled = jitted.lower(state, keys.root, 0, config.run.log_every).compile()
-    return stored + memory.of_program(compiled, 1 if mesh is None else mesh.size)
+    return stored + memory.of_program(compiled, 1 if mesh is None else len(mesh.local_devices))
 
 
 def compile_chunk(learner: Any, size: int, mesh: jax.sharding.Mesh | None) -> Chunk:
@@ -146,27 +148,40 @@ def advance(
     with listening() as interruption:
         (learner, init, chunk), mesh = programs_of(config)
         keys = run_keys(config.run.seed)
-        found = restore(folder, learner, keys)
-        step = 0 if found is None else found[0]
-        if altered:  # only after a usable checkpoint was found
-            run_folder.describe(folder, config, step)
-        clock, skipped = clock_of([folder], step)
-        if step < config.run.meta_steps:
-            run_folder.forget_divergence(folder, step - 1)
-            run_folder.note_change(folder, step)
+        found: list[tuple[int, Any]] = []  # in process 0
+        step, seconds, skipped, identity = group.led(lambda: _entered(folder, config, learner, keys, altered, found))
         with audience([folder], [config], step, quiet, on_log) as listeners:
             if step < config.run.meta_steps:
-                memory.check(config, needed)
-            state = init(keys.birth) if found is None else found[1]
-            if mesh is not None:
-                state = jax.device_put(state, replicated(mesh))
-            place = (folder.path, (folder,), folder.checkpoints, run_folder.identity(folder))
-            facts = (*place, config.run, learner.env_steps, reach_of(config))
-            fixed = Fixed(*facts, _alone(chunk, keys.root), lambda state: state, clock, interruption, listeners)
-            step, state, alive = loop(fixed, step, state, np.array([True]), skipped)
+                group.together(lambda: memory.check(config, needed))
+            state = group.shared(found[0][1] if found else init(keys.birth))
+            place = (folder.path, (folder,), folder.checkpoints, identity)
+            facts = (*place, config.run, learner.env_steps, reach_of(config), _alone(chunk, keys.root))
+            fixed = Fixed(*facts, lambda state: state, Clock(seconds), interruption, listeners)
+            state = group.everywhere(state, mesh)
+            step, state, alive = loop(fixed, step, state, np.array([True]), np.array(skipped))
+    state = group.here(state, mesh)
     if not alive.all():
-        raise TrainingDiverged(_divergence(folder, config, learner, state))
+        raise TrainingDiverged(group.led(lambda: _divergence(folder, config, learner, state)))
     return step, state
+
+
+def _entered(
+    folder: RunFolder, config: RunConfig, learner: Any, keys: Keys, altered: bool, found: list[tuple[int, Any]]
+) -> tuple[int, float, list[int], str]:
+    """Prepare the folder of a run for the meta-steps after its newest usable checkpoint, which is added to `found`.
+
+    The step, the seconds of training before it, how many meta-steps were skipped just before, [1], and its identity.
+    """
+    restored = restore(folder, learner, keys)
+    found += [] if restored is None else [restored]
+    step = 0 if restored is None else restored[0]
+    if altered:  # only after a usable checkpoint was found
+        run_folder.describe(folder, config, step)
+    seconds, skipped = spent([folder], step)
+    if step < config.run.meta_steps:
+        run_folder.forget_divergence(folder, step - 1)
+        run_folder.note_change(folder, step)
+    return step, seconds, skipped, run_folder.identity(folder)
 
 
 def _alone(chunk: Chunk, root: jax.Array) -> "Turn":
@@ -207,8 +222,8 @@ class Clock:
         return (time.monotonic() - self._saved) / 60
 
 
-def clock_of(folders: Sequence[RunFolder], step: int) -> tuple[Clock, np.ndarray]:
-    """The clock of runs that go on from `step`, after their later metrics have been dropped.
+def spent(folders: Sequence[RunFolder], step: int) -> tuple[float, list[int]]:
+    """The seconds of training of runs that go on from `step`, after their later metrics have been dropped.
 
     And how many meta-steps were skipped just before, [M]; none where a run was stopped for that.
     """
@@ -217,7 +232,7 @@ def clock_of(folders: Sequence[RunFolder], step: int) -> tuple[Clock, np.ndarray
     skipped = [
         0 if over or not lines else lines[-1].get(IN_A_ROW, 0) for over, lines in zip(stopped, before, strict=True)
     ]
-    return Clock(max((lines[-1]["wall_seconds"] for lines in before if lines), default=0.0)), np.array(skipped)
+    return max((lines[-1]["wall_seconds"] for lines in before if lines), default=0.0), skipped
 
 
 # (state, first, count, alive [M]) -> state, infos [M, size], finite [M], of M runs. The state is donated.
@@ -246,6 +261,7 @@ def loop(fixed: Fixed, step: int, state: Any, alive: np.ndarray, skipped: np.nda
 
     A run of which too many meta-steps in a row were `skipped` [M], or whose state is no longer finite, has diverged:
     that is noted in its folder, and the other runs go on. So does training if it cannot be saved, until it ends.
+    Several processes stop together at what any of them is told.
     """
     options, warned = fixed.options, False
     saver = Saver(fixed.path, fixed.folders, fixed.checkpoints, fixed.identity, options.keep)
@@ -260,17 +276,17 @@ def loop(fixed: Fixed, step: int, state: Any, alive: np.ndarray, skipped: np.nda
         lost = alive & ((most > options.most_skipped) | ~finite)
         _part_with(fixed, step, state, lost, finite)
         alive = alive & ~lost
-        stop = fixed.interruption.signal_number
+        failed, signalled = group.greatest(int(error is not None), fixed.interruption.signal_number or 0)
         due = _due(fixed, step, count, saver.failure is not None)
-        if alive.any() and (error is not None or stop is not None or due):
+        if alive.any() and (failed or signalled or due):
             saver.save(step, fixed.saved(state))
             fixed.clock.note_saved()
-        if error is not None:
-            raise error
-        if alive.any() and stop is not None:
-            raise saver.failure or Interrupted(fixed.path, stop, step)
-    if alive.any() and saver.failure is not None:
-        raise saver.failure
+        if failed:
+            raise error or StoppedElsewhere(fixed.path, step)
+        if alive.any() and signalled:
+            raise saver.failure or Interrupted(fixed.path, signalled, step)
+    if alive.any():
+        group.together(saver.check)
     return step, state, alive
 
 
@@ -309,7 +325,7 @@ def _note(
 
 def _part_with(fixed: Fixed, step: int, state: Any, lost: np.ndarray, finite: np.ndarray) -> None:
     """Note that runs have diverged, and save their last good state, which a skipped meta-step has left as it was."""
-    for run in map(int, np.flatnonzero(lost)):
+    for run in map(int, np.flatnonzero(lost & group.leads())):
         folder = fixed.folders[run]
         run_folder.note_divergence(folder, step)
         if finite[run]:

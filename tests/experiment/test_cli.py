@@ -17,8 +17,8 @@ from metarl_jax.experiment.config import resolve
 
 # By tyro or by us, and what each must say.
 WRONG = [
-    ("", "{train, sweep, evaluate, compare, report, play, export, resume, reproduce, list, doctor}"),
-    ("trian", "trian", "Available subcommands: train, sweep, evaluate"),
+    ("", "{train, sweep, plan, evaluate, compare, report, play, export, resume, reproduce, list, doctor}"),
+    ("trian", "trian", "Available subcommands: train, sweep, plan, evaluate"),
     ("train", "ALGORITHM", "ENVIRONMENT", "`metarl list` prints all"),
     ("train mamml cartpole", "did you mean 'maml'?"),
     ("train maml", "ENVIRONMENT", "`metarl list` prints all"),
@@ -67,6 +67,13 @@ WRONG = [
     ("sweep maml maze --over seed=1,2", "give seeds"),
     ("sweep maml maze --seeds 0", "seeds is 0; it must be at least 1"),
     ("sweep maml maze --together 0", "together is 0; it must be at least 1"),
+    ("train maml maze --distributed nowhere", "distributed is nowhere; it must be auto, or HOST:PORT"),
+    ("train maml maze --distributed here:1 --processes 2", "named with processes and process"),
+    ("train maml maze --processes 2", "processes is 2; it must be left out"),
+    ("plan", "ALGORITHM", "ENVIRONMENT"),
+    ("plan mamml maze", "did you mean 'maml'?"),
+    ("plan maml maze --tasks 0", "tasks of maml is 0; it must be at least 1"),
+    ("plan maml maze --messure", "--messure", "metarl plan maml maze --help"),
     ("evaluate nowhere", "nowhere is not a run"),
     ("evaluate nowhere --split tset", "did you mean 'test'?"),
     ("evaluate nowhere --tasks 0", "tasks is 0; it must be at least 1"),
@@ -163,7 +170,7 @@ def test_a_terminal_gets_a_list_that_fits_and_a_pipe_a_line_each(capsys, monkeyp
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("--help", "{train,sweep,evaluate,compare,report,play,export,resume,reproduce,list,doctor}"),
+        ("--help", "{train,sweep,plan,evaluate,compare,report,play,export,resume,reproduce,list,doctor}"),
         ("train --help", "ALGORITHM ENVIRONMENT"),
         ("train rl2 --help", "ENVIRONMENT"),
         ("evaluate --help", "--split STR"),
@@ -246,10 +253,11 @@ def test_running_the_module_runs_the_command():
 @pytest.mark.parametrize(
     ("code", "slow"),
     [
+        ("import metarl_jax", ["jax", "numpy", "flax", "tyro", "rich"]),
         ("import metarl_jax.experiment.api", ["orbax", "matplotlib", "tyro", "gymnax"]),
         ("from metarl_jax.experiment.cli import app\napp.cli(args=['--help'])", ["jax", "numpy", "rich"]),
     ],
-    ids=["package", "help"],
+    ids=["package", "interface", "help"],
 )
 def test_nothing_slow_is_imported_before_it_is_needed(code, slow):
     code = f"import atexit, sys; atexit.register(lambda: print([m for m in {slow} if m in sys.modules]))\n{code}"

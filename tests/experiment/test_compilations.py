@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from conftest import COMPILED, compiled, events
+from conftest import COMPILED, compilations, compiled, events
 
 import metarl_jax
 from metarl_jax.experiment import saving, training
@@ -18,7 +18,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_a_run_compiles_its_chunk_once(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With vectors for actions: after the first line of metrics there is nothing left to compile for the others."""
+    """With vectors for actions, on all devices, when its need of memory is known; afterwards nothing is compiled."""
     append, counts = saving.append_metrics, []
 
     def noted(*arguments: Any) -> None:
@@ -27,7 +27,9 @@ def test_a_run_compiles_its_chunk_once(tmp_path: Any, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(saving, "append_metrics", noted)
     options: dict[str, Any] = {**SHORT, "meta_steps": 6, "evaluation_tasks": 0, "checkpoint_every": 6, "hidden": (4,)}
+    before = compilations("chunk")
     metarl_jax.train("maml", "navigation", out=tmp_path / "run", env={"steps": 3}, **options)
+    assert compilations("chunk") == before + 1
     assert counts == counts[:1] * 3
 
 

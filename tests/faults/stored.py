@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import numpy as np
+import safetensors.numpy
 from shell_toy import SHORT
 
 from metarl_jax.experiment import api, checkpoint
@@ -44,6 +46,20 @@ def same(path, other):
     """Whether two runs have the same last state (φ, optimiser, lives, keys) and metrics, bit for bit."""
     arrays = [(newest(run) / checkpoint.ARRAYS).read_bytes() for run in (path, other)]
     return newest(path).name == newest(other).name and arrays[0] == arrays[1] and timeless(path) == timeless(other)
+
+
+def assert_close(path, other):
+    """That two runs have the same last state and metrics to 1e-5, and the same keys and tasks bit for bit."""
+    mine, theirs = (safetensors.numpy.load((newest(run) / checkpoint.ARRAYS).read_bytes()) for run in (path, other))
+    assert (newest(path).name, mine.keys()) == (newest(other).name, theirs.keys())
+    for name, array in mine.items():
+        if name.startswith("lives") and (name == "lives" or "key" in name or "task" in name):
+            np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+        else:
+            np.testing.assert_allclose(array, theirs[name], rtol=1e-5, atol=1e-5, err_msg=name)
+    for line, same in zip(timeless(path), timeless(other), strict=True):
+        values = ([x[name] if x[name] is not None else np.nan for name in line] for x in (line, same))
+        np.testing.assert_allclose(*values, rtol=1e-4, atol=1e-5)
 
 
 def flip(file, rng):

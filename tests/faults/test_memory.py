@@ -14,7 +14,7 @@ from shell_toy import SHORT, Toy, toy  # noqa: F401
 
 from faults.processes import ran
 from metarl_jax.algorithms import ALGORITHMS
-from metarl_jax.experiment import api, memory, training
+from metarl_jax.experiment import api, group, memory, training
 from metarl_jax.experiment.config import resolve
 from metarl_jax.experiment.errors import UsageError
 
@@ -85,9 +85,9 @@ def test_a_run_that_fits_is_compiled_once(tmp_path):
     assert compiled(lambda: training.needed(config)) == 1
     need = training.needed(config)
     assert 24 * 4 * KIB <= need < 40 * 24 * 4 * KIB
-    (_, init, chunk), _ = training.programs_of(config)
+    (_, init, chunk), mesh = training.programs_of(config)
     keys = training.run_keys(0)
-    state = init(keys.birth)
+    state = group.everywhere(init(keys.birth), mesh)
     assert compiled(lambda: chunk(state, keys.root, 0, 4)) == 0
 
 

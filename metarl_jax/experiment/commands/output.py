@@ -6,7 +6,11 @@ from metarl_jax.experiment.streams import console
 
 
 def announce(result: Any, quiet: bool) -> int:
-    """Print the path and the evaluation of the run."""
+    """Print the path and the evaluation of the run, of several processes in the first."""
+    from metarl_jax.experiment import group
+
+    if not group.leads():
+        return 0
     table = None if quiet else result.evaluated()
     if table is not None:
         print_evaluation(table)

@@ -34,8 +34,10 @@ def train(algorithm: Positional[str], environment: Positional[str], *, rule: Pat
 
 def with_flags(algorithm: str | None, environment: str, flags: Sequence[str]) -> int:
     from metarl_jax.experiment import api, config
+    from metarl_jax.experiment.group import Group
 
     program = " ".join(["metarl train", *([] if algorithm is None else [algorithm]), environment])
+    join_by(flags, program)
     start, flags, given = beginning(algorithm, environment, flags, program)
 
     def flagged(
@@ -47,6 +49,7 @@ def with_flags(algorithm: str | None, environment: str, flags: Sequence[str]) ->
         seeds: int | None = None,
         out: Path | None = None,
         quiet: bool = False,
+        group: Annotated[Group, OmitArgPrefixes] = Group(),  # noqa: B008
     ) -> int:
         """Meta-train and evaluate in a new run folder.
 
@@ -65,6 +68,16 @@ def with_flags(algorithm: str | None, environment: str, flags: Sequence[str]) ->
         return announce(api.run(chosen, out=out, quiet=quiet), quiet)
 
     return tyro.cli(flagged, prog=program, args=flags, config=STYLE)
+
+
+def join_by(flags: Sequence[str], program: str) -> None:
+    """Become one of the processes that flags name, before anything else uses a device."""
+    from metarl_jax.experiment.group import Group, join
+
+    def grouped(group: Annotated[Group, OmitArgPrefixes] = Group()) -> Group:  # noqa: B008
+        return group
+
+    join(tyro.cli(grouped, prog=program, args=flags, return_unknown_args=True, add_help=False)[0])
 
 
 def beginning(
@@ -121,14 +134,18 @@ def is_run(path: str) -> bool:
 
 
 def resume_with_flags(path: str, flags: Sequence[str]) -> int:
-    from metarl_jax.experiment import api, config, lock, run_folder
+    from metarl_jax.experiment import api, config
+    from metarl_jax.experiment.group import Group, together
+    from metarl_jax.experiment.run_folder import open_run
 
-    folder, before = run_folder.open_run(path)
+    join_by(flags, f"metarl resume {path}")
+    folder, before = together(lambda: open_run(path))
 
     def flagged(
         run: Annotated[config.RunOptions, OmitArgPrefixes, UseAppendAction] = before.run,
         algorithm: Annotated[config.Algorithm, OmitArgPrefixes] = before.algorithm,
         quiet: bool = False,
+        group: Annotated[Group, OmitArgPrefixes] = Group(),  # noqa: B008
     ) -> int:
         """Continue a run from its newest usable checkpoint, bit for bit unless options change.
 
@@ -136,7 +153,7 @@ def resume_with_flags(path: str, flags: Sequence[str]) -> int:
             quiet: Print no progress.
         """
         chosen = dataclasses.replace(before, run=run, algorithm=algorithm)
-        with lock.locked(folder.path):
+        with api.owned(folder):
             return announce(api.go_on(folder, before, chosen, quiet=quiet), quiet)
 
     return tyro.cli(flagged, prog=f"metarl resume {path}", args=_with_underscore(flags), config=STYLE)

@@ -142,11 +142,11 @@ def advance(cohort: Cohort, quiet: bool = False, on_log: OnLog | None = None) ->
         env_steps, reach = learner_of(*cohort.made_of[:3]).env_steps, training.reach_of(cohort.like)
         place = (cohort.path, cohort.folders, cohort.checkpoints, cohort.identity)
         facts = (*place, run, env_steps, reach, turn, lanes.on_host)
-        clock, skipped = training.clock_of(cohort.folders, step)
+        seconds, skipped = training.spent(cohort.folders, step)
         listeners = stack.enter_context(audience(cohort.folders, cohort.configs, step, quiet, on_log))
-        fixed = training.Fixed(*facts, clock, interruption, listeners)
+        fixed = training.Fixed(*facts, training.Clock(seconds), interruption, listeners)
         state = init(options, births) if state is None else state
-        _, state, _ = training.loop(fixed, step, state, alive, skipped)
+        _, state, _ = training.loop(fixed, step, state, alive, np.array(skipped))
         _part(cohort, lanes.on_host(state))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metarl_jax.experiment import api, checkpoint, devices, run_folder
+from metarl_jax.experiment import api, checkpoint, devices, group, run_folder
 from metarl_jax.experiment.audience import OnLog
 from metarl_jax.experiment.config import RunConfig, require, resolve
 from metarl_jax.experiment.errors import TrainingDiverged, UsageError
@@ -99,6 +99,8 @@ def run_grid(
 ) -> Results:
     """`sweep` with a given grid."""
     require(together is None or together >= 1, "together", together, "at least 1")
+    number = group.count()
+    require(number == 1, "the number of processes", number, "1 for several runs: start each of them by itself")
     devices.prepare()
     for config in grid.configs:
         api.check(config)
