@@ -226,7 +226,7 @@ def run(
     devices.prepare()
     check(config)
     folder = run_folder.create(config, out)
-    with locked(folder.path), run_folder.discarded_if_unused(folder):
+    with locked(folder.path), run_folder.discarded_if_unused(folder.path, [folder]):
         return _finish(folder, config, quiet, on_log=on_log)
 
 

@@ -90,15 +90,16 @@ def fill(folder: RunFolder, config: RunConfig) -> RunFolder:
 
 
 @contextlib.contextmanager
-def discarded_if_unused(folder: RunFolder) -> Iterator[None]:
-    """Remove the folder of a new run that fails before it has learned anything, so that its name is free again."""
+def discarded_if_unused(path: Path, runs: Iterable[RunFolder]) -> Iterator[None]:
+    """Remove a new folder if what is done in it fails before one of its runs has learned anything: its name is free."""
     try:
         yield
     except Interrupted:  # it can be resumed
         raise
     except Exception:
-        if not read_metrics(folder.metrics) and not folder.checkpoints.exists():
-            shutil.rmtree(folder.path)
+        used = any(read_metrics(run.metrics) or run.checkpoints.exists() for run in runs)
+        if not used and not RunFolder(path).checkpoints.exists():  # a sweep has some of its own
+            shutil.rmtree(path)
         raise
 
 

@@ -137,6 +137,10 @@ def resume_with_flags(path: str, flags: Sequence[str]) -> int:
         """
         chosen = dataclasses.replace(before, run=run, algorithm=algorithm)
         with lock.locked(folder.path):
+            same = run_folder.open_run(path)[1] == before
+            config.require(
+                same, "the run", path, "as it was when the flags were read, but has changed since: try again"
+            )
             return announce(api.go_on(folder, before, chosen, quiet=quiet), quiet)
 
     return tyro.cli(flagged, prog=f"metarl resume {path}", args=_with_underscore(flags), config=STYLE)
