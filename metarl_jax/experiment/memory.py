@@ -52,9 +52,9 @@ def check_evaluation(config: RunConfig, name: str, tasks: int) -> None:
         _refuse(name, tasks, "the evaluation", tasks * each, room, _round(SPARE * room / each))
 
 
-def check_program(program: Any, *arguments: Any) -> None:
+def check_program(program: Any, *arguments: Any, devices: int = 1) -> None:
     """Raise a UsageError if a jitted program needs more memory than there is. It is then compiled for the call."""
-    wanted, room = of_program(program.lower(*arguments).compile()), available()
+    wanted, room = of_program(program.lower(*arguments).compile(), devices), available()
     if wanted > room:
         remedy = "choose fewer tasks or adaptations"
         raise TooLarge(f"an evaluation needs {gib(wanted)} of memory, and {gib(room)} are free; {remedy}")

@@ -231,7 +231,9 @@ def evaluated(cohort: Cohort, meta_params: Sequence[Tree], **how: Any) -> list[E
     each = lanes.spread(np.arange(lanes.runs)), lanes.spread(cohort.options), phi
 
     def own(tasks: Tree, key: Key, schedule: Schedule, greedy: bool) -> list[Curve]:
-        curves = on_host(evaluation_program(*cohort.made_of, schedule, lanes.mesh)(each, tasks, key, greedy))
+        program = evaluation_program(*cohort.made_of, schedule, lanes.mesh)
+        memory.check_program(program, each, tasks, key, greedy, devices=lanes.mesh.size)
+        curves = on_host(program(each, tasks, key, greedy))
         return [jax.tree.map(lambda x, lane=lane: x[lane], curves) for lane in range(lanes.runs)]
 
     return evaluate_all(cohort.configs, own, **how)
