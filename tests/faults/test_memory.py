@@ -189,9 +189,12 @@ BIG = {
 @pytest.mark.slow
 @pytest.mark.parametrize("case", BIG)
 def test_commands_that_ask_for_too_much(case, tmp_path, tally):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     code, _, complaint = ran(["train", *BIG[case].split(), "--preset=tiny", f"--out={tmp_path / 'run'}"])
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * KIB
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    most = after.ru_maxrss * KIB
     assert code == 2
+    assert after.ru_utime - before.ru_utime < 60  # seconds of a processor
     assert "Traceback" not in complaint
     assert "fits" in complaint.splitlines()[-1]
     assert most < 4 * 2**30
