@@ -6,6 +6,7 @@ flushed to the disk, renamed into place and read back, before older ones are del
 is not exactly a checkpoint of the run is neither counted, nor deleted, nor in the way of another.
 """
 
+import contextlib
 import functools
 import logging
 import os
@@ -44,7 +45,7 @@ def save(folder: Path, run: str, step: int, state: Any, keep: int) -> Path:
         OSError: it could not be written, or was not read back as it was written; older ones are left as they were.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _clear_drafts(folder)
+    clear_drafts(folder)
     leaves, final = packed(state), folder / name_of(step)
     draft = sealed.draft(final, _contents(run, step, leaves))
     for path in found(folder):
@@ -105,6 +106,14 @@ def found(folder: Path) -> list[Path]:
     except OSError as error:
         raise UnusableRun(f"{folder} cannot be read: {error.strerror}") from None
     return sorted((folder / name for name in names if _is_name(name)), key=_step)
+
+
+def clear_drafts(folder: Path) -> None:
+    """Delete what saves that were killed have left, as far as the folder can be read."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if _is_name(files.drafted(name) or ""):
+                files.discard(folder / name)
 
 
 def name_of(step: int) -> str:
@@ -221,13 +230,6 @@ def _stamp(path: Path) -> tuple[int, ...]:
     """What changes with a file."""
     found = path.lstat()
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _clear_drafts(folder: Path) -> None:
-    """Delete what saves that were killed have left."""
-    for name in os.listdir(folder):
-        if _is_name(files.drafted(name) or ""):
-            files.discard(folder / name)
 
 
 def _set_aside(path: Path) -> None:

@@ -67,6 +67,7 @@ class RunFolder(NamedTuple):
         for name in os.listdir(self.path):
             if files.drafted(name) in own:
                 files.discard(self.path / name)
+        checkpoint.clear_drafts(self.checkpoints)
 
 
 def create(config: RunConfig, out: str | Path | None) -> RunFolder:
