@@ -4,7 +4,8 @@
 
 A table stands between `<!-- table: FILE row row ... | column column ... -->` and `<!-- end -->`.
 The rows `published` and `bound` hold what the literature reports and what the best agent gets, where the file knows it.
-The table of `HEADLINES`, the README's choice from all files, stands between `<!-- headlines -->` and `<!-- end -->`.
+The table of `HEADLINES`, the README's choice from all files, stands between `<!-- headlines -->` and `<!-- end -->`;
+that of the tests of faults between `<!-- faults -->` and `<!-- end -->`.
 """
 
 import json
@@ -21,6 +22,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- table: (\S+) (.+?) \| (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 CHOICE = re.compile(r"(<!-- headlines -->\n).*?(<!-- end -->)", re.DOTALL)
+SURVIVED = re.compile(r"(<!-- faults -->\n).*?(<!-- end -->)", re.DOTALL)
 BESIDE = ("published", "bound")
 
 
@@ -62,7 +64,8 @@ HEADLINES = (
 def render(text: str) -> str:
     """The text with every table block filled from its file."""
     text = BLOCK.sub(lambda block: block[1] + table(block[2], block[3].split(), block[4].split()) + block[5], text)
-    return CHOICE.sub(lambda block: block[1] + headlines() + block[2], text)
+    text = CHOICE.sub(lambda block: block[1] + headlines() + block[2], text)
+    return SURVIVED.sub(lambda block: block[1] + faults() + block[2], text)
 
 
 def table(name: str, methods: list[str], columns: list[str]) -> str:
@@ -83,6 +86,19 @@ def headlines() -> str:
         bound = find(*line.bound)["value"] if line.bound else ours["bound"]
         lines.append([line.task, words(ours), words({"value": published}), f"{bound:.4g} ({line.bound_is})"])
     return markdown(["task", "ours", "published", "exact bound"], lines)
+
+
+def faults() -> str:
+    """The Markdown table of the tests of faults: how many passed, in how many rounds, of which how many were lost."""
+    found = json.loads((RESULTS / "faults.json").read_text())
+    lines = []
+    for number, name in found["faults"].items():
+        mine = [test for test in found["tests"] if test["fault"] == int(number)]
+        passed, failed, rounds, lost = (
+            sum(test[part] for test in mine) for part in ("passed", "failed", "rounds", "lost")
+        )
+        lines.append([name, f"{passed} of {passed + failed}", str(rounds or ""), str(lost if rounds else "")])
+    return markdown(["fault", "tests passed", "rounds", "lost"], lines)
 
 
 def markdown(columns: list[str], lines: list[list[str]]) -> str:

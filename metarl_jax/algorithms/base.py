@@ -36,6 +36,7 @@ Count = Annotated[int, Between(1)]
 Size = Annotated[int, Between(0)]
 Share = Annotated[float, Between(0, 1)]
 Amount = Annotated[float, Between(0)]
+Rate = Annotated[float, Between(0, 100)]  # of an Adam, by which each number of φ moves in a step
 Positive = Annotated[float, Between(1e-8)]
 Widths = Annotated[tuple[int, ...], Between(1)]
 Annealing = Annotated[int, Between(-1, 2**31 - 1)]
@@ -170,7 +171,7 @@ class MetaLearned(Acting):
         max_gradient_norm: largest norm of the meta-gradient, to which larger ones are scaled down; 0 for no limit.
     """
 
-    meta_lr: Amount = 1e-3
+    meta_lr: Rate = 1e-3
     anneal: Annealing = 0
     max_gradient_norm: Amount = 1.0
 

@@ -13,6 +13,7 @@ from metarl_jax.algorithms.base import (
     Count,
     Gradient,
     Improved,
+    Rate,
     Recipe,
     Share,
     Size,
@@ -66,7 +67,7 @@ class LearnedDrift(Improved, Adapting):
     steps: Size = 32
     tasks: Count = 8
     pairs: Count = 8
-    meta_lr: Amount = 1e-2
+    meta_lr: Rate = 1e-2
     width: Count = 32
     inner_lr: Amount = 1e-2
     inner_optimiser: InnerOptimiser = "adam"

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import jax
 import optax
 
-from metarl_jax.algorithms.base import Amount, Count, Recipe, Size, Widths, adam
+from metarl_jax.algorithms.base import Amount, Count, Rate, Recipe, Size, Widths, adam
 from metarl_jax.algorithms.belief import Inference, RewardModel, detached, explain, inference, inferred
 from metarl_jax.algorithms.privileged import with_task_in_view
 from metarl_jax.algorithms.rl2 import TrialLearner, check_heads, trial_loss, trial_memory, trial_world, with_curriculum
@@ -62,7 +62,7 @@ class VariBAD(TrialLearner):
     kept: Count = 1024
     trials: Count = 64
     updates: Count = 4
-    model_lr: Amount = 1e-3
+    model_lr: Rate = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()

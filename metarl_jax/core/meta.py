@@ -84,15 +84,18 @@ def meta_learner(
         kept = guarded(sound, (after, remembered), (before, memory))
         return (*kept, logged(info) | {"skipped": jnp.where(sound, 0.0, 1.0)}), going_on
 
+    def conceived(key: Key) -> Life:
+        return jax.vmap(cradle.conceived)(jax.random.split(key, tasks))
+
     def lives_of(state: MetaState, key: Key) -> Life:
-        return state.lives or jax.vmap(cradle.conceived)(jax.random.split(jax.random.split(key)[0], tasks))
+        return state.lives or conceived(jax.random.split(key)[0])
 
     def step(state: MetaState, key: Key) -> tuple[MetaState, Info]:
         check_key(key)
         birth_key, update_key = jax.random.split(key)
         state = state if window.newborn else cradle.replaced(state, birth_key)
         shared = (state.meta_params, state.memory, state.step, update_key)
-        (meta_params, memory, info), lives = across_devices(mesh, local)(shared, lives_of(state, key))
+        (meta_params, memory, info), lives = across_devices(mesh, local)(shared, state.lives or conceived(birth_key))
         state = state._replace(meta_params=meta_params, memory=memory, step=state.step + 1)
         return (state if window.newborn else survived(state, lives)), info
 

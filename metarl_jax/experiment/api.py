@@ -239,7 +239,7 @@ def run(
     devices.prepare()
     group.together(lambda: check(config))
     folder = RunFolder(Path(group.led(lambda: str(run_folder.create(config, out).path))))
-    with owned(folder), run_folder.discarded_if_unused(folder):
+    with owned(folder), run_folder.discarded_if_unused(folder.path, [folder]):
         return _finish(folder, config, quiet, on_log=on_log)
 
 

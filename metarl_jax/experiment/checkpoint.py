@@ -6,6 +6,8 @@ flushed to the disk, renamed into place and read back, before older ones are del
 is not exactly a checkpoint of the run is neither counted, nor deleted, nor in the way of another.
 """
 
+import contextlib
+import functools
 import logging
 import os
 import re
@@ -43,7 +45,7 @@ def save(folder: Path, run: str, step: int, state: Any, keep: int) -> Path:
         OSError: it could not be written, or was not read back as it was written; older ones are left as they were.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _clear_drafts(folder)
+    clear_drafts(folder)
     leaves, final = packed(state), folder / name_of(step)
     draft = sealed.draft(final, _contents(run, step, leaves))
     for path in found(folder):
@@ -52,7 +54,7 @@ def save(folder: Path, run: str, step: int, state: Any, keep: int) -> Path:
     draft.rename(final)
     files.sync(folder)
     _read_back(final, run, leaves)
-    _delete_old(folder, run, keep)
+    _delete_old(folder, run, keep, final)
     return final
 
 
@@ -104,6 +106,14 @@ def found(folder: Path) -> list[Path]:
     except OSError as error:
         raise UnusableRun(f"{folder} cannot be read: {error.strerror}") from None
     return sorted((folder / name for name in names if _is_name(name)), key=_step)
+
+
+def clear_drafts(folder: Path) -> None:
+    """Delete what saves that were killed have left, as far as the folder can be read."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if _is_name(files.drafted(name) or ""):
+                files.discard(folder / name)
 
 
 def name_of(step: int) -> str:
@@ -192,13 +202,23 @@ def _read_back(path: Path, run: str, leaves: Mapping[str, np.ndarray]) -> None:
         raise OSError(f"{path} was written but cannot be used: {damage}") from damage
 
 
-def _delete_old(folder: Path, run: str, keep: int) -> None:
-    for path in [path for path in found(folder) if _is_usable(path, run)][:-keep]:
+def _delete_old(folder: Path, run: str, keep: int, new: Path) -> None:
+    for path in [path for path in found(folder) if path == new or _is_usable(path, run)][:-keep]:
         gone = path.rename(files.draft_of(path))  # at once, for whoever is reading the folder
         files.discard(gone)
 
 
 def _is_usable(path: Path, run: str) -> bool:
+    """Whether a checkpoint is one of the run; files that are as they were when last asked are not read again."""
+    try:
+        return _was_usable(path, run, tuple(_stamp(path / name) for name in (MANIFEST, ARRAYS)))
+    except OSError:
+        return False
+
+
+@functools.lru_cache(maxsize=256)
+def _was_usable(path: Path, run: str, stamps: tuple[Any, ...]) -> bool:
+    """Whether a checkpoint whose files had these stamps is one of the run."""
     try:
         _arrays(path, _manifest(path, run))
     except DamagedCheckpoint:
@@ -206,11 +226,10 @@ def _is_usable(path: Path, run: str) -> bool:
     return True
 
 
-def _clear_drafts(folder: Path) -> None:
-    """Delete what saves that were killed have left."""
-    for name in os.listdir(folder):
-        if _is_name(files.drafted(name) or ""):
-            files.discard(folder / name)
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes with a file."""
+    found = path.lstat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _set_aside(path: Path) -> None:

@@ -21,12 +21,17 @@ TASKS = ("algorithm", "tasks")
 TRIES = 3  # of a number that may fit
 SPARE = 0.9  # of the memory that such a number may take
 METHODS = 4  # whose curves an evaluation holds: sampled, greedy, from scratch, at random
-Needed = Callable[[RunConfig], int]
+SMALLER = "choose fewer tasks, smaller networks or shorter lives"
+LOOPS = ("scan", "while")
+BEYOND = 2  # times the memory: what a loop gives out and nobody reads may yet be saved
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # the same memory
+Needed = Callable[..., int]
 
 
 def check(config: RunConfig, needed: Needed) -> int:
-    """The bytes of memory that training needs, as `needed` says; a UsageError, with a number that fits, if these are
-    more than there are.
+    """The bytes of memory that training needs; a UsageError, with a number that fits, if these are more than there are.
+
+    `needed` says how many bytes that is; with `quickly=True` its program is not used.
     """
     room, wanted = available(), needed(config)
     if wanted > room:
@@ -48,12 +53,26 @@ def check_evaluation(config: RunConfig, name: str, tasks: int) -> None:
         _refuse(name, tasks, "the evaluation", tasks * each, room, _round(SPARE * room / each))
 
 
-def check_program(program: Any, *arguments: Any) -> None:
+def check_program(program: Any, *arguments: Any, devices: int = 1) -> None:
     """Raise a UsageError if a jitted program needs more memory than there is. It is then compiled for the call."""
-    wanted, room = of_program(program.lower(*arguments).compile()), available()
+    wanted, room = of_program(program.lower(*arguments).compile(), devices), available()
     if wanted > room:
         remedy = "choose fewer tasks or adaptations"
         raise TooLarge(f"an evaluation needs {gib(wanted)} of memory, and {gib(room)} are free; {remedy}")
+
+
+def check_together(lanes: int, wanted: int, lanes_of: Callable[[int], int]) -> None:
+    """Raise a UsageError, with a number of runs that fit, if so many lanes need more memory than there is.
+
+    `lanes_of` says how many lanes a number of runs takes.
+    """
+    room = available()
+    if wanted > room:
+        most = int(SPARE * room / wanted * lanes)
+        fits = next((runs for runs in range(most, 0, -1) if lanes_of(runs) <= most), None)
+        remedy = SMALLER if fits is None else f"together={fits} fits"
+        needs = f"{gib(wanted)} of memory, and {gib(room)} are free"
+        raise TooLarge(f"training {lanes} runs together needs {needs}; {remedy}")
 
 
 def of_program(compiled: Any, devices: int = 1) -> int:
@@ -64,7 +83,48 @@ def of_program(compiled: Any, devices: int = 1) -> int:
     stats = compiled.memory_analysis()
     sizes = ("argument", "output", "temp", "generated_code")
     total = sum(getattr(stats, f"{kind}_size_in_bytes") for kind in sizes) - stats.alias_size_in_bytes
-    return int(total * (devices if jax.default_backend() == "cpu" else 1))
+    return int(total * _sharing(devices))
+
+
+def _sharing(devices: int) -> int:
+    """How many of these devices share a memory."""
+    return devices if jax.default_backend() == "cpu" else 1
+
+
+def of_training(chunk: Any, state: Any, arguments: tuple[Any, ...], devices: int = 1, quickly: bool = False) -> int:
+    """Bytes that a jitted chunk of meta-steps takes, and the copy of its state that is being saved.
+
+    By the analysis of its compiled program, which is then used, unless it is compiled `quickly`. Or a lower bound,
+    where the state or a loop alone is beyond the memory: such a program compiles for a minute.
+    """
+    stored, room = size(state), available()
+    if 2 * stored > room:
+        return 2 * stored
+    traced = chunk.trace(*arguments)
+    looped = of_loops(traced.jaxpr.jaxpr) * _sharing(devices)
+    if looped > BEYOND * room:
+        return looped
+    compiled = traced.lower().compile(compiler_options=QUICKLY if quickly else None)
+    return stored + of_program(compiled, devices)
+
+
+def of_loops(jaxpr: Any) -> int:
+    """Bytes that the largest loop of a traced program gives out: a lower bound, since no compiler fuses them away."""
+    own = [_given(equation) for equation in jaxpr.eqns if equation.primitive.name in LOOPS]
+    inner = [of_loops(each) for equation in jaxpr.eqns for each in _inside(equation)]
+    return max([0, *own, *inner])
+
+
+def _given(equation: Any) -> int:
+    used = [var.aval for var in equation.outvars if str(var) != "_"]
+    return size([jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in used])
+
+
+def _inside(equation: Any) -> list[Any]:
+    """The programs that an operation is made of."""
+    parts = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr"))
+    parts = [getattr(part, "jaxpr", part) for part in parts]
+    return [part for part in parts if hasattr(part, "eqns")]
 
 
 def size(shapes: Tree) -> int:
@@ -88,7 +148,8 @@ def available() -> int:
 
 def gib(count: float) -> str:
     """Bytes in words."""
-    return f"{count / 2**30:.3g} GiB"
+    units = count / 2**30
+    return f"{units:,.0f} GiB" if units >= 100 else f"{units:.3g} GiB"
 
 
 def _limits() -> Iterator[int]:
@@ -128,7 +189,7 @@ def _largest(value: Any) -> int:
 def _fitting(config: RunConfig, part: str, name: str, needed: Needed, wanted: int, room: int) -> Any:
     """A smaller value of an option with which training fits; None if none was found."""
     shares = config.recipe.update.parts * jax.device_count() if name == "tasks" else 1
-    for _ in range(TRIES):
+    for attempt in range(TRIES):
         options = getattr(config, part)
         value, scale = getattr(options, name), SPARE * room / wanted
         smaller: Any = tuple(_round(x * scale) for x in value) if isinstance(value, tuple) else _round(value * scale)
@@ -136,12 +197,12 @@ def _fitting(config: RunConfig, part: str, name: str, needed: Needed, wanted: in
             smaller = max(smaller - smaller % shares, 1)
         try:
             config = dataclasses.replace(config, **{part: dataclasses.replace(options, **{name: smaller})})
-            before, wanted = wanted, needed(config)
+            before, wanted = wanted, needed(config, quickly=True)
         except ValueError:  # a size that this option must not have
             return None
         if wanted <= room:
             return smaller
-        if wanted > SPARE * before:  # it is not this option that takes the memory
+        if attempt and wanted > SPARE * before:  # it is not this option that takes the memory
             return None
     return None
 
@@ -153,5 +214,5 @@ def _round(value: float) -> int:
 
 
 def _refuse(name: str, value: Any, what: str, wanted: int, room: int, fits: Any) -> None:
-    remedy = "choose fewer tasks, smaller networks or shorter lives" if fits is None else f"{name}={fits} fits"
+    remedy = SMALLER if fits is None else f"{name}={fits} fits"
     raise TooLarge(f"{name} is {value}: {what} needs {gib(wanted)} of memory, and {gib(room)} are free; {remedy}")

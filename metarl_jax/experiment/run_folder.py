@@ -67,6 +67,7 @@ class RunFolder(NamedTuple):
         for name in os.listdir(self.path):
             if files.drafted(name) in own:
                 files.discard(self.path / name)
+        checkpoint.clear_drafts(self.checkpoints)
 
 
 def create(config: RunConfig, out: str | Path | None) -> RunFolder:
@@ -90,15 +91,16 @@ def fill(folder: RunFolder, config: RunConfig) -> RunFolder:
 
 
 @contextlib.contextmanager
-def discarded_if_unused(folder: RunFolder) -> Iterator[None]:
-    """Remove the folder of a new run that fails before it has learned anything, so that its name is free again."""
+def discarded_if_unused(path: Path, runs: Iterable[RunFolder]) -> Iterator[None]:
+    """Remove a new folder if what is done in it fails before one of its runs has learned anything: its name is free."""
     try:
         yield
     except Interrupted:  # it can be resumed
         raise
     except Exception:
-        if group.leads() and not read_metrics(folder.metrics) and not folder.checkpoints.exists():
-            shutil.rmtree(folder.path)
+        used = any(read_metrics(run.metrics) or run.checkpoints.exists() for run in runs)
+        if group.leads() and not used and not RunFolder(path).checkpoints.exists():  # a sweep has some of its own
+            shutil.rmtree(path)
         raise
 
 

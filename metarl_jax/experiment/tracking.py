@@ -47,6 +47,7 @@ class Csv:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.names: list[str] = []
+        self.failed = False  # to write the last line
 
     def begin(self, config: dict[str, Any]) -> None:
         self._write(read_metrics(self.folder.metrics))
@@ -55,9 +56,11 @@ class Csv:
         try:
             self._add(line)
         except OSError as error:
-            if self.names:
+            if not self.failed:
                 log.warning("%s is written anew once that is possible: %s", self.folder.spreadsheet, error)
-            self.names = []
+            self.failed, self.names = True, []
+        else:
+            self.failed = False
 
     def end(self) -> None:
         pass

@@ -74,19 +74,15 @@ def programs_of(config: RunConfig) -> tuple[Programs, jax.sharding.Mesh | None]:
     return programs(config.annealed(), config.environment, config.rule, config.run.log_every, mesh), mesh
 
 
-def needed(config: RunConfig) -> int:
-    """Bytes of memory that training takes. Compiles its program, which is then used, unless the state is too large."""
+def needed(config: RunConfig, quickly: bool = False) -> int:
+    """Bytes of memory that training takes, see `memory.of_training`."""
     (_, init, chunk), mesh = programs_of(config)
-    jitted: Any = chunk
     keys = run_keys(config.run.seed)
     state = jax.eval_shape(init, keys.birth)
-    stored = memory.size(state)  # the copy that is being saved
-    if 2 * stored > memory.available():
-        return 2 * stored
     if mesh is not None:  # where it will be: the program of another place would be another one
         state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), state)
-    compiled = jitted.lower(state, keys.root, 0, config.run.log_every).compile()
-    return stored + memory.of_program(compiled, 1 if mesh is None else len(mesh.local_devices))
+    arguments = state, keys.root, 0, config.run.log_every
+    return memory.of_training(chunk, state, arguments, 1 if mesh is None else len(mesh.local_devices), quickly)
 
 
 def compile_chunk(learner: Any, size: int, mesh: jax.sharding.Mesh | None) -> Chunk:

@@ -193,6 +193,21 @@ def test_only_checkpoints_of_the_run_are_counted_and_deleted(saved, damage):
     assert names(saved) == before - {"step-00000010"} | {"step-00000030", "step-00000040"}
 
 
+def test_a_save_reads_few_of_the_checkpoints_that_it_keeps(tmp_path, monkeypatch):
+    """The new one, and the one before once more; a change of any other is seen by its file."""
+    read = []
+    arrays = checkpoint._arrays
+    monkeypatch.setattr(
+        checkpoint, "_arrays", lambda path, manifest: (read.append(path.name), arrays(path, manifest))[1]
+    )
+    for step in range(1, 9):
+        checkpoint.save(tmp_path, RUN, step, LEARNER.init(KEY), keep=4)
+    assert len(read) == 8 + 7
+    flip_a_bit(tmp_path / "step-00000006")
+    checkpoint.save(tmp_path, RUN, 9, LEARNER.init(KEY), keep=3)
+    assert names(tmp_path) == {f"step-{step:08d}" for step in (6, 7, 8, 9)}
+
+
 def names(folder):
     return {path.name for path in folder.iterdir()}
 

@@ -2,7 +2,8 @@
 
 A module names its fault, `pytestmark = pytest.mark.fault(3)`; a test that tries many cases says how many it tried and
 how many were lost, `tally(rounds=50, lost=0)`. `pytest tests/faults` prints the table; `--faults-json FILE` also writes
-it, with the versions and the machine.
+what each test came to, with the versions and the machine. The long form takes hours, so it may be run by parts: a test
+that is run again replaces its own line, and those of another machine or other versions are dropped.
 """
 
 import collections
@@ -41,7 +42,7 @@ FAULTS = {
 
 @dataclasses.dataclass
 class Tally:
-    """What the tests of a fault have tried."""
+    """What the cases of a test came to."""
 
     passed: int = 0
     failed: int = 0
@@ -74,43 +75,54 @@ def tally(record_property: Callable[[str, object], None]) -> Callable[..., None]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print a line a fault, and write the table where `--faults-json` asks for it."""
-    found = tallies(terminalreporter.stats)
-    if not found:
+    """Print a line a fault, and write what each test came to where `--faults-json` asks for it."""
+    tests = tallies(terminalreporter.stats)
+    if not tests:
         return
     terminalreporter.section("faults")
     for number, name in FAULTS.items():
-        tally = found.get(number)
-        terminalreporter.write_line(f"{number:>3}  {name:<56}  {described(tally) if tally else 'no test ran'}")
+        found = [tally for (fault, _), tally in tests.items() if fault == number]
+        terminalreporter.write_line(f"{number:>3}  {name:<56}  {described(found) if found else 'no test ran'}")
     path = config.getoption("faults_json", None)
     if path:
-        rows = [{"fault": n, "name": FAULTS[n], **dataclasses.asdict(found[n])} for n in sorted(found)]
-        provenance = {
-            "versions": devices.versions(),
-            "device": devices.describe(),
-            "date": datetime.date.today().isoformat(),
-        }
-        path.write_text(json.dumps({"faults": rows, **provenance}, indent=1) + "\n")
+        write(path, tests)
 
 
-def tallies(stats: dict[str, list[Any]]) -> dict[int, Tally]:
-    """The tally of each fault that any test was about."""
-    found: dict[int, Tally] = collections.defaultdict(Tally)
+def write(path: pathlib.Path, tests: dict[tuple[int, str], Tally]) -> None:
+    """Write what each test came to, beside what the others came to under the same versions on the same machine."""
+    provenance = {"versions": devices.versions(), "device": devices.describe()}
+    before = json.loads(path.read_text()) if path.exists() else {}
+    kept = before["tests"] if before.items() >= provenance.items() else []
+    lines = {(line["fault"], line["test"]): line for line in kept}
+    today = datetime.date.today().isoformat()
+    for (fault, test), tally in tests.items():
+        lines[fault, test] = {"fault": fault, "test": test, **dataclasses.asdict(tally), "date": today}
+    table = {**provenance, "faults": FAULTS, "tests": [lines[key] for key in sorted(lines)]}
+    path.write_text(json.dumps(table, indent=1) + "\n")
+
+
+def tallies(stats: dict[str, list[Any]]) -> dict[tuple[int, str], Tally]:
+    """The tally of each test, all its cases together, by fault and name."""
+    found: dict[tuple[int, str], Tally] = collections.defaultdict(Tally)
     for outcome, field in (("passed", "passed"), ("failed", "failed"), ("error", "failed"), ("skipped", "skipped")):
         for report in stats.get(outcome, []):
             said = dict(getattr(report, "user_properties", []))
             if "fault" not in said:
                 continue
-            tally = found[said["fault"]]
+            tally = found[said["fault"], report.nodeid.partition("[")[0].rpartition("/")[2]]
             setattr(tally, field, getattr(tally, field) + 1)
             tally.rounds += said.get("rounds", 0)
             tally.lost += said.get("lost", 0)
     return dict(found)
 
 
-def described(tally: Tally) -> str:
-    words = [f"{tally.passed} passed"]
-    words += [f"{tally.failed} failed"] if tally.failed else []
-    words += [f"{tally.skipped} skipped"] if tally.skipped else []
-    words += [f"{tally.lost} of {tally.rounds} rounds lost"] if tally.rounds else []
+def described(found: list[Tally]) -> str:
+    """What the tests of a fault came to, in words."""
+    total = collections.Counter[str]()
+    for tally in found:
+        total.update(dataclasses.asdict(tally))
+    words = [f"{total['passed']} passed"]
+    words += [f"{total['failed']} failed"] if total["failed"] else []
+    words += [f"{total['skipped']} skipped"] if total["skipped"] else []
+    words += [f"{total['lost']} of {total['rounds']} rounds lost"] if total["rounds"] else []
     return ", ".join(words)

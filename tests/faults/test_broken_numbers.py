@@ -37,6 +37,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "two updates": ("varibad", {"width": 4, "hidden": (4,), "latent": 2, "decoder": (4,), "trials": 4}),
 }
 QUICK = ("evolution",)  # backprop is that of the message
+MAY_STAY = ("trust region", "evolution", "persistent")  # a step may be refused, and returns of two pairs be equal
 every_way = pytest.mark.parametrize(
     "way", [pytest.param(way, marks=[pytest.mark.slow] * (way not in QUICK)) for way in WAYS]
 )
@@ -83,8 +84,8 @@ def test_masked_episodes_stop_no_meta_step(way: str) -> None:
     assert faulty.any()
     assert not np.any(info["skipped"])
     assert np.all(np.isfinite(phi))
-    if way != "trust region":  # which may refuse a step
-        assert np.all(np.any(np.diff(phi, axis=0, prepend=start[None]) != 0, axis=1))
+    moved = np.any(np.diff(phi, axis=0, prepend=start[None]) != 0, axis=1)
+    assert moved.any() if way in MAY_STAY else moved.all()
 
 
 @functools.cache

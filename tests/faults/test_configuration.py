@@ -24,6 +24,8 @@ MORE: list[tuple[tuple[str, str], dict[str, Any], str]] = [
     (("maml", "maze"), {"most_skipped": -1}, "most_skipped is -1; it must be 0"),
     (("maml", "maze"), {"broken": "maks"}, "'mask'"),
     (("meta_gradient", "bandit"), {"lifespan": 1, "estimator": "pes"}, "lifespan=2 or more"),
+    (("maml", "maze"), {"meta_lr": 1e18}, "meta_lr of maml is 1e+18; it must be between 0 and 100"),
+    (("varibad", "bandit"), {"model_lr": 1e3}, "model_lr of varibad is 1000.0; it must be between 0 and 100"),
     (("maml", "maze"), {"seed": 2**32}, "seed is 4294967296; it must be between"),
     (("maml", "maze"), {"seed": 1.0}, "1.0; it must be of type int"),
     (("maml", "maze"), {"seed": np.float32(1.5)}, "1.5; it must be of type int"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from shell_toy import SHORT, toy  # noqa: F401
 
-from faults.processes import FOREVER, await_file, ran, started, training
+from faults.processes import FOREVER, await_file, command, started, surroundings, training
 from metarl_jax.experiment import api, checkpoint, saving
 from metarl_jax.experiment.cli import main
 from metarl_jax.experiment.errors import Interrupted, Unsaved
@@ -60,6 +60,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(whole, tmp_path, between,
     run = api.train(*TOY, meta_steps=22, out=tmp_path / "run", on_log=between(12, 20), **SHORT)
     assert_same(run, whole)
     assert (run.path / "metrics.csv").read_text().count("\n") == 7
+    assert sum("metrics.csv" in words for words in warned) == 1
     assert [words.split(";")[0] for words in warned if "metrics.csv" not in words] == [
         "metrics wait until they can be written",
         "meta-step 16 could not be saved",
@@ -214,11 +215,10 @@ def test_a_process_on_a_disk_that_refuses_goes_on_and_ends_with_code_1(fault, sm
 
 @pytest.mark.slow
 def test_a_process_with_a_limit_on_files(tmp_path, tally):
-    def limit():
-        limited(1000)
-
-    code, _, complaint = ran(training(tmp_path / "run", 22), preexec_fn=limit)
-    assert code == 1
-    assert "Traceback" not in complaint
-    assert len(complaint.splitlines()) < 20
+    limit = ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash"]  # KiB
+    words = [*limit, *command(training(tmp_path / "run", 22))]
+    done = subprocess.run(words, env=surroundings(), capture_output=True, text=True, timeout=500)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) < 20
     tally(1, 0)

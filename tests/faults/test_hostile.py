@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import pickle
 import random
 import re
@@ -22,6 +23,7 @@ from metarl_jax.experiment.run_folder import RunFolder
 
 pytestmark = pytest.mark.fault(13)
 
+ROOT = pathlib.Path(__file__).parents[2]
 EVIL = "<img src=x onerror=alert(1)>"
 FILES = ("run.json", "metrics.jsonl", "checkpoints/step-00000022/manifest.json")
 FILES += ("checkpoints/step-00000022/arrays.safetensors",)
@@ -268,6 +270,19 @@ def test_code_beside_a_run_is_not_imported(run, monkeypatch):
     with pytest.raises(UsageError, match="evil"):
         api.load(run)
     assert not (run / "executed").exists()
+
+
+def test_code_in_the_folder_of_the_command_is_imported(run, monkeypatch):
+    """As SECURITY.md says: one's own modules lie beside one's runs."""
+    beside = run.parent
+    (beside / "neighbour.py").write_text("import os; os.mkdir('executed')")
+    forged(run / "run.json", lambda card: card["config"]["algorithm"].update(name="neighbour:Mine"))
+    monkeypatch.chdir(beside)
+    monkeypatch.setattr(sys, "path", [*sys.path, ""])
+    with pytest.raises(UsageError, match="neighbour has no 'Mine'"):
+        api.load(run)
+    assert (beside / "executed").exists()
+    assert "or in the folder where `metarl` was started" in (ROOT / "SECURITY.md").read_text()
 
 
 def test_lines_of_a_forger_are_left_out(run, caplog):

@@ -12,9 +12,10 @@ from shell_toy import Toy, toy  # noqa: F401
 
 from faults.stored import trained
 from metarl_jax.envs import make
-from metarl_jax.experiment import api, checkpoint, files
+from metarl_jax.experiment import api, checkpoint, cli, files, lock
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.lock import HOLDER, locked
+from metarl_jax.experiment.run_folder import RunFolder
 
 pytestmark = pytest.mark.fault(15)
 
@@ -66,6 +67,24 @@ def test_what_ends_a_run_happens_inside_the_lock(tmp_path, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             again(tmp_path / "run")
     assert seen == [os.getpid()] * 2
+
+
+def test_flags_are_those_of_the_run_that_is_locked(tmp_path, monkeypatch):
+    """Another process may extend it between the reading of the flags and the lock."""
+    run = trained(tmp_path / "run").path
+
+    @contextlib.contextmanager
+    def late(folder):
+        monkeypatch.undo()
+        api.resume(folder, meta_steps=30, quiet=True)
+        with locked(folder):
+            yield
+
+    monkeypatch.setattr(lock, "locked", late)
+    before = RunFolder(run).description.read_bytes()
+    assert cli.main(["resume", str(run), "--log-every", "2", "--quiet"]) == 2
+    assert RunFolder(run).description.read_bytes() != before
+    assert api.load(run).step == 30
 
 
 def test_a_reader_always_finds_a_checkpoint(tmp_path, tally):

@@ -12,11 +12,13 @@ import pytest
 from conftest import compiled
 from shell_toy import SHORT, Toy, toy  # noqa: F401
 
+import metarl_jax
 from faults.processes import ran
 from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.experiment import api, group, memory, training
 from metarl_jax.experiment.config import resolve
 from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.sweep import cohort
 
 pytestmark = pytest.mark.fault(18)
 KIB = 2**10
@@ -96,6 +98,19 @@ def test_a_state_that_does_not_fit_is_not_even_compiled(room):
     assert compiled(lambda: training.needed(resolve("hungry", "bandit", tasks=32, **OPTIONS))) == 0
 
 
+def test_a_program_whose_loop_does_not_fit_by_far_is_not_even_compiled(room):
+    """Compilation for tens of millions of tasks takes a minute."""
+    rows = jax.vmap(lambda x: jax.lax.scan(lambda carry, x: (carry, jnp.full(KIB, x)), 0, x)[1].sum())
+    program, numbers = jax.jit(rows), jnp.ones((8, 16))
+    given = 8 * 16 * KIB * 4
+    assert given <= memory.of_loops(program.trace(numbers).jaxpr.jaxpr) < 1.01 * given
+    room(given // 3)
+    assert compiled(lambda: memory.of_training(program, (), (numbers,))) == 0
+    assert memory.of_training(program, (), (numbers,)) >= given
+    room(given)
+    assert compiled(lambda: memory.of_training(program, (), (numbers,))) == 1
+
+
 def test_an_evaluation_that_does_not_fit_is_refused(room, tmp_path):
     room(2**30)
     more = SHORT | {"evaluation_tasks": 10**9}
@@ -110,6 +125,45 @@ def test_an_evaluation_is_compiled_once_and_refused_if_its_program_does_not_fit(
     room(10)
     with pytest.raises(UsageError, match=r"an evaluation needs .*GiB of memory, .*; choose fewer tasks or adaptations"):
         memory.check_program(program, numbers, True)
+
+
+def test_a_sweep_that_does_not_fit_is_refused_with_a_number_of_runs_that_fits(room, tmp_path, monkeypatch):
+    room(400 * KIB)
+    out, ask = tmp_path / "sweep", {"seeds": 8, "tasks": 8, "meta_steps": 4, **SHORT}
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "loop", None)  # nothing is run
+        with pytest.raises(
+            UsageError, match=r"training 8 runs together needs .*GiB .* are free; together=[1-7] fits"
+        ) as no:
+            metarl_jax.sweep("hungry", "bandit", out=out, **ask)
+    assert not out.exists()
+    fits = int(re.search(r"together=(\d)", str(no.value))[1])
+    assert len(metarl_jax.sweep("hungry", "bandit", out=out, together=fits, **ask).runs) == 8
+
+
+def test_a_sweep_of_runs_that_do_not_fit_alone_is_refused_in_words(room, tmp_path):
+    room(KIB)
+    with pytest.raises(UsageError, match="choose fewer tasks, smaller networks or shorter lives"):
+        metarl_jax.sweep("hungry", "bandit", out=tmp_path / "sweep", seeds=2, meta_steps=4, **SHORT)
+
+
+def test_a_sweep_that_fails_while_it_is_traced_leaves_no_folder(tmp_path, monkeypatch):
+    """Unless it was there before."""
+    out, ask = tmp_path / "sweep", {"seeds": 2, "meta_steps": 4, **SHORT}
+
+    def broken(*_):
+        raise TypeError("scan carry")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cohort, "programs", broken)
+        with pytest.raises(TypeError, match="scan carry"):
+            metarl_jax.sweep("toy", "bandit", out=out, **ask)
+        assert not out.exists()
+        out.mkdir()
+        (out / "mine").touch()
+        with pytest.raises(UsageError, match="exists"):
+            metarl_jax.sweep("toy", "bandit", out=out, **ask)
+    assert [path.name for path in out.iterdir()] == ["mine"]
 
 
 def test_what_is_free_is_what_machine_container_and_process_allow(tmp_path, monkeypatch):
@@ -135,9 +189,12 @@ BIG = {
 @pytest.mark.slow
 @pytest.mark.parametrize("case", BIG)
 def test_commands_that_ask_for_too_much(case, tmp_path, tally):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     code, _, complaint = ran(["train", *BIG[case].split(), "--preset=tiny", f"--out={tmp_path / 'run'}"])
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * KIB
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    most = after.ru_maxrss * KIB
     assert code == 2
+    assert after.ru_utime - before.ru_utime < 60  # seconds of a processor
     assert "Traceback" not in complaint
     assert "fits" in complaint.splitlines()[-1]
     assert most < 4 * 2**30

@@ -15,8 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import outside
 import pytest
+import safetensors.numpy
 from laws.test_laws import VARIANTS
+from outside import live
 from shell_toy import SHORT, toy  # noqa: F401
 
 import metarl_jax
@@ -35,8 +38,7 @@ PACKAGE = pathlib.Path(metarl_jax.__file__).parent
 TOY = ("toy", "navigation")
 X64 = {"JAX_ENABLE_X64": "1"}
 STRICT = {**X64, "JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"}
-# Not JAX_DEBUG_KEY_REUSE, which raises in every algorithm, perhaps since keys are batched: see the laws for one life.
-# tests/laws checks the keys of one life.
+# Not JAX_DEBUG_KEY_REUSE, which does not know what vmap makes of keys: see tests/laws/test_keys.py.
 DEBUG = {**X64, "JAX_DEBUG_NANS": "1"}
 LANES = {"strict": STRICT, "debug": DEBUG, "other-keys": {"JAX_DEFAULT_PRNG_IMPL": "rbg"}}
 SMALL = [pytest.param("maml", marks=pytest.mark.slow), "rl2"]
@@ -165,6 +167,34 @@ def test_a_run_in_64_bits_from_the_command_line(tmp_path: pathlib.Path) -> None:
         assert "which gives other numbers" in done.stderr
         assert "Traceback" not in done.stderr
     assert files(run) == before
+
+
+AGENTS = ["maml bandit", "maml navigation", "rl2 bandit", "q_learning bandit", "meta_gradient navigation"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", AGENTS)
+def test_an_agent_in_64_bits_acts_and_is_exported(pair: str, tmp_path: pathlib.Path, monkeypatch: Any) -> None:
+    """It lives the same life without the package, and says what is missing in a process of 32 bits."""
+    name, environment = pair.split()
+    options = {"preset": "tiny", "tasks": 4, "envs": 2, "meta_steps": 2, "evaluation_tasks": 0, "quiet": True}
+    with jax.enable_x64(True):
+        run = metarl_jax.train(name, environment, out=tmp_path / "run", **options)
+        agent, folder = run.policy(seed=3), run.export(tmp_path / "export")
+        actions = live(agent, 30)
+        ours = agent.saved()
+    wide = {str(x.dtype) for x in ours.values()} - {"bool", "int32", "uint32"}
+    assert wide == {"float64"}
+    command = [outside.__file__, str(folder), "30", str(tmp_path / "alone")]
+    narrow = ran(command, {})
+    assert narrow.returncode == 1
+    assert "set JAX_ENABLE_X64=1 before JAX is imported" in narrow.stderr
+    done = ran(command, X64)
+    assert done.returncode == 0, done.stderr[-2000:]
+    np.testing.assert_allclose(np.load(tmp_path / "alone.npy"), actions, rtol=1e-9, atol=1e-12)
+    theirs = safetensors.numpy.load((tmp_path / "alone").read_bytes())
+    for part, x in ours.items():
+        np.testing.assert_allclose(theirs[part], x, rtol=1e-9, atol=1e-12, err_msg=part)
 
 
 def test_a_run_that_fails_before_it_has_learned_leaves_no_folder(tmp_path: pathlib.Path, monkeypatch: Any) -> None:

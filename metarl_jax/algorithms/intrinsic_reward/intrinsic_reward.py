@@ -11,6 +11,7 @@ from metarl_jax.algorithms.base import (
     Amount,
     Count,
     Improved,
+    Rate,
     Recipe,
     Share,
     Size,
@@ -73,7 +74,7 @@ class IntrinsicReward(Improved, Adapting):
     adaptations: Size = 4
     steps: Size = 32
     tasks: Count = 32
-    meta_lr: Amount = 3e-3
+    meta_lr: Rate = 3e-3
     task_reward: Amount = 1.0
     reward_scale: Amount = 1.0
     inner_lr: Amount = 0.3

@@ -9,6 +9,7 @@ from metarl_jax.algorithms.base import (
     Count,
     Gradient,
     Improved,
+    Rate,
     Recipe,
     Share,
     Size,
@@ -60,7 +61,7 @@ class LearnedOptimizer(Improved, Adapting):
     adaptations: Size = 16
     steps: Size = 32
     tasks: Count = 16
-    meta_lr: Amount = 1e-2
+    meta_lr: Rate = 1e-2
     sweeps: Count = 4
     inner_lr: Amount = 3e-3
     momenta: Decays = (0.9, 0.99, 0.999)

@@ -10,6 +10,7 @@ from metarl_jax.algorithms.base import (
     Amount,
     Count,
     Improved,
+    Rate,
     Recipe,
     Share,
     Size,
@@ -81,7 +82,7 @@ class MetaGradient(Improved, Adapting):
     adaptations: Size = 2
     steps: Size = 16
     tasks: Count = 16
-    meta_lr: Amount = 1e-2
+    meta_lr: Rate = 1e-2
     inner_lr: Amount = 0.1
     inner_optimiser: InnerOptimiser = "sgd"
     lambda_: Share = 0.95

@@ -47,7 +47,8 @@ def beside(rule: Learner, critic: Learner) -> Learner:
 
     def birth(meta_params: Tree, key: Key) -> Agent:
         agent = rule.birth(meta_params, key)
-        return Agent(agent.params, (agent.state, critic.birth(meta_params, key).state))
+        own = critic.birth(meta_params, jax.random.fold_in(key, 1)).state  # in which nothing is drawn
+        return Agent(agent.params, (agent.state, own))
 
     def adapt(meta_params: Tree, agent: Agent, seen: Experience, key: Key) -> Agent:
         state, own = agent.state

@@ -154,6 +154,10 @@ def resume_with_flags(path: str, flags: Sequence[str]) -> int:
         """
         chosen = dataclasses.replace(before, run=run, algorithm=algorithm)
         with api.owned(folder):
+            same = together(lambda: open_run(path)[1] == before)
+            config.require(
+                same, "the run", path, "as it was when the flags were read, but has changed since: try again"
+            )
             return announce(api.go_on(folder, before, chosen, quiet=quiet), quiet)
 
     return tyro.cli(flagged, prog=f"metarl resume {path}", args=_with_underscore(flags), config=STYLE)

@@ -19,7 +19,7 @@ from metarl_jax.core.environment import Environment
 from metarl_jax.core.evaluation import Curve, evaluate
 from metarl_jax.core.once import once
 from metarl_jax.core.types import Array, Key, Tree
-from metarl_jax.experiment import checkpoint, devices, run_folder, training
+from metarl_jax.experiment import checkpoint, devices, memory, run_folder, training
 from metarl_jax.experiment.audience import OnLog, audience
 from metarl_jax.experiment.config import RunConfig, digest, learner_of, recipe_of
 from metarl_jax.experiment.curves import Schedule, on_host
@@ -116,6 +116,7 @@ def advance(cohort: Cohort, quiet: bool = False, on_log: OnLog | None = None) ->
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; everything is saved.
+        TooLarge: it needs more memory than there is.
         UnusableRun: it was saved, but no checkpoint is usable.
     """
     with contextlib.ExitStack() as stack:
@@ -145,6 +146,8 @@ def advance(cohort: Cohort, quiet: bool = False, on_log: OnLog | None = None) ->
         seconds, skipped = training.spent(cohort.folders, step)
         listeners = stack.enter_context(audience(cohort.folders, cohort.configs, step, quiet, on_log))
         fixed = training.Fixed(*facts, training.Clock(seconds), interruption, listeners)
+        if step < run.meta_steps:
+            lanes.check_memory(chunk, jax.eval_shape(init, options, births), options, roots, lanes.spread(alive))
         state = init(options, births) if state is None else state
         _, state, _ = training.loop(fixed, step, state, alive, np.array(skipped))
         _part(cohort, lanes.on_host(state))
@@ -177,6 +180,12 @@ class Lanes:
         """A tree [M, ...] on the devices, [L, ...]; spare lanes repeat the last one."""
         lanes = np.minimum(np.arange(self.count), self.runs - 1)
         return jax.device_put(jax.tree.map(lambda x: x[lanes], tree), self._sharding)
+
+    def check_memory(self, chunk: Any, state: Any, options: Tree, roots: Array, alive: Array) -> None:
+        """Raise a UsageError if the program needs more memory than there is. It is then compiled for the call."""
+        arguments = options, state, roots, alive, 0, 1
+        wanted = memory.of_training(chunk, state, arguments, self.mesh.size)
+        memory.check_together(self.count, wanted, lambda runs: devices.lane_mesh(runs)[1])
 
     def first(self, x: np.ndarray) -> np.ndarray:
         """The lanes of the runs [M, ...]."""
@@ -222,7 +231,9 @@ def evaluated(cohort: Cohort, meta_params: Sequence[Tree], **how: Any) -> list[E
     each = lanes.spread(np.arange(lanes.runs)), lanes.spread(cohort.options), phi
 
     def own(tasks: Tree, key: Key, schedule: Schedule, greedy: bool) -> list[Curve]:
-        curves = on_host(evaluation_program(*cohort.made_of, schedule, lanes.mesh)(each, tasks, key, greedy))
+        program = evaluation_program(*cohort.made_of, schedule, lanes.mesh)
+        memory.check_program(program, each, tasks, key, greedy, devices=lanes.mesh.size)
+        curves = on_host(program(each, tasks, key, greedy))
         return [jax.tree.map(lambda x, lane=lane: x[lane], curves) for lane in range(lanes.runs)]
 
     return evaluate_all(cohort.configs, own, **how)

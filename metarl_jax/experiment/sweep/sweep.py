@@ -72,6 +72,7 @@ def sweep(
 
     Raises:
         UsageError: a name, type or value is wrong, or `out` is something else; raised before anything is compiled.
+        TooLarge: a program needs more memory than there is; raised before it is taken, with a `together` that fits.
         Interrupted: SIGINT or SIGTERM arrived; everything is saved.
         TrainingDiverged: all runs diverged.
     """
@@ -104,7 +105,11 @@ def run_grid(
     devices.prepare()
     for config in grid.configs:
         api.check(config)
-    return _finish(*open_or_create(grid, together, out), quiet, on_log)
+    if out is not None and is_sweep(out):
+        return _finish(*open_or_create(grid, together, out), quiet, on_log)
+    folder, grid, width = open_or_create(grid, together, out)
+    with run_folder.discarded_if_unused(folder.path, map(folder.run, grid.members)):
+        return _finish(folder, grid, width, quiet, on_log)
 
 
 def resume_sweep(path: str | Path, *, quiet: bool = False, on_log: OnLog | None = None) -> Results:
