@@ -97,4 +97,4 @@ print(*verdicts(same), sep="\n")
 # metarl compare runs/rl2-bandit-seeds-2 runs/rl2-bandit-seeds-1
 # ```
 #
-# Next: [learned rules](05_learned_rules.ipynb), taken elsewhere.
+# Next: [meta-gradients beside the exact one](05_meta_gradients.ipynb).

@@ -9,7 +9,7 @@
 # ---
 
 # %% [markdown]
-# # 5. A rule that is learned, saved, and teaches fresh agents elsewhere
+# # 6. A rule that is learned, saved, and teaches fresh agents elsewhere
 #
 # In MAML and RL², φ is the agent itself. It can be something else: a *rule* that newborn agents learn by, which has
 # never met them. A discount, a reward, a loss, a drift, or, as here, an **optimiser**: a small recurrent network that
@@ -117,4 +117,4 @@ figure
 # not fit is refused, and the first leaf that differs is named. [Learned rules](../docs/rules.md) says which to use for
 # what.
 #
-# Next: [meta-gradients beside the exact one](06_meta_gradients.ipynb).
+# That was the last notebook. [Choose a learner](../docs/choose.md) says what fits your own problem.
