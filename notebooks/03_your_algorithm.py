@@ -195,9 +195,9 @@ figure
 
 # %% [markdown]
 # All four adapt, and the random network does not. The learned step sizes fall from one adaptation to the next, as was
-# to be expected, but they gain nothing over fixed ones here; evolution and Reptile come closer to the goals. That is one
-# seed of a small budget, and evolution lives sixteen lives in each task: an example of how to compare, and no verdict.
-# The next notebook is about verdicts.
+# to be expected, but they gain nothing over fixed ones here; evolution and Reptile come closer to the goals. That is
+# one seed of a small budget, and evolution lives sixteen lives in each task: an example of how to compare, and no
+# verdict. The next notebook is about verdicts.
 #
 # ## Make it a command
 #
