@@ -36,10 +36,10 @@ life = {"envs": 8, "steps": 10, "adaptations": 8, "hidden": (16,), "pairs": 8}
 quiet = {"quiet": True, "from_scratch": False}
 small = {"states": 5, "actions": 3, "steps": 10, "episodes": 1}
 learned = metarl_jax.train(
-    "learned_optimizer", "tabular", env=small, meta_steps=20, meta_lr=0.03, evaluation_tasks=200, **life, **quiet
+    "learned_optimizer", "tabular", env=small, meta_steps=20, meta_lr=0.03, evaluation_tasks=100, **life, **quiet
 )
 newborn = metarl_jax.train(
-    "learned_optimizer", "tabular", env=small, meta_steps=1, meta_lr=0.0, evaluation_tasks=200, **life, **quiet
+    "learned_optimizer", "tabular", env=small, meta_steps=1, meta_lr=0.0, evaluation_tasks=0, **life, **quiet
 )
 learned
 
@@ -67,13 +67,15 @@ large = {"states": 10, "actions": 5, "steps": 10, "episodes": 1}
 
 def taught_by(run):
     """Fresh agents in larger worlds, by the rule of a run."""
-    return metarl_jax.train(
-        rule=run.path, environment="tabular", env=large, meta_steps=1, evaluation_tasks=400, **quiet
-    )
+    return metarl_jax.train(rule=run.path, environment="tabular", env=large, meta_steps=1, evaluation_tasks=0, **quiet)
 
 
 by_learned, by_newborn = taught_by(learned), taught_by(newborn)
-by_learned
+lessons = {
+    name: run.evaluate(tasks=300, from_scratch=False, quiet=True)
+    for name, run in {"the learned optimiser": by_learned, "as it was born, nearly Adam": by_newborn}.items()
+}
+lessons["the learned optimiser"]
 
 # %% [markdown]
 # Two rules, the same worlds, the same newborn agents: does the learned one teach better?
@@ -81,21 +83,16 @@ by_learned
 # %%
 from metarl_jax.experiment.comparison import verdicts
 
-table = metarl_jax.compare(by_newborn, by_learned, tasks=400)
+table = metarl_jax.compare(by_newborn, by_learned, tasks=300)
 print(*verdicts(table), sep="\n")
 
 
 # %%
-def lesson(run):
-    """The return by rollouts learned from."""
-    curve = run.evaluate(tasks=400, from_scratch=False, quiet=True).table.curve("learned_optimizer", "step")
-    return [step for step, _ in curve], [row.value for _, row in curve], [row.interval for _, row in curve]
-
-
 figure, panel = plt.subplots(figsize=(6.4, 4), layout="constrained")
 ends = {}
-for name, run in {"the learned optimiser": by_learned, "as it was born, nearly Adam": by_newborn}.items():
-    steps, values, intervals = lesson(run)
+for name, lesson in lessons.items():
+    steps, rows = zip(*lesson.table.curve("learned_optimizer", "step"), strict=True)
+    values, intervals = [row.value for row in rows], [row.interval for row in rows]
     panel.plot(steps, values, marker="o", markersize=3, label=name)
     panel.fill_between(steps, *zip(*intervals, strict=True), alpha=0.2)
     ends[name] = values[-1]
