@@ -53,7 +53,7 @@ learned
 rule = metarl_jax.load_rule(learned.path)
 print("reads:", rule.card["reads"])
 print("trained:", {name: rule.card["training"][name] for name in ("meta_steps", "env_steps", "seed", "date")})
-print("leaves:", {name: array.shape for name, array in rule.leaves.items()})
+print("leaves:", *(f"{name} {array.shape}" for name, array in sorted(rule.leaves.items())), sep="\n  ")
 
 # %% [markdown]
 # ## Teach fresh agents elsewhere
@@ -84,7 +84,7 @@ lessons["the learned optimiser"]
 from metarl_jax.experiment.comparison import verdicts
 
 table = metarl_jax.compare(by_newborn, by_learned, tasks=300)
-print(*verdicts(table), sep="\n")
+print(f"by the learned rule: {by_learned.path.name}", *verdicts(table), sep="\n")
 
 
 # %%
