@@ -32,11 +32,10 @@ class Workload:
     options: dict[str, Any]
 
 
-RATES = {"meta_lr": [3e-4, 1e-3, 3e-3, 1e-2]}
+RATES = {"meta_lr": [1e-3, 4e-3]}
 WORKLOADS = {
-    "maml-bandit-tiny": Workload("maml", "bandit", RATES, 4, {"preset": "tiny", "meta_steps": 200}),
-    "rl2-bandit-tiny": Workload("rl2", "bandit", RATES, 4, {"preset": "tiny", "meta_steps": 200}),
-    "maml-navigation": Workload("maml", "navigation", RATES, 4, {"meta_steps": 20}),
+    "maml-bandit-tiny": Workload("maml", "bandit", RATES, 4, {"preset": "tiny", "meta_steps": 100}),
+    "rl2-bandit-tiny": Workload("rl2", "bandit", RATES, 4, {"preset": "tiny", "meta_steps": 20, "tasks": 64}),
 }
 QUIET: dict[str, Any] = {"quiet": True, "evaluation_tasks": 0}
 

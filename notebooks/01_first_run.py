@@ -67,8 +67,8 @@ print(f"share of the way from random to optimal: {(ours - chance) / (best - chan
 #
 # ## Watch it play
 #
-# Each bar is a machine: its height is the posterior mean, the line is the truth, and the number below counts pulls. A
-# good player tries machines, and returns to the one that pays.
+# Each bar is a machine: its height is the posterior mean, the line is the truth, the number below counts pulls, and the
+# dark one was pulled last. A good player tries machines, and returns to the one that pays.
 
 # %%
 result.play()

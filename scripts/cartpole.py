@@ -64,7 +64,7 @@ RECIPES = {
 
 
 def main() -> None:
-    given = arguments(__doc__, TABLE, RECIPES, seeds=1, tasks=10_000, quick={"recipes": ["mild+flip", "maml"]})
+    given = arguments(__doc__, TABLE, RECIPES, seeds=1, tasks=10_000, quick={"recipes": ["mild+flip"]})
     table = Table(TABLE, seeds=list(range(given.seeds)), tasks=given.tasks)
     for name in given.recipes:
         recipe = RECIPES[name]

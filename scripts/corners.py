@@ -26,7 +26,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    given = arguments(__doc__, TABLE, RECIPES, seeds=3, tasks=2000, quick={"recipes": ["lvc", "promp"]})
+    given = arguments(__doc__, TABLE, RECIPES, seeds=3, tasks=2000, quick={"recipes": ["lvc"]})
     table = Table(TABLE, seeds=list(range(given.seeds)), tasks=given.tasks)
     for name in given.recipes:
         runs = Runs(given, name, "maml", "corners", RECIPES[name], {"episodes": 1}, given.seeds)

@@ -117,7 +117,7 @@ def borrowed(environment: str) -> Table:
 
 
 if __name__ == "__main__":
-    quick = {"recipes": ["ad-two_arm", "dpt-two_arm"], "tasks": 16}
+    quick = {"recipes": ["ad-two_arm"], "tasks": 16}
     quick["changes"] = {"meta_steps": 2, "log_every": 2, "tasks": 8}
     given = fill(__doc__, TABLE, "dark_room", RECIPES, tasks=2_000, quick=quick)
     for environment in dict.fromkeys(RECIPES[key].environment for key in given.recipes):

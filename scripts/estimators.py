@@ -19,7 +19,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -173,7 +173,6 @@ METHODS = (
     Method("truncated", Estimator(1.0, depth=1), "the last of two adaptations, as control_variates", adaptations=2),
 )
 EVOLVED = Method("evolution", ESTIMATORS["first_order"], "about √N members that adapt to √N trajectories, σ = .1")
-ROWS = (*METHODS, EVOLVED)
 Estimates = dict[tuple[str, str], Array]  # row, mode -> [..., S, A]
 
 
@@ -300,23 +299,27 @@ def evolved(setting: Setting, setup: Setup, count: int, key: Key) -> Estimates:
     return {(EVOLVED.name, mode): estimate for mode, estimate in zip(MODES, found, strict=True)}
 
 
-def lives_alike() -> list[tuple[Method, ...]]:
+def lives_alike(methods: Iterable[Method]) -> list[tuple[Method, ...]]:
     """The methods by what their agents live: what weighs the inner gradient, and how often they adapt."""
     groups: dict[Any, list[Method]] = {}
-    for method in METHODS:
+    for method in methods:
         weighs = (method.estimator.baseline, method.linear, method.lambda_)
         groups.setdefault((weighs, method.adaptations), []).append(method)
     return [tuple(group) for group in groups.values()]
 
 
-def program(setting: Setting, count: int) -> Any:
-    """The compiled function (setup, keys [R, B]) -> estimates [R, B, S, A] of all rows, a batch of lives at a time."""
+def program(setting: Setting, count: int, methods: Sequence[Method]) -> Any:
+    """The compiled function (setup, keys [R, B]) -> estimates [R, B, S, A], a batch of lives at a time.
+
+    Of the methods, and of evolution.
+    """
+    groups = lives_alike(methods)
 
     def batch(setup: Setup, keys: Key) -> Estimates:
         found: Estimates = {}
-        *alike, last = jax.vmap(lambda key: jax.random.split(key, len(lives_alike()) + 1), out_axes=1)(keys)
-        for methods, life_keys in zip(lives_alike(), alike, strict=True):
-            found |= estimates(methods, setting, setup, count, life_keys)
+        *alike, last = jax.vmap(lambda key: jax.random.split(key, len(groups) + 1), out_axes=1)(keys)
+        for group, life_keys in zip(groups, alike, strict=True):
+            found |= estimates(group, setting, setup, count, life_keys)
         return found | jax.vmap(functools.partial(evolved, setting, setup, count))(last)
 
     return compiled(lambda setup, keys: jax.lax.map(functools.partial(batch, setup), keys))
@@ -379,23 +382,27 @@ def accuracy(found: Array, exact: np.ndarray) -> Accuracy:
     )
 
 
-def measure(setting: Setting, setups: list[Drawn], count: int, batches: int) -> dict[tuple[str, str], Accuracy]:
+def measure(
+    setting: Setting, setups: list[Drawn], count: int, batches: int, methods: Sequence[Method]
+) -> dict[tuple[str, str], Accuracy]:
     """The accuracy [P] of every row and mode at N trajectories, by process."""
-    run, measured = program(setting, count), []
+    run, measured = program(setting, count, methods), []
     for index, drawn in enumerate(setups):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(KEY + count), index), (batches, LIVES))
         found = run(drawn.setup, keys)
         measured.append(
             {
                 (row.name, mode): accuracy(found[row.name, mode], drawn.exact[row.adaptations - 1])
-                for row in ROWS
+                for row in (*methods, EVOLVED)
                 for mode in MODES
             }
         )
     return jax.tree.map(lambda *parts: np.stack(parts), *measured)
 
 
-def seconds(setting: Setting, setup: Setup, attempts: int, count: int = 64) -> dict[str, float]:
+def seconds(
+    setting: Setting, setup: Setup, attempts: int, methods: Sequence[Method], count: int = 64
+) -> dict[str, float]:
     """What one estimate costs a processor by each row, acting included, in a batch of lives."""
     keys = jax.random.split(jax.random.key(KEY), LIVES)
 
@@ -405,7 +412,7 @@ def seconds(setting: Setting, setup: Setup, attempts: int, count: int = 64) -> d
     def evolve(setup: Setup, keys: Key) -> Array:
         return jax.vmap(lambda key: evolved(setting, setup, count, key)[EVOLVED.name, "sampled"])(keys)
 
-    runs = {method.name: functools.partial(sampled, method) for method in METHODS} | {EVOLVED.name: evolve}
+    runs = {method.name: functools.partial(sampled, method) for method in methods} | {EVOLVED.name: evolve}
     return {name: quickest(compiled(run), setup, keys, attempts=attempts) / LIVES for name, run in runs.items()}
 
 
@@ -571,9 +578,9 @@ def length(square: Any) -> float:
     return math.sqrt(max(0.0, square))
 
 
-def predict(table: Table, setups: list[Drawn]) -> None:
+def predict(table: Table, setups: list[Drawn], methods: Sequence[Method]) -> None:
     """Add what theory says of many trajectories: root mean square of the bias over processes, and mean error."""
-    for row in ROWS:
+    for row in (*methods, EVOLVED):
         exact = [drawn.exact[row.adaptations - 1] for drawn in setups]
         limits = [drawn.limits[row.name] for drawn in setups]
         off = [np.linalg.norm(x - e) / np.linalg.norm(e) for x, e in zip(limits, exact, strict=True)]
@@ -581,12 +588,12 @@ def predict(table: Table, setups: list[Drawn]) -> None:
         table.add(row.name, "error,predicted", np.mean(off))
 
 
-def draw(table: Table, counts: list[int]) -> Figure:
+def draw(table: Table, counts: list[int], methods: Sequence[Method]) -> Figure:
     """Cosine and relative error by N, both gradients sampled; dotted, the error that theory leaves in the end."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     panels = figure.subplots(1, 2)
-    names = [row.name for row in ROWS if not row.linear]
-    for row in ROWS:
+    names = [row.name for row in METHODS if not row.linear] + [EVOLVED.name]
+    for row in (*methods, EVOLVED):
         left = table.cell(row.name, "error,predicted").value
         style = {"color": f"C{names.index(row.name.split(',')[0] if row.linear else row.name)}"}
         style["linestyle"] = {"fitted": "-.", "leave_one_out": ":", None: "--" if left > 1e-6 else "-"}[row.linear]
@@ -618,30 +625,35 @@ def curve(
 
 def main() -> None:
     parser = table_parser(__doc__)
+    names = [method.name for method in METHODS]
+    parser.add_argument("--methods", nargs="*", default=names, choices=names, help="beside evolution")
     parser.add_argument("--processes", type=int, default=PROCESSES)
     parser.add_argument("--counts", type=int, nargs="*", default=list(BATCHES), choices=list(BATCHES), help="by N")
     parser.add_argument("--repeats", type=int, default=max(NEWBORN.values()), help="estimates, at most")
     parser.add_argument("--newborns", type=int, default=len(NEWBORN), help="settings in which baselines are compared")
-    parser.add_argument("--attempts", type=int, default=20, help="timings, of which the shortest counts")
-    given = parsed(parser, TABLE, processes=2, counts=[4], repeats=64, newborns=1, attempts=1)
+    parser.add_argument("--attempts", type=int, default=20, help="timings, of which the shortest counts; 0: none")
+    quick = {"methods": ["lvc"], "processes": 2, "counts": [4], "repeats": 64, "newborns": 1, "attempts": 0}
+    given = parsed(parser, TABLE, **quick)
+    methods = [method for method in METHODS if method.name in given.methods]
     start, setting = time.perf_counter(), Setting()
     setups = [draw_setup(setting, key) for key in jax.random.split(jax.random.key(KEY), given.processes)]
     table = Table(TABLE, seeds=[KEY], tasks=given.processes)
-    predict(table, setups)
+    predict(table, setups, methods)
     for count in given.counts:
         batches = BATCHES[count]
-        fill(table, count, measure(setting, setups, count, batches))
+        fill(table, count, measure(setting, setups, count, batches, methods))
         repeats = given.processes * batches * LIVES
         print(f"N = {count}: {repeats} repeats, {time.perf_counter() - start:.0f} s", flush=True)
     for (environment, envs), repeats in list(NEWBORN.items())[: given.newborns]:
         compare_baselines(table, environment, envs, min(repeats, given.repeats), given.processes)
         print(f"{environment}, {envs} trajectories: {time.perf_counter() - start:.0f} s", flush=True)
-    price_baselines(table, given.attempts)
-    for row, cost in seconds(setting, setups[0].setup, given.attempts).items():
-        table.add(row, "seconds", cost, note=f"of one core, an estimate of 64 trajectories in a batch of {LIVES}")
+    if given.attempts:
+        price_baselines(table, given.attempts)
+        for row, cost in seconds(setting, setups[0].setup, given.attempts, methods).items():
+            table.add(row, "seconds", cost, note=f"of one core, an estimate of 64 trajectories in a batch of {LIVES}")
     table.wall_seconds = time.perf_counter() - start
     table.write(given.out)
-    draw(table, given.counts).savefig(given.figure, dpi=120)
+    draw(table, given.counts, methods).savefig(given.figure, dpi=120)
     print(table.to_markdown())
 
 

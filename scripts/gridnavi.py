@@ -37,4 +37,4 @@ RECIPES = {
 }
 
 if __name__ == "__main__":
-    fill(__doc__, TABLE, "gridnavi", RECIPES, tasks=10_000, seeds=5, quick={"recipes": ["gru", "varibad"]})
+    fill(__doc__, TABLE, "gridnavi", RECIPES, tasks=10_000, seeds=5, quick={"recipes": ["varibad"]})

@@ -37,7 +37,7 @@ RECIPES = MEMORIES | {
 
 
 def main() -> None:
-    given = arguments(__doc__, TABLE, RECIPES, seeds=1, tasks=10_000, quick={"recipes": ["rl2-gru", "maml"]})
+    given = arguments(__doc__, TABLE, RECIPES, seeds=1, tasks=10_000, quick={"recipes": ["rl2-gru"]})
     for name in given.recipes:
         table = Table(TABLE, seeds=list(range(given.seeds)), tasks=given.tasks)
         if name in MEMORIES:

@@ -49,4 +49,4 @@ RECIPES = {
 }
 
 if __name__ == "__main__":
-    fill(__doc__, TABLE, "two_arm", RECIPES, tasks=100_000, quick={"recipes": ["dependent-easy", "independent"]})
+    fill(__doc__, TABLE, "two_arm", RECIPES, tasks=100_000, quick={"recipes": ["independent"]})

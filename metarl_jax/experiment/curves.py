@@ -7,8 +7,8 @@ import numpy as np
 
 from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.core.environment import Environment
-from metarl_jax.core.evaluation import Curve, evaluate, random_curve
-from metarl_jax.core.life import World
+from metarl_jax.core.evaluation import Curve, evaluate, lived, played, random_curve
+from metarl_jax.core.life import Life, World
 from metarl_jax.core.once import once
 from metarl_jax.core.types import Array, Key, Split, Tree
 from metarl_jax.experiment.config import recipe_of
@@ -47,6 +47,20 @@ def _compiled(world: World, schedule: Schedule, episodes: int | None, expected: 
         )
 
     return run
+
+
+def step_rewards(world: World, meta_params: Tree, tasks: Tree, key: Key) -> np.ndarray:
+    """The reward of each step of the first trial of newborn agents, [N, T]; they live as in `adaptation_curve`."""
+    return np.asarray(_stepwise(world)(meta_params, tasks, key), np.float64)
+
+
+@once
+def _stepwise(world: World) -> Callable[[Tree, Tree, Key], Array]:
+    def report(life: Life) -> Array:
+        seen = played(world, life, world.environment.trial_episodes)[1]
+        return (seen.reward * seen.weight)[:, 0]  # E = 1
+
+    return jax.jit(lambda meta_params, tasks, key: lived(world, meta_params, tasks, key, report, 0)[:, 0])
 
 
 def scratch_curve(environment: Environment, world: World, tasks: Tree, key: Key, schedule: Schedule) -> Curve:

@@ -26,6 +26,7 @@ OTHERS = ("#D55E00", "#009E73", "#CC79A7", "#F0E442")
 X_LABELS = {"step": "gradient steps in the task", "episode": "episode in the task"}
 Y_LABEL = "return (sum of the rewards of an episode)"
 TRAINING = {"return": "training return, last rollout", "return_before": "training return, first rollout"}
+FAULTS = ("skipped", "dead_leaves")  # of meta-steps
 WIDE = 3  # panels beside each other
 LINE_GAP = 0.055  # between two lines of labels, as a share of the panel's height
 Points = list[tuple[int, Row]]
@@ -71,15 +72,14 @@ def learning_figure(metrics: dict[str, np.ndarray], title: str = "") -> "Figure"
 
     Of several runs, arrays [seeds, lines], the means with 95 % bands over seeds.
     """
-    measured = [name for name in metrics if name not in BOOKKEEPING and np.isfinite(metrics[name]).any()]
-    measured = [name for name in measured if name != "skipped" or np.any(metrics[name])]
-    names = sorted(measured, key=lambda name: not name.startswith("return"))
+    names = sorted(told(metrics), key=lambda name: not name.startswith("return"))
+    titles = TRAINING if "return_before" in names else {"return": "training return"}
     from matplotlib.ticker import EngFormatter
 
     figure, panels = _panels(max(1, len(names)))
     for name, panel in zip(names, panels, strict=False):
         _draw_diagnostic(panel, np.atleast_2d(metrics["env_steps"])[0], np.atleast_2d(metrics[name]))
-        panel.set_title(TRAINING.get(name, name.replace("_", " ")), fontsize="medium", loc="left")
+        panel.set_title(titles.get(name, name.replace("_", " ")), fontsize="medium", loc="left")
         panel.xaxis.set_major_formatter(EngFormatter(sep=""))
         panel.set(xlabel="environment steps", ylabel="mean over meta-steps")
     for panel in panels[len(names) :]:
@@ -87,6 +87,17 @@ def learning_figure(metrics: dict[str, np.ndarray], title: str = "") -> "Figure"
     seeds = len(np.atleast_2d(metrics["env_steps"]))
     figure.suptitle(f"{title}; 95 % intervals over {seeds} seeds" if seeds > 1 else title)
     return figure
+
+
+def told(metrics: dict[str, np.ndarray]) -> list[str]:
+    """The diagnostics that tell something: no count of faults that never happened, and no return twice."""
+    names = [name for name in metrics if name not in BOOKKEEPING and np.isfinite(metrics[name]).any()]
+    names = [name for name in names if name not in FAULTS or np.any(metrics[name])]
+    if {"return", "return_before"} <= {*names} and np.allclose(
+        metrics["return"], metrics["return_before"], equal_nan=True
+    ):
+        names.remove("return_before")  # of agents that do not adapt by gradients
+    return names
 
 
 def _draw_diagnostic(panel: Any, steps: np.ndarray, values: np.ndarray) -> None:

@@ -56,6 +56,7 @@ def lines(results: "Results") -> str:
 
 def results_html(results: "Results") -> str:
     """The line of several runs, what they found, and each of them by its return."""
+    from metarl_jax.experiment.sweep.report import RETURN, heading
     from metarl_jax.experiment.sweep.report import verdict as best_of
 
     table, winner = results.table, results.winner
@@ -64,7 +65,7 @@ def results_html(results: "Results") -> str:
     else:
         said = best_of(table, winner) if results.grid.over and winner is not None else ""
         figure = results.plot("sweep" if results.grid.over else "learning")
-        found = f"<p>{escape(said)}</p>{to_html(table)}{picture(figure)}"
+        found = f"<p>{escape(said)}</p>{to_html(table, [RETURN], heading(table, results.grid))}{picture(figure)}"
     return f"<p>{escape(lines(results))}</p>{found}{members_html(results)}"
 
 

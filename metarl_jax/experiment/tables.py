@@ -75,9 +75,9 @@ def to_rich(table: Table, width: int, every: bool = False) -> "Group":
     return Group(Text(heading(table), style="bold"), *spaced, what + f" {caption(table)}")
 
 
-def to_html(table: Table) -> str:
-    """The columns worth a look as an HTML table."""
-    cells = texts(table, chosen(table))
+def to_html(table: Table, columns: Sequence[str] = (), about: str = "") -> str:
+    """These columns, or those worth a look, as an HTML table; `about` is what the table is about, in words."""
+    cells = texts(table, columns or chosen(table))
     head = "".join(f"<th>{_lines(_header(column))}</th>" for column in cells)
     rows = (
         f"<tr><th>{escape(method)}</th>"
@@ -85,7 +85,7 @@ def to_html(table: Table) -> str:
         + "</tr>"
         for method in table.methods()
     )
-    body, about = "".join(rows), f"{escape(heading(table))}; {caption(table)}"
+    body, about = "".join(rows), f"{escape(about or heading(table))}; {caption(table)}"
     return f"<table><caption>{about}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

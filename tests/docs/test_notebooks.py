@@ -54,8 +54,7 @@ def execute(text: str, name: str, scope: Scope) -> list[str]:
 def look(value: Any) -> str:
     """How Jupyter shows a value."""
     for kind, method in (("html", "_repr_html_"), ("png", "_repr_png_")):
-        if hasattr(value, method):
-            assert getattr(value, method)()
+        if hasattr(value, method) and getattr(value, method)():  # a figure of matplotlib has no HTML to show
             return kind
     return "text"
 
@@ -67,9 +66,10 @@ def first(scope: Scope) -> None:
 def second(scope: Scope) -> None:
     guesses = scope["guesses"]
     assert guesses["random"] > 6
-    assert guesses["rl2"] < 4.2
+    assert guesses["rl2"] < 3.6  # binary search, or nearly
     assert 3.1 < guesses["reference"] < 3.45
     assert len(scope["counts"]) == 15
+    assert scope["outside"].cell("rl2", "episode=1").value < -8  # swapped answers lead astray
 
 
 def third(scope: Scope) -> None:
@@ -88,11 +88,6 @@ def fourth(scope: Scope) -> None:
 
 
 def fifth(scope: Scope) -> None:
-    ends = list(scope["ends"].values())
-    assert ends[0] > ends[1] + 1.0
-
-
-def sixth(scope: Scope) -> None:
     assert float(scope["after"][0]) != float(scope["after"][1])
     for name in scope["SAMPLED"]:
         assert scope["error"][name][-1] < scope["error"][name][0]
@@ -102,21 +97,26 @@ def sixth(scope: Scope) -> None:
     assert scope["error"]["dice"][0] > scope["error"]["control_variates"][0]
 
 
+def sixth(scope: Scope) -> None:
+    ends = list(scope["ends"].values())
+    assert ends[0] > ends[1] + 1.0
+
+
 CHECKS: dict[str, Callable[[Scope], None]] = {
     "01_first_run": first,
     "02_your_environment": second,
     "03_your_algorithm": third,
     "04_compare": fourth,
-    "05_learned_rules": fifth,
-    "06_meta_gradients": sixth,
+    "05_meta_gradients": fifth,
+    "06_learned_rules": sixth,
 }
 SHOWN = {
     "01_first_run": ["html", "png", "html"],
     "02_your_environment": ["html"],
     "03_your_algorithm": ["png"],
     "04_compare": ["html", "png", "html", "html"],
-    "05_learned_rules": ["html", "html", "png"],
-    "06_meta_gradients": ["png"],
+    "05_meta_gradients": ["png"],
+    "06_learned_rules": ["html", "html", "png"],
 }
 
 

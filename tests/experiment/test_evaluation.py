@@ -2,13 +2,19 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from shell_toy import toy  # noqa: F401
 
 from metarl_jax.core.evaluation import Curve
+from metarl_jax.core.learner import frozen
+from metarl_jax.core.life import World
+from metarl_jax.core.policy import random_policy
+from metarl_jax.envs import make
 from metarl_jax.experiment import evaluation
 from metarl_jax.experiment.config import resolve
+from metarl_jax.experiment.curves import adaptation_curve, step_rewards
 from metarl_jax.experiment.results import Table
 from metarl_jax.experiment.statistics import confidence_interval
 
@@ -58,3 +64,13 @@ def test_intervals_are_over_tasks() -> None:
     for step in (0, 1):
         assert table.cell("agent", f"step={step}").interval == confidence_interval(returns[:, step].mean(axis=1))
     assert table.cell("agent", "episode=2").interval == confidence_interval(returns[:, -1, 1])
+
+
+def test_rewards_by_step_are_those_of_the_curve() -> None:
+    environment = make("bandit", pulls=4)
+    policy = random_policy(environment)
+    world = World(environment, policy, frozen(policy.init), envs=1, steps=1)
+    tasks, key = evaluation.sample_tasks(environment, "test", TASKS, jax.random.key(0)), jax.random.key(1)
+    rewards = step_rewards(world, {}, tasks, key)
+    assert rewards.shape == (TASKS, 4)
+    np.testing.assert_allclose(rewards.sum(axis=1), adaptation_curve(world, {}, tasks, key, (0, 1)).returns[:, 0, 0])

@@ -91,8 +91,17 @@ def test_diagnostics_are_panels_in_rows_without_those_never_measured():
     metrics |= {"never": np.full(3, np.nan), "return": np.arange(3.0)}
     figure = figures.learning_figure(metrics, "toy")
     titles = [panel.get_title(loc="left") for panel in figure.axes]
-    assert titles == ["training return, last rollout", "loss 0", "loss 1", "loss 2", "loss 3", ""]
+    assert titles == ["training return", "loss 0", "loss 1", "loss 2", "loss 3", ""]
     assert figure.get_figwidth() < 15
+
+
+def test_a_return_that_is_twice_the_same_and_faults_that_never_happened_are_not_drawn():
+    returns, steps = np.arange(3.0), np.arange(3)
+    quiet = {"env_steps": steps, "return": returns, "return_before": returns, "dead_leaves": np.zeros(3)}
+    figure = figures.learning_figure(quiet)
+    assert [panel.get_title("left") for panel in figure.axes if panel.axison] == ["training return"]
+    loud = quiet | {"return_before": np.zeros(3), "dead_leaves": steps}
+    assert len([panel for panel in figures.learning_figure(loud).axes if panel.axison]) == 3
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 0.3)), min_size=1, max_size=8))

@@ -75,7 +75,9 @@ def _run(wanted: "list[TableScript]", how: dict[str, Any], json: bool, brief: bo
     if json:
         print(dumps([made.to_json() for made in done], indent=1))
     elif brief:
-        print(f"{len(done)} of {len(wanted)} scripts in {sum(made.seconds for made in done) / 60:.1f} minutes")
+        how_much = "at small budgets, which make no results, " if how["quick"] else ""
+        minutes = sum(made.seconds for made in done) / 60
+        print(f"{len(done)} of {len(wanted)} scripts {how_much}in {minutes:.1f} minutes")
     return int(len(done) < len(wanted) or any(BEYOND in made.verdicts for made in done))
 
 

@@ -4,11 +4,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
+from metarl_jax.core.keys import key_of
 from metarl_jax.core.types import Split
 from metarl_jax.experiment.api import Result, members
 from metarl_jax.experiment.comparison import briefly, shared_environment
+from metarl_jax.experiment.curves import step_rewards
 from metarl_jax.experiment.errors import UsageError
-from metarl_jax.experiment.evaluation import check_request
+from metarl_jax.experiment.evaluation import Evaluation, check_request, sample_tasks
 from metarl_jax.experiment.files import write_whole
 from metarl_jax.experiment.films import films
 from metarl_jax.experiment.report.comparison_section import comparison_section
@@ -65,7 +70,19 @@ def report_page(judged: list[Judged]) -> str:
 def _judged(name: str, result: Result, split: Split, count: int, seed: int, **how: Any) -> Judged:
     evaluation = result.evaluate(split=split, tasks=count, seed=seed, **how)
     shown = films(result, split=split, tasks=min(count, FILMED), seed=seed)
-    return Judged(name, result, split, evaluation, [film.to_json() for film in shown])
+    rewards = rewards_by_step(result, evaluation, split, count, seed)
+    return Judged(name, result, split, evaluation, [film.to_json() for film in shown], rewards)
+
+
+def rewards_by_step(result: Result, evaluation: Evaluation, split: Split, count: int, seed: int) -> np.ndarray | None:
+    """The rewards [N, T] of an evaluation, if each trial is one episode and all are equally long; None otherwise."""
+    config = result.config
+    lengths = evaluation.curves[config.algorithm.name].lengths
+    if lengths[0].size > 1 or (lengths != config.environment.horizon).any():
+        return None
+    task_key, life_key, *_ = jax.random.split(key_of(seed), 5)  # as in `evaluate_learner`
+    tasks = sample_tasks(config.environment, split, count, task_key)
+    return step_rewards(config.world, result.meta_params, tasks, life_key)
 
 
 def _home(paths: Iterable[str]) -> Path:

@@ -26,6 +26,7 @@ from metarl_jax.experiment.report.charts import (
 )
 from metarl_jax.experiment.results import RANDOM, REFERENCE, Table
 from metarl_jax.experiment.run_folder import RunFolder
+from metarl_jax.experiment.statistics import confidence_interval
 from metarl_jax.experiment.tables import heading
 from metarl_jax.experiment.verdict import verdict
 
@@ -40,6 +41,7 @@ class Judged(NamedTuple):
     split: Split
     evaluation: Evaluation
     films: list[dict[str, Any]]
+    rewards: np.ndarray | None = None  # [N, T] by step of the trial, where all trials are one episode of T steps
 
     @property
     def agent(self) -> str:
@@ -71,7 +73,7 @@ def run_section(judged: Judged) -> RunSection:
         name=judged.name,
         setting=heading(table),
         sentence=verdict(table),
-        adaptation=[*adaptation_charts(table, judged.agent), scatter(judged)],
+        adaptation=[*adaptation_charts(table, judged.agent), *step_charts(judged), scatter(judged)],
         learning=learning_charts(metrics),
         diagnostics=diagnostic_charts(metrics),
         options=options,
@@ -93,6 +95,21 @@ def adaptation_charts(table: Table, agent: str) -> list[Chart]:
     if REFERENCE in table.methods():
         charts += _share_chart(lines, kind, agent)
     return charts
+
+
+def step_charts(judged: Judged) -> list[Chart]:
+    """The mean reward of each step of a trial that is one episode, beside the means of the other agents."""
+    if judged.rewards is None or judged.rewards.shape[1] < 2:
+        return []
+    table, rewards = judged.evaluation.table, judged.rewards
+    steps = np.arange(1, rewards.shape[1] + 1)
+    low, high = np.transpose([confidence_interval(values) for values in rewards.T])
+    lines = [Line(judged.agent, steps, rewards.mean(axis=0), low, high)]
+    for method in (RANDOM, REFERENCE):
+        if method in table.methods():
+            level = (table.level(method, "episode") or 0.0) / len(steps)
+            lines.append(Line(method, steps[[0, -1]], [level, level], role=method, dashed=True))
+    return [line_chart("Reward by step", "step in the task", "mean reward of a step", lines, whole=True)]
 
 
 def scatter(judged: Judged) -> Chart:

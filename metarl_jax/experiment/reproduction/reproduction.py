@@ -22,6 +22,7 @@ UNPUBLISHED = "no published number"
 CHANCE = 3.0 / 1.96  # three standard errors, in halves of a 95 % interval
 SLACK = 1e-3  # of a bound: the precision at which it is written down
 FOLDER = Path("runs") / "reproduce"
+HURRY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # a quick run mostly compiles
 
 
 class Line(NamedTuple):
@@ -105,6 +106,7 @@ def run(script: TableScript, out: Path, quick: bool) -> None:
     words = [sys.executable, str(script.path), "--out", str(out), *(["--quick"] if quick else [])]
     packages = [str(Path(metarl_jax.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(packages), "PYTHONUNBUFFERED": "1"}
+    variables |= {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {HURRY}".strip()} if quick else {}
     last: deque[str] = deque(maxlen=10)
     piped: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(words, env=variables, **piped) as process:

@@ -123,7 +123,7 @@ def sweep_figure(table: Table, grid: Grid) -> "Figure":
         for row in table.rows:
             if row.column == RETURN and row.row in SHARED and row.value is not None:
                 panel.axhline(row.value, linestyle="--", linewidth=1, color=BLACK)
-                panel.annotate(row.row, (0.01, row.value), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
+                panel.annotate(row.row, (1.01, row.value), xycoords=("axes fraction", "data"), va="center", fontsize=8)
         panel.spines[["top", "right"]].set_visible(False)
         panel.set(xlabel=name.replace("_", " "), ylabel=Y_LABEL)
     more = "; with the best of the other options" if len(names) > 1 else ""

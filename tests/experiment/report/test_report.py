@@ -75,6 +75,18 @@ def test_without_a_reference_only_the_returns_are_shown(judge):
     ]
 
 
+def test_trials_of_one_episode_are_shown_by_step(judge):
+    """From 0.1 to 0.9 in five steps; a random agent has 0.1 in all of them."""
+    judged = judge()
+    assert "Reward by step" not in titles(run_section(judged).adaptation)
+    rewards = np.linspace(0.1, 0.9, 5) + np.zeros((12, 1))
+    charts = run_section(judged._replace(rewards=rewards)).adaptation
+    (chart,) = [chart for chart in charts if chart.title == "Reward by step"]
+    assert chart.x_label == "step in the task"
+    assert {label.text for label in chart.labels} == {"rl2", "random", "reference"}
+    assert [tick.text for tick in chart.x_ticks][:2] == ["1", "2"]
+
+
 def test_a_section_opens_with_what_was_learned(judge):
     assert run_section(judge()).sentence.startswith("rl2 adapts: return 0.")
     assert "shows no clear change" in run_section(judge("flat", rise=0.0)).sentence

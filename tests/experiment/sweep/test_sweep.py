@@ -235,6 +235,7 @@ def test_the_table_has_means_and_intervals_over_seeds(whole: Any) -> None:
     shown = whole._repr_html_()
     assert f"{len(whole.runs)} runs</summary>" in shown
     assert "best: " in shown
+    assert "<th>return</th>" in shown
 
 
 def test_several_seeds_of_one_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@
 # ---
 
 # %% [markdown]
-# # 5. A rule that is learned, saved, and teaches fresh agents elsewhere
+# # 6. A rule that is learned, saved, and teaches fresh agents elsewhere
 #
 # In MAML and RL², φ is the agent itself. It can be something else: a *rule* that newborn agents learn by, which has
 # never met them. A discount, a reward, a loss, a drift, or, as here, an **optimiser**: a small recurrent network that
@@ -36,10 +36,10 @@ life = {"envs": 8, "steps": 10, "adaptations": 8, "hidden": (16,), "pairs": 8}
 quiet = {"quiet": True, "from_scratch": False}
 small = {"states": 5, "actions": 3, "steps": 10, "episodes": 1}
 learned = metarl_jax.train(
-    "learned_optimizer", "tabular", env=small, meta_steps=20, meta_lr=0.03, evaluation_tasks=200, **life, **quiet
+    "learned_optimizer", "tabular", env=small, meta_steps=20, meta_lr=0.03, evaluation_tasks=100, **life, **quiet
 )
 newborn = metarl_jax.train(
-    "learned_optimizer", "tabular", env=small, meta_steps=1, meta_lr=0.0, evaluation_tasks=200, **life, **quiet
+    "learned_optimizer", "tabular", env=small, meta_steps=1, meta_lr=0.0, evaluation_tasks=0, **life, **quiet
 )
 learned
 
@@ -53,7 +53,7 @@ learned
 rule = metarl_jax.load_rule(learned.path)
 print("reads:", rule.card["reads"])
 print("trained:", {name: rule.card["training"][name] for name in ("meta_steps", "env_steps", "seed", "date")})
-print("leaves:", {name: array.shape for name, array in rule.leaves.items()})
+print("leaves:", *(f"{name} {array.shape}" for name, array in sorted(rule.leaves.items())), sep="\n  ")
 
 # %% [markdown]
 # ## Teach fresh agents elsewhere
@@ -67,13 +67,15 @@ large = {"states": 10, "actions": 5, "steps": 10, "episodes": 1}
 
 def taught_by(run):
     """Fresh agents in larger worlds, by the rule of a run."""
-    return metarl_jax.train(
-        rule=run.path, environment="tabular", env=large, meta_steps=1, evaluation_tasks=400, **quiet
-    )
+    return metarl_jax.train(rule=run.path, environment="tabular", env=large, meta_steps=1, evaluation_tasks=0, **quiet)
 
 
 by_learned, by_newborn = taught_by(learned), taught_by(newborn)
-by_learned
+lessons = {
+    name: run.evaluate(tasks=300, from_scratch=False, quiet=True)
+    for name, run in {"the learned optimiser": by_learned, "as it was born, nearly Adam": by_newborn}.items()
+}
+lessons["the learned optimiser"]
 
 # %% [markdown]
 # Two rules, the same worlds, the same newborn agents: does the learned one teach better?
@@ -81,21 +83,16 @@ by_learned
 # %%
 from metarl_jax.experiment.comparison import verdicts
 
-table = metarl_jax.compare(by_newborn, by_learned, tasks=400)
-print(*verdicts(table), sep="\n")
+table = metarl_jax.compare(by_newborn, by_learned, tasks=300)
+print(f"by the learned rule: {by_learned.path.name}", *verdicts(table), sep="\n")
 
 
 # %%
-def lesson(run):
-    """The return by rollouts learned from."""
-    curve = run.evaluate(tasks=400, from_scratch=False, quiet=True).table.curve("learned_optimizer", "step")
-    return [step for step, _ in curve], [row.value for _, row in curve], [row.interval for _, row in curve]
-
-
 figure, panel = plt.subplots(figsize=(6.4, 4), layout="constrained")
 ends = {}
-for name, run in {"the learned optimiser": by_learned, "as it was born, nearly Adam": by_newborn}.items():
-    steps, values, intervals = lesson(run)
+for name, lesson in lessons.items():
+    steps, rows = zip(*lesson.table.curve("learned_optimizer", "step"), strict=True)
+    values, intervals = [row.value for row in rows], [row.interval for row in rows]
     panel.plot(steps, values, marker="o", markersize=3, label=name)
     panel.fill_between(steps, *zip(*intervals, strict=True), alpha=0.2)
     ends[name] = values[-1]
@@ -117,4 +114,4 @@ figure
 # not fit is refused, and the first leaf that differs is named. [Learned rules](../docs/rules.md) says which to use for
 # what.
 #
-# Next: [meta-gradients beside the exact one](06_meta_gradients.ipynb).
+# That was the last notebook. [Choose a learner](../docs/choose.md) says what fits your own problem.

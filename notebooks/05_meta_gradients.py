@@ -9,7 +9,7 @@
 # ---
 
 # %% [markdown]
-# # 6. Meta-gradients beside the exact one
+# # 5. Meta-gradients beside the exact one
 #
 # An agent adapts by a step of policy gradient, $\theta' = \theta + \alpha\,\nabla J(\theta)$. The chain rule gives the
 # meta-gradient
@@ -188,3 +188,5 @@ figure
 # - `control_variates` and `dice` have the whole of $H$ and no bias. The latter has no baseline, and is noisier by far.
 # - Measured on eight processes, with baselines, trust regions, evolution and long lives:
 #   [which meta-gradient](../docs/estimators.md).
+#
+# Next: [learned rules](06_learned_rules.ipynb), which teach fresh agents.
