@@ -1,11 +1,12 @@
 """Learned rewards: agents that see only the learned reward, in Random ABC and in Empty Rooms (arXiv:1912.05500, §4).
 
-    python scripts/learned_reward.py [--worlds random_abc empty_rooms] [--meta-steps 300] [--tasks 100]
+    python scripts/learned_reward.py [--worlds random_abc empty_rooms] [--meta-steps 1000] [--tasks 200]
 
-Trains the reward on training tasks (five seeds as one program; runs/learned_reward/<world>.npz keeps what was learned),
+Trains the reward on training tasks (three seeds as one program; runs/learned_reward/<world>.npz keeps the reward),
 lets newborn agents live in held-out tasks, and writes benchmarks/results/learned_reward.json. Beside them stand agents
-of the same architecture with as much experience: on the task's own reward alone, with the step size that was best on
-training tasks, and on no reward at all.
+of the same architecture with as much experience: on the task's own reward alone, with the step size and the discount
+that were best for the column on training tasks, and on no reward at all. Columns: the whole life, and its last tenth
+(`end`).
 """
 
 import functools
@@ -28,12 +29,14 @@ from metarl_jax.experiment.results import Table
 from metarl_jax.oracles import chains
 
 TABLE = "learned_reward"
-SEEDS = 5
-STRETCH = 10  # meta-steps of one program
-RATES = (1.0, 3.0, 10.0, 30.0, 100.0)  # step sizes among which the task's own reward chooses
+SEEDS = 3  # side by side in one program
+STRETCH = 20  # meta-steps of one program
+DISCOUNTS = (0.5, 0.8, 0.9, 0.95)  # γ among which the task's own reward chooses
+RATES = (1.0, 2.5, 5.0)  # and step sizes in units of 1 / (1 − γ); a multiple of SEEDS
+PRACTICE = 64  # training tasks in which it does
 CRITIC_RATE = 0.1  # step size of the agent's critic
+COLUMNS = {"life": 0.0, "end": 0.9}  # the share of the life after which it counts
 COMMON = {"reads": "history", "judged_by": "lifetime", "hidden": (32,), "width": 16, "envs": 4, "chunk": 0}
-COMMON |= {"adaptations": 2, "lifespan": 15, "tasks": 16}
 
 
 class World(NamedTuple):
@@ -42,23 +45,27 @@ class World(NamedTuple):
     environment: Any
     options: dict[str, Any]
     numbers: dict[str, float]
+    helped: float  # the factor of the task's reward at the start of training, which falls to 0 over 70 % of it
     unit: str
 
 
 WORLDS = {
     "random_abc": World(  # in a room of 5 x 5, hardly a walk at random reaches an object
         make_environment("random_abc", side=3, steps=8),
-        COMMON | {"steps": 16},
-        {"inner_lr": 10.0, "gamma": 0.9, "entropy": 0.01, "meta_lr": 3e-3},
+        COMMON | {"steps": 16, "adaptations": 2, "lifespan": 15, "tasks": 32},
+        {"inner_lr": 3.0, "gamma": 0.5, "entropy": 0.03, "meta_lr": 3e-3},
+        2.0,
         "an episode",
     ),
     "empty_rooms": World(
         make_environment("empty_rooms", room=3, steps=50),
-        COMMON | {"steps": 32},
-        {"inner_lr": 10.0, "gamma": 0.9, "entropy": 0.01, "meta_lr": 3e-3},
+        COMMON | {"steps": 32, "adaptations": 2, "lifespan": 15, "tasks": 32},
+        {"inner_lr": 3.0, "gamma": 0.5, "entropy": 0.05, "meta_lr": 3e-3},
+        0.0,
         "100 steps",
     ),
 }
+EXPLORER = "walks to the nearest unvisited cell until it has found the goal, then straight to it"
 LEARNED = {"task_reward": 0.0, "reward_scale": 1.0}
 ALONE = {"task_reward": 1.0, "reward_scale": 0.0}
 NOTHING = {"task_reward": 0.0, "reward_scale": 0.0}
@@ -67,8 +74,8 @@ NOTHING = {"task_reward": 0.0, "reward_scale": 0.0}
 def main() -> None:
     parser = table_parser(__doc__)
     parser.add_argument("--worlds", nargs="*", default=list(WORLDS), choices=list(WORLDS))
-    parser.add_argument("--meta-steps", type=int, default=300)
-    parser.add_argument("--tasks", type=int, default=100)
+    parser.add_argument("--meta-steps", type=int, default=1000)
+    parser.add_argument("--tasks", type=int, default=200)
     given = parsed(parser, TABLE, worlds=["random_abc"], meta_steps=STRETCH, tasks=16)
     for name in given.worlds:
         table = Table(TABLE, seeds=list(range(SEEDS)), tasks=given.tasks)
@@ -78,40 +85,57 @@ def main() -> None:
 
 def fill(table: Table, name: str, given: Any) -> None:
     """Add the rows of a world."""
-    world, count = WORLDS[name], given.tasks
-    tasks = sample_tasks(world.environment, "test", count, jax.random.key(TEST_KEY))
-    practice = sample_tasks(world.environment, "train", count, jax.random.key(1))
+    world = WORLDS[name]
     φ, note = trained(name, lanes(world, **LEARNED), given.meta_steps, given.runs / f"{name}.npz")
-    rates = steady(lanes(world, **ALONE) | {"inner_lr": jnp.array(RATES)})
-    best = RATES[int(np.argmax(paid(world, lived(name, rates, φ, practice), 0.0).mean(axis=1)))]
-    rows = {
-        "learned-reward": (LEARNED, note),
-        "task-reward": (ALONE | {"inner_lr": best}, f"inner_lr {best:g}, the best of {RATES} on training tasks"),
-        "no-reward": (NOTHING, None),
-    }
-    for row, (numbers, remark) in rows.items():
-        seen = lived(name, lanes(world, **numbers), φ, tasks)
-        for column, since in (("life", 0.0), ("end", 0.9)):
-            table.add_values(row, f"{name},{column}", paid(world, seen, since), bound=None, note=remark)
-    add_references(table, name, tasks)
+    tasks = sample_tasks(world.environment, "test", given.tasks, jax.random.key(TEST_KEY))
+    known, exploring = references(name, tasks)
+    taught, untaught = (lived(name, lanes(world, **numbers), φ, tasks) for numbers in (LEARNED, NOTHING))
+    for column, best in rivals(name, φ, min(given.tasks, PRACTICE)).items():
+        alone = lived(name, lanes(world, **ALONE | best), φ, tasks)
+        chosen = "the best on training tasks: " + ", ".join(f"{key} {value:g}" for key, value in best.items())
+        for row, seen, remark in (
+            ("learned-reward", taught, note),
+            ("task-reward", alone, chosen),
+            ("no-reward", untaught, None),
+        ):
+            values = paid(world, seen, COLUMNS[column])
+            table.add_values(row, f"{name},{column}", values, bound=known.mean(), note=remark)
+        if exploring is not None:
+            walks = exploring if column == "life" else known
+            table.add_values("explorer", f"{name},{column}", walks, bound=known.mean(), note=EXPLORER)
 
 
-def add_references(table: Table, name: str, tasks: Tree) -> None:
-    """Add the rows of agents that know the task, and of one that explores as fast as it walks."""
-    environment, options, _, _ = WORLDS[name]
+def references(name: str, tasks: Tree) -> tuple[np.ndarray, np.ndarray | None]:
+    """What agents earn in each task [N] that know it, and over a life those that explore as fast as they walk."""
+    environment, options = WORLDS[name][:2]
     if name == "random_abc":
-        known = np.asarray(
-            jax.vmap(lambda task: chains.random_abc_returns(environment, jax.random.key(0), task)[0])(tasks)
-        )
-    else:
-        goals = tuple(np.asarray(tasks.goal).T)
-        away, first = chains.distances(environment)[goals], chains.explorer_steps(environment)[goals]
-        experience = (options["adaptations"] * options["lifespan"] + 1) * options["envs"] * options["steps"]
-        found = 1 + np.floor((experience - first) / away)
-        note = "walks to the nearest unvisited cell until it has found the goal, then straight to it"
-        table.add_values("explorer", f"{name},life", 100 * found / experience, note=note)
-        known = 100 / away
-    table.add_values("reference", f"{name},end", known, note=environment.reference)
+        bounds = jax.vmap(lambda task: chains.random_abc_returns(environment, jax.random.key(0), task)[0])
+        return np.asarray(bounds(tasks), np.float64), None
+    goals = tuple(np.asarray(tasks.goal).T)
+    away, first = chains.distances(environment)[goals], chains.explorer_steps(environment)[goals]
+    experience = (turns(options) + 1) * options["envs"] * options["steps"]
+    found = 1 + np.floor((experience - first) / away)
+    return 100 / away, 100 * found / experience
+
+
+def turns(options: dict[str, Any]) -> int:
+    """The adaptations of a life."""
+    return int(options["adaptations"] * options["lifespan"])
+
+
+def rivals(name: str, φ: Tree, count: int) -> dict[str, dict[str, float]]:
+    """For each column the step size and the discount with which the task's own reward is best on training tasks."""
+    world = WORLDS[name]
+    tasks = sample_tasks(world.environment, "train", count, jax.random.key(1))
+    found: dict[str, list[float]] = {column: [] for column in COLUMNS}
+    pairs = [{"gamma": gamma, "inner_lr": rate / (1 - gamma)} for gamma in DISCOUNTS for rate in RATES]
+    for first in range(0, len(pairs), SEEDS):
+        several = pairs[first : first + SEEDS]
+        own = {key: jnp.array([pair[key] for pair in several]) for key in several[0]}
+        seen = lived(name, steady(lanes(world, **ALONE) | own), φ, tasks)
+        for column, since in COLUMNS.items():
+            found[column] += paid(world, seen, since).mean(axis=1).tolist()
+    return {column: pairs[int(np.argmax(values))] for column, values in found.items()}
 
 
 def lanes(world: World, **numbers: float) -> dict[str, Any]:
@@ -131,14 +155,19 @@ def trained(name: str, numbers: dict[str, Any], meta_steps: int, path: pathlib.P
     if path.exists():
         shape, saved = jax.tree.structure(jax.eval_shape(start, keys, numbers).meta_params), np.load(path)
         return jax.tree.unflatten(shape, [saved[f"arr_{i}"] for i in range(shape.num_leaves)]), str(saved["note"])
-    state, began = start(keys, numbers), time.monotonic()
+    state = start(keys, numbers)
+    stretch = stretch.lower(state, keys, numbers).compile()
+    compiled = time.process_time()
     for index in range(meta_steps // STRETCH):
         keys = jax.vmap(lambda seed, i=index: jax.random.fold_in(jax.random.key(seed + 1), i))(jnp.arange(SEEDS))
-        state, info = stretch(state, keys, numbers)
-        report = {key: np.round(np.nanmean(value, axis=1), 4).tolist() for key, value in info.items()}
-        print((index + 1) * STRETCH, f"{time.monotonic() - began:.0f} s", report, flush=True)
+        help = WORLDS[name].helped * max(0.0, 1.0 - index * STRETCH / (0.7 * meta_steps))
+        now = numbers | {"task_reward": jnp.full(SEEDS, help)}
+        state, info = jax.block_until_ready(stretch(state, keys, now))
+        report = {key: [float(f"{x:.3g}") for x in np.nanmean(value, axis=1)] for key, value in info.items()}
+        print((index + 1) * STRETCH, f"{time.process_time() - compiled:.0f} s", report, flush=True)
     steps = make("intrinsic_reward", **WORLDS[name].options).build(WORLDS[name].environment).env_steps * meta_steps
-    note = f"trained {steps:.3g} env steps a seed, {time.monotonic() - began:.0f} s for {SEEDS} seeds"
+    took = f"{time.process_time() - compiled:.0f} s of the processor for {SEEDS} seeds, without compilation"
+    note = f"trained {steps:.3g} env steps a seed, {took}"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, *jax.tree.leaves(state.meta_params), note=note)
     return state.meta_params, note
@@ -166,15 +195,15 @@ def lived(name: str, numbers: dict[str, Any], φ: Tree, tasks: Tree) -> tuple[np
 @functools.cache
 def _lives(name: str) -> Any:
     world = WORLDS[name]
-    turns = world.options["adaptations"] * world.options["lifespan"]
+
+    def observe(φ: Tree, life: Any) -> Any:
+        return (*returns(life.seen), jnp.mean(life.seen.reward))
 
     def life(numbers: dict[str, Any], φ: Tree, task: Tree, key: Any) -> Any:
         place = make("intrinsic_reward", **world.options, **numbers).recipe(world.environment).window.world
-
-        def observe(φ: Tree, life: Any) -> Any:
-            return (*returns(life.seen), jnp.mean(life.seen.reward))
-
-        return run(place, φ, begin(place, φ, task, key), turns, observe)[1]
+        newborn = begin(place, φ, task, key)
+        later = run(place, φ, newborn, turns(world.options), observe)[1]
+        return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), observe(φ, newborn), later)
 
     over_tasks = jax.vmap(life, (None, None, 0, 0))
     return jax.jit(jax.vmap(over_tasks, (0, 0, None, None)))
