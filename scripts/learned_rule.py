@@ -1,6 +1,6 @@
 """Learned rules against actor-critic: LPG, a learned drift and a learned optimiser, in held-out tasks and elsewhere.
 
-    python scripts/learned_rule.py [--recipes lpg-grid ...] [--scale 1] [--seeds 3] [--tasks 64]
+    python scripts/learned_rule.py [--recipes lpg-grid ...] [--scale 1] [--seeds 2] [--tasks 64]
 
 Every recipe trains for its number of environment steps a seed, times `scale`, on small grids or on chains
 (runs/learned_rule/...; a run that is stopped, or that a larger scale lengthens, is resumed). Actor-critic is tuned in
