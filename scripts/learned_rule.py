@@ -1,13 +1,12 @@
 """Learned rules against actor-critic: LPG, a learned drift and a learned optimiser, in held-out tasks and elsewhere.
 
-    python scripts/learned_rule.py [--recipes lpg-grid ...] [--scale 1] [--seeds 2] [--tasks 64]
+    python scripts/learned_rule.py [--recipes lpg-grid ...] [--budget 1e7] [--tasks 64]
 
-Every recipe trains for its number of environment steps a seed, times `scale`, on small grids or on chains
-(runs/learned_rule/...; a run that is stopped, or that a larger scale lengthens, is resumed). Actor-critic is tuned in
-each family on training tasks, with as many steps as the longest recipe. Then fresh agents learn by each rule from
-scratch: in held-out tasks of both families, and in Catch and CartPole, which no rule was trained in. The control is the
-same rule before its training. The columns hold the return of an episode at the end of a life, and its share of the best
-return. Writes benchmarks/results/learned_rule.json.
+Every recipe trains for `budget` environment steps a seed, on small grids or on chains (runs/learned_rule/...; a run
+that is stopped, or that a larger budget lengthens, is resumed). Actor-critic is tuned in each family on training tasks,
+with twice as many steps. Then fresh agents learn by each rule from scratch: in held-out tasks of both families, and in
+Catch and CartPole, which no rule was trained in. The control is the same rule before its training. The columns hold the
+return of an episode at the end of a life, and its share of the best return. Writes benchmarks/results/learned_rule.json.
 """
 
 import argparse
@@ -56,7 +55,7 @@ class Recipe(NamedTuple):
     algorithm: str
     options: dict[str, Any]
     family: str
-    budget: float  # environment steps, a seed
+    seeds: int
     control: str | None = None  # row of the rule before its training, where no other recipe has it
 
 
@@ -72,12 +71,10 @@ AGENTS: dict[str, Any] = {"envs": ENVS, "steps": STEPS}
 LPG = AGENTS | {"tasks": 32, "meta_lr": 3e-3, "inner_lr": 2.0, "value_weight": 0.1, "lifespan": (2, 20)}
 EVOLVED = AGENTS | {"tasks": 8, "pairs": 4, "adaptations": 20, "meta_lr": 2e-2, "hidden": (32,)}
 RECIPES: dict[str, Recipe] = {
-    "lpg-grid": Recipe("learned_rule", LPG, "grid", 1e7, "lpg-untrained"),
-    "lpg-chain": Recipe("learned_rule", LPG, "chain", 1e7),
-    "drift-grid": Recipe("drift", EVOLVED, "grid", 2e7, "drift-untrained"),
-    "drift-chain": Recipe("drift", EVOLVED, "chain", 2e7),
-    "optimizer-grid": Recipe("learned_optimizer", EVOLVED, "grid", 2e7, "optimizer-untrained"),
-    "optimizer-chain": Recipe("learned_optimizer", EVOLVED, "chain", 2e7),
+    "lpg-grid": Recipe("learned_rule", LPG, "grid", 2, "lpg-untrained"),
+    "lpg-chain": Recipe("learned_rule", LPG, "chain", 1),
+    "drift-grid": Recipe("drift", EVOLVED, "grid", 1, "drift-untrained"),
+    "optimizer-grid": Recipe("learned_optimizer", EVOLVED, "grid", 1, "optimizer-untrained"),
 }
 SMALL = {"meta_steps": 1, "log_every": 1, "tasks": 2, "pairs": 1, "adaptations": 1}
 
@@ -87,15 +84,14 @@ def main() -> None:
     rows = [REFERENCES, *RECIPES]
     parser.add_argument("--recipes", nargs="*", default=rows, choices=rows)
     parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=list(FAMILIES))
-    parser.add_argument("--scale", type=float, default=1.0, help="of the environment steps of all recipes")
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--budget", type=float, default=1e7, help="environment steps of training, a recipe and seed")
     parser.add_argument("--tasks", type=int, default=64)
-    small = {"scale": 0.0, "seeds": 1, "tasks": 4, "recipes": [REFERENCES, "drift-grid"], "families": ["chain"]}
+    small = {"budget": 0.0, "tasks": 4, "recipes": [REFERENCES, "drift-grid"], "families": ["chain"]}
     given = parsed(parser, TABLE, **small, changes=SMALL)
     for row in given.recipes:
         runs = None if row == REFERENCES else trained(row, given)
         for column in given.families:
-            table = Table(TABLE, seeds=list(range(given.seeds)), tasks=given.tasks)
+            table = Table(TABLE, seeds=[0], tasks=given.tasks)
             if runs is None:
                 add_references(table, column, given)
             else:
@@ -108,9 +104,9 @@ def trained(row: str, given: argparse.Namespace) -> Runs:
     recipe = RECIPES[row]
     family = FAMILIES[recipe.family]
     meta_step = make(recipe.algorithm, **recipe.options).build(family.make()).env_steps
-    whole = max(1, round(given.scale * recipe.budget / meta_step))
+    whole = max(1, round(given.budget / meta_step))
     options = recipe.options | {"meta_steps": whole}
-    return Runs(given, row, recipe.algorithm, family.environment, options, family.options, given.seeds, whole)
+    return Runs(given, row, recipe.algorithm, family.environment, options, family.options, recipe.seeds, whole)
 
 
 def add_rule(table: Table, row: str, column: str, runs: Runs, given: argparse.Namespace) -> None:
@@ -133,7 +129,7 @@ def add_references(table: Table, column: str, given: argparse.Namespace) -> None
     """The cells of actor-critic, tuned on training tasks, and of agents that act at random."""
     family = FAMILIES[column]
     environment = family.make()
-    rate, entropy, tried = tuned(family, given.scale * max(recipe.budget for recipe in RECIPES.values()))
+    rate, entropy, tried = tuned(family, 2 * given.budget)
     note = f"step size {rate:.3g}, entropy bonus {entropy:.3g}: the best of {tried} on training tasks of the family"
     values = final_returns(actor_critic(environment, rate, entropy), family, given.tasks)({})
     add(table, REFERENCES, column, [values], note)
