@@ -4,12 +4,13 @@
 
 Trains the reward on training tasks (three seeds as one program; runs/learned_reward/<world>.npz keeps the reward),
 lets newborn agents live in held-out tasks, and writes benchmarks/results/learned_reward.json. Beside them stand agents
-of the same architecture with as much experience: on the task's own reward alone, with the step size and the discount
-that were best for the column on training tasks, and on no reward at all. Columns: the whole life, and its last tenth
-(`end`).
+of the same architecture with as much experience: on the task's own reward alone, with the step size, the discount and
+the entropy bonus that were best for the column on training tasks, and on no reward at all. Columns: the whole life, and
+its last tenth (`end`).
 """
 
 import functools
+import itertools
 import pathlib
 import time
 from typing import Any, NamedTuple
@@ -31,8 +32,9 @@ from metarl_jax.oracles import chains
 TABLE = "learned_reward"
 SEEDS = 3  # side by side in one program
 STRETCH = 20  # meta-steps of one program
-DISCOUNTS = (0.5, 0.8, 0.9, 0.95)  # γ among which the task's own reward chooses
-RATES = (1.0, 2.5, 5.0)  # and step sizes in units of 1 / (1 − γ); a multiple of SEEDS
+DISCOUNTS = (0.5, 0.8, 0.9)  # γ among which the task's own reward chooses
+ENTROPIES = (0.002, 0.02)  # and weights of the entropy bonus
+RATES = (1.0, 2.5, 5.0)  # and step sizes in units of 1 / (1 − γ)
 PRACTICE = 64  # training tasks in which it does
 CRITIC_RATE = 0.1  # step size of the agent's critic
 COLUMNS = {"life": 0.0, "end": 0.9}  # the share of the life after which it counts
@@ -53,7 +55,7 @@ WORLDS = {
     "random_abc": World(  # in a room of 5 x 5, hardly a walk at random reaches an object
         make_environment("random_abc", side=3, steps=8),
         COMMON | {"steps": 16, "adaptations": 2, "lifespan": 15, "tasks": 32},
-        {"inner_lr": 3.0, "gamma": 0.5, "entropy": 0.03, "meta_lr": 3e-3},
+        {"inner_lr": 3.0, "gamma": 0.5, "entropy": 0.03, "meta_lr": 1e-3},
         2.0,
         "an episode",
     ),
@@ -124,18 +126,21 @@ def turns(options: dict[str, Any]) -> int:
 
 
 def rivals(name: str, φ: Tree, count: int) -> dict[str, dict[str, float]]:
-    """For each column the step size and the discount with which the task's own reward is best on training tasks."""
+    """For each column the numbers of the agent with which the task's own reward is best on training tasks."""
     world = WORLDS[name]
     tasks = sample_tasks(world.environment, "train", count, jax.random.key(1))
     found: dict[str, list[float]] = {column: [] for column in COLUMNS}
-    pairs = [{"gamma": gamma, "inner_lr": rate / (1 - gamma)} for gamma in DISCOUNTS for rate in RATES]
-    for first in range(0, len(pairs), SEEDS):
-        several = pairs[first : first + SEEDS]
-        own = {key: jnp.array([pair[key] for pair in several]) for key in several[0]}
+    choices = [
+        {"gamma": gamma, "inner_lr": rate / (1 - gamma), "entropy": entropy}
+        for gamma, entropy, rate in itertools.product(DISCOUNTS, ENTROPIES, RATES)
+    ]
+    for first in range(0, len(choices), SEEDS):
+        several = choices[first : first + SEEDS]
+        own = {key: jnp.array([choice[key] for choice in several]) for key in several[0]}
         seen = lived(name, steady(lanes(world, **ALONE) | own), φ, tasks)
         for column, since in COLUMNS.items():
             found[column] += paid(world, seen, since).mean(axis=1).tolist()
-    return {column: pairs[int(np.argmax(values))] for column, values in found.items()}
+    return {column: choices[int(np.argmax(values))] for column, values in found.items()}
 
 
 def lanes(world: World, **numbers: float) -> dict[str, Any]:
