@@ -5,8 +5,8 @@
 Every recipe trains for `budget` environment steps a seed, on small grids or on chains (runs/learned_rule/...; a run
 that is stopped, or that a larger budget lengthens, is resumed). Actor-critic is tuned in each family on training tasks,
 with twice as many steps. Then fresh agents learn by each rule from scratch: in held-out tasks of both families, and in
-Catch and CartPole, which no rule was trained in. The control is the same rule before its training. The columns hold the
-return of an episode at the end of a life, and its share of the best return. Writes benchmarks/results/learned_rule.json.
+Catch and CartPole, which no rule was trained in. The control is the same rule before its training. Columns hold the
+return of an episode at the end of a life, and its share of the best. Writes benchmarks/results/learned_rule.json.
 """
 
 import argparse
