@@ -170,13 +170,16 @@ for name in SAMPLED:
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 for name in SAMPLED:
     left.loglog(COUNTS, error[name], marker="o", label=name)
-left.set(xlabel="trajectories of an adaptation", ylabel="error of one estimate / length", title="variance")
-left.legend(fontsize="small", frameon=False)
+left.set(xlabel="trajectories of an adaptation", ylabel="error / length", title="one estimate: bias and variance")
+left.set_xticks(COUNTS, [str(count) for count in COUNTS])
+left.set_yticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])
+left.minorticks_off()
+figure.legend(loc="outside lower center", ncols=len(SAMPLED), fontsize="small", frameon=False)
 places = np.arange(len(SAMPLED))
 right.bar(places - 0.2, [bias[name] for name in SAMPLED], 0.4, label="limit, by theory")
 right.bar(places + 0.2, [error_of_mean[name] for name in SAMPLED], 0.4, label=f"mean of {LIVES} estimates")
 right.set_xticks(places, SAMPLED, rotation=30)
-right.set(title="bias", ylabel="error / length")
+right.set(title="the mean of many: bias", ylabel="error / length")
 right.legend(fontsize="small", frameon=False)
 figure
 

@@ -46,7 +46,7 @@ TINY_PAIRS: dict[tuple[str, str], Preset] = {
     ("rl2", "maze"): Preset(
         algorithm={"tasks": 128, "width": 32, "epochs": 2, "gamma": 0.98, "meta_lr": 4e-3},
         environment={"size": 3, "episodes": 3, "openings": 0.0, "steps": 12},
-        run={"meta_steps": 50, "log_every": 10, "checkpoint_every": 25, "evaluation_tasks": 200, "from_scratch": False},
+        run={"meta_steps": 80, "log_every": 10, "checkpoint_every": 40, "evaluation_tasks": 200, "from_scratch": False},
     ),
 }
 
