@@ -28,6 +28,7 @@ def gpu():
 
 def test_the_parts_are_all_workloads_twice_six_memories_and_three_tables(gpu):
     assert set(gpu.TABLES) <= set(table_scripts(ROOT / "scripts"))
+    assert gpu.DRY_PULLS // max(gpu.LENGTHS) >= 4  # minibatches
     for dry in (True, False):
         names = [part.name for part in gpu.parts(dry)]
         assert len(names) == len(set(names)) == 2 * len(gpu.TASKS) + 6 + 3
