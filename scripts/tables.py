@@ -94,6 +94,8 @@ def faults() -> str:
     lines = []
     for number, name in found["faults"].items():
         mine = [test for test in found["tests"] if test["fault"] == int(number)]
+        if not mine:
+            continue
         passed, failed, rounds, lost = (
             sum(test[part] for test in mine) for part in ("passed", "failed", "rounds", "lost")
         )
