@@ -97,7 +97,7 @@ def write(path: pathlib.Path, tests: dict[tuple[int, str], Tally]) -> None:
     today = datetime.date.today().isoformat()
     for (fault, test), tally in tests.items():
         lines[fault, test] = {"fault": fault, "test": test, **dataclasses.asdict(tally), "date": today}
-    table = {**provenance, "faults": FAULTS, "tests": [lines[key] for key in sorted(lines)]}
+    table = {**provenance, "date": today, "faults": FAULTS, "tests": [lines[key] for key in sorted(lines)]}
     path.write_text(json.dumps(table, indent=1) + "\n")
 
 
