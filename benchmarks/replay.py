@@ -5,8 +5,7 @@
 The shapes are those of a minibatch on one of two cores in `rl2-bandit` and `rl2-maze` of speed.py. `form` rows are
 whole replays with their gradient, by what reverse mode records: everything (`scan`), the arrays of all steps, with
 derivatives and weight gradients outside the loop (`outside`), or the states alone (`stepwise`). `part` rows are pieces
-of the last one, each in a loop of its own; `dispatch` is the same replay of a single trial, whose arithmetic is next to
-nothing. One JSON line a row: milliseconds of processor time, the least of several calls.
+of the last one, each in a loop of its own, and the same replay of a single trial, whose arithmetic is next to nothing. One JSON line a row: milliseconds of processor time, the least of several calls.
 """
 
 import argparse
@@ -97,7 +96,7 @@ def parts(shape: Shape) -> dict[str, float]:
         "weights of the memory, one of three": loop(weights(lambda pair: pair[0]), (state, recurrent)),
         "weights of the inputs, one of three": loop(weights(lambda pair: pair[1]), (state, entering)),
         "elementwise": loop(elementwise, state),
-        "dispatch": forms(shape._replace(rows=1))["stepwise"],
+        "a single trial": forms(shape._replace(rows=1))["stepwise"],
     }
 
 
