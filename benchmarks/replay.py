@@ -5,7 +5,8 @@
 The shapes are those of a minibatch on one of two cores in `rl2-bandit` and `rl2-maze` of speed.py. `form` rows are
 whole replays with their gradient, by what reverse mode records: everything (`scan`), the arrays of all steps, with
 derivatives and weight gradients outside the loop (`outside`), or the states alone (`stepwise`). `part` rows are pieces
-of the last one, each in a loop of its own, and the same replay of a single trial, whose arithmetic is next to nothing. One JSON line a row: milliseconds of processor time, the least of several calls.
+of the last one, each in a loop of its own, and the same replay of a single trial, whose arithmetic is next to nothing.
+One JSON line a row: milliseconds of processor time, the least of several calls.
 """
 
 import argparse
