@@ -67,6 +67,17 @@ WORLDS = {
         "100 steps",
     ),
 }
+EVOLVED = {  # whole lives, judged by evolution: φ is small, as evolution needs more lives for every number of it
+    "random_abc": World(
+        WORLDS["random_abc"].environment,
+        {"reads": "history", "hidden": (8,), "width": 4, "envs": 4, "steps": 16, "chunk": 0, "adaptations": 30}
+        | {"lifespan": 1, "estimator": "evolution", "objective": "mean", "pairs": 32, "tasks": 4},
+        {"inner_lr": 5.0, "gamma": 0.5, "entropy": 0.03, "meta_lr": 0.03, "sigma": 0.1},
+        2.0,
+        "an episode",
+    ),
+}
+SETTINGS = WORLDS | {f"{name}-evolution": world for name, world in EVOLVED.items()}
 EXPLORER = "walks to the nearest unvisited cell until it has found the goal, then straight to it"
 LEARNED = {"task_reward": 0.0, "reward_scale": 1.0}
 ALONE = {"task_reward": 1.0, "reward_scale": 0.0}
@@ -77,8 +88,9 @@ def main() -> None:
     parser = table_parser(__doc__)
     parser.add_argument("--worlds", nargs="*", default=list(WORLDS), choices=list(WORLDS))
     parser.add_argument("--meta-steps", type=int, default=1000)
+    parser.add_argument("--evolution-steps", type=int, default=200)
     parser.add_argument("--tasks", type=int, default=200)
-    given = parsed(parser, TABLE, worlds=["random_abc"], meta_steps=STRETCH, tasks=16)
+    given = parsed(parser, TABLE, worlds=["random_abc"], meta_steps=STRETCH, evolution_steps=STRETCH, tasks=16)
     for name in given.worlds:
         table = Table(TABLE, seeds=list(range(SEEDS)), tasks=given.tasks)
         fill(table, name, given)
@@ -88,18 +100,19 @@ def main() -> None:
 def fill(table: Table, name: str, given: Any) -> None:
     """Add the rows of a world."""
     world = WORLDS[name]
-    φ, note = trained(name, lanes(world, **LEARNED), given.meta_steps, given.runs / f"{name}.npz")
     tasks = sample_tasks(world.environment, "test", given.tasks, jax.random.key(TEST_KEY))
     known, exploring = references(name, tasks)
+    φ, note = trained(name, given.meta_steps, given.runs)
     taught, untaught = (lived(name, lanes(world, **numbers), φ, tasks) for numbers in (LEARNED, NOTHING))
+    fixed = [("learned-reward", taught, note), ("no-reward", untaught, None)]
+    if name in EVOLVED:
+        evolved, note = trained(f"{name}-evolution", given.evolution_steps, given.runs)
+        seen = lived(f"{name}-evolution", lanes(EVOLVED[name], **LEARNED), evolved, tasks)
+        fixed.append(("learned-reward,evolution", seen, note))
     for column, best in rivals(name, φ, min(given.tasks, PRACTICE)).items():
         alone = lived(name, lanes(world, **ALONE | best), φ, tasks)
         chosen = "the best on training tasks: " + ", ".join(f"{key} {value:g}" for key, value in best.items())
-        for row, seen, remark in (
-            ("learned-reward", taught, note),
-            ("task-reward", alone, chosen),
-            ("no-reward", untaught, None),
-        ):
+        for row, seen, remark in [*fixed, ("task-reward", alone, chosen)]:
             values = paid(world, seen, COLUMNS[column])
             table.add_values(row, f"{name},{column}", values, bound=known.mean(), note=remark)
         if exploring is not None:
@@ -153,9 +166,10 @@ def steady(numbers: dict[str, Any]) -> dict[str, Any]:
     return numbers | {"value_weight": CRITIC_RATE / numbers["inner_lr"]}
 
 
-def trained(name: str, numbers: dict[str, Any], meta_steps: int, path: pathlib.Path) -> tuple[Tree, str]:
-    """φ of every seed, from where an earlier call left it, and what its training took."""
-    start, stretch = programs(name)
+def trained(name: str, meta_steps: int, runs: pathlib.Path) -> tuple[Tree, str]:
+    """φ of every seed in a setting, from where an earlier call left it, and what its training took."""
+    world, path = SETTINGS[name], runs / f"{name}.npz"
+    numbers, (start, stretch) = lanes(world, **LEARNED), programs(name)
     keys = jax.random.split(jax.random.key(0), SEEDS)
     if path.exists():
         shape, saved = jax.tree.structure(jax.eval_shape(start, keys, numbers).meta_params), np.load(path)
@@ -165,12 +179,12 @@ def trained(name: str, numbers: dict[str, Any], meta_steps: int, path: pathlib.P
     compiled = time.process_time()
     for index in range(meta_steps // STRETCH):
         keys = jax.vmap(lambda seed, i=index: jax.random.fold_in(jax.random.key(seed + 1), i))(jnp.arange(SEEDS))
-        help = WORLDS[name].helped * max(0.0, 1.0 - index * STRETCH / (0.7 * meta_steps))
+        help = world.helped * max(0.0, 1.0 - index * STRETCH / (0.7 * meta_steps))
         now = numbers | {"task_reward": jnp.full(SEEDS, help)}
         state, info = jax.block_until_ready(stretch(state, keys, now))
         report = {key: [float(f"{x:.3g}") for x in np.nanmean(value, axis=1)] for key, value in info.items()}
         print((index + 1) * STRETCH, f"{time.process_time() - compiled:.0f} s", report, flush=True)
-    steps = make("intrinsic_reward", **WORLDS[name].options).build(WORLDS[name].environment).env_steps * meta_steps
+    steps = make("intrinsic_reward", **world.options).build(world.environment).env_steps * meta_steps
     took = f"{time.process_time() - compiled:.0f} s of the processor for {SEEDS} seeds, without compilation"
     note = f"trained {steps:.3g} env steps a seed, {took}"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,7 +195,7 @@ def trained(name: str, numbers: dict[str, Any], meta_steps: int, path: pathlib.P
 @functools.cache
 def programs(name: str) -> tuple[Any, Any]:
     """The first state of every seed, and some meta-steps; numbers are data, so that all settings share a program."""
-    world = WORLDS[name]
+    world = SETTINGS[name]
 
     def learner(numbers: dict[str, Any]) -> Any:
         return make("intrinsic_reward", **world.options, **numbers).build(world.environment)
@@ -199,7 +213,7 @@ def lived(name: str, numbers: dict[str, Any], φ: Tree, tasks: Tree) -> tuple[np
 
 @functools.cache
 def _lives(name: str) -> Any:
-    world = WORLDS[name]
+    world = SETTINGS[name]
 
     def observe(φ: Tree, life: Any) -> Any:
         return (*returns(life.seen), jnp.mean(life.seen.reward))
