@@ -111,9 +111,7 @@ def joined(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """The line of both runs of a test where no case was run twice; else that of the later run."""
     if set(before["cases"]) & set(after["cases"]):
         return after
-    return (
-        after | {field: before[field] + after[field] for field in COUNTS} | {"cases": before["cases"] + after["cases"]}
-    )
+    return after | {field: before[field] + after[field] for field in ("cases", *COUNTS)}
 
 
 def tallies(stats: dict[str, list[Any]]) -> dict[tuple[int, str], Tally]:
