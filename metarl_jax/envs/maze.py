@@ -225,7 +225,7 @@ def exit_distances(task: MazeTask) -> Array:
     rounds every distance up to i is right, so the longest shortest path bounds the rounds.
     """
     capacity = task.right.shape[0]
-    at_exit = jnp.arange(capacity) == task.size - 1
+    at_exit = jnp.arange(capacity, dtype=jnp.int32) == task.size - 1
     start = jnp.where(at_exit[:, None] & at_exit[None, :], 0.0, jnp.inf)
 
     def relax(distance: Array) -> Array:

@@ -41,7 +41,7 @@ def session_return(environment: Assistant, recommend: Recommend, key: Key, task:
 def prior(environment: Assistant) -> Belief:
     """The normal distribution with the mean and the covariance of the mixture of tastes."""
     tastes = environment.tastes()
-    centred = tastes - jnp.mean(tastes, axis=0)
+    centred = tastes - jnp.mean(tastes, axis=0, keepdims=True)
     covariance = centred.T @ centred / environment.genres + WHIM**2 / 3.0 * jnp.eye(environment.features)
     precision = jnp.linalg.inv(covariance)
     return Belief(precision, precision @ jnp.mean(tastes, axis=0))

@@ -14,12 +14,13 @@ def optimal_values(environment: Catch, task: CatchTask) -> tuple[Array, Array]:
     |wind| V(s' blown) + (1 - |wind|) V(s' still), and s' is always lower, so one pass from the bottom up is exact.
     O(rows columns^2).
     """
-    columns, bottom = jnp.arange(environment.columns), environment.rows - 1
-    ball, paddle, action = jnp.meshgrid(columns, columns, jnp.arange(3), indexing="ij")  # [C, C, 3] each
+    columns, actions = (jnp.arange(count, dtype=jnp.int32) for count in (environment.columns, 3))
+    ball, paddle, action = jnp.meshgrid(columns, columns, actions, indexing="ij")  # [C, C, 3] each
+    bottom = environment.rows - 1
 
     def lift(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         value, best = carry
-        row = bottom - 1 - i
+        row = jnp.asarray(bottom - 1 - i, jnp.int32)
 
         def ahead(blown: bool) -> Array:
             new = environment.advance(State(row, ball, paddle), action, jnp.array(blown), task)
@@ -27,7 +28,7 @@ def optimal_values(environment: Catch, task: CatchTask) -> tuple[Array, Array]:
 
         chance = jnp.abs(task.wind)
         worth = chance * ahead(True) + (1.0 - chance) * ahead(False)
-        return value.at[row].set(worth.max(axis=-1)), best.at[row].set(worth.argmax(axis=-1))
+        return value.at[row].set(worth.max(axis=-1)), best.at[row].set(worth.argmax(axis=-1).astype(jnp.int32))
 
     value = jnp.zeros((environment.rows, *ball.shape[:2])).at[bottom].set(payoff(ball, paddle, task)[..., 0])
     best = jnp.zeros(value.shape, jnp.int32)

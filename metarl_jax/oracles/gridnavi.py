@@ -19,7 +19,7 @@ def best_return(environment: GridNavi, task: GridNaviTask) -> Array:
     No walk reaches a goal at distance d = row + column before step d, and the walk that goes straight there and stays
     is on it at every later step.
     """
-    return payoff(environment, jnp.maximum(environment.steps - jnp.sum(task.goal) + 1, 0))
+    return payoff(environment, jnp.maximum(environment.steps - jnp.sum(task.goal) + 1, 0).astype(float))
 
 
 def payoff(environment: GridNavi, on_goal: Any) -> Any:

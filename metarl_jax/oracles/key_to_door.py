@@ -15,8 +15,8 @@ def best_return(environment: KeyToDoor, task: KeyToDoorTask) -> Array:
     or O(cells) where the start is random. In the published room any start, key and door are reached within 32 of the 50
     steps, so the value is 2.
     """
-    starts = jnp.asarray(cells(environment.radius) if environment.random_start else [(0, 0)])
-    to_key = jnp.maximum(jnp.sum(jnp.abs(task.key - starts), axis=-1), 1)
+    starts = jnp.asarray(cells(environment.radius) if environment.random_start else [(0, 0)], jnp.int32)
+    to_key = jnp.maximum(jnp.sum(jnp.abs(task.key[None] - starts), axis=-1), 1)
     to_door = to_key + jnp.sum(jnp.abs(task.door - task.key))
     in_time = jnp.stack([to_key, to_door]) <= environment.steps  # [2, starts]
     return jnp.sum(jnp.mean(in_time, axis=-1, dtype=float))

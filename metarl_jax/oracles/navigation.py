@@ -15,11 +15,11 @@ def best_return(environment: Navigation, task: GoalTask) -> Array:
     other policy, after which there are no costs. Hence R = -sum over t of |max(|g| - .1 t, 0)|, up to the first t
     within the tolerance.
     """
-    t = jnp.arange(1, environment.steps + 1)[:, None]
-    left = jnp.maximum(jnp.abs(task.goal) - environment.STRIDE * t, 0.0)  # [T, 2]
-    arrived = jnp.all(left < TOLERANCE, axis=-1)
-    ended_before = jnp.cumsum(arrived) - arrived > 0
-    return -jnp.sum(jnp.linalg.norm(left, axis=-1) * ~ended_before)
+    t = jnp.arange(1, environment.steps + 1, dtype=float)[:, None]
+    left = jnp.maximum(jnp.abs(task.goal)[None] - environment.STRIDE * t, 0.0)  # [T, 2]
+    arrived = jnp.all(left < TOLERANCE, axis=-1).astype(jnp.int32)
+    ended_before = jnp.cumsum(arrived, dtype=jnp.int32) - arrived > 0
+    return -jnp.sum(jnp.linalg.norm(left, axis=-1), where=~ended_before)
 
 
 def reference_returns(environment: Navigation, key: Key, task: GoalTask) -> Array:

@@ -36,9 +36,9 @@ def plans(start: State, task: ReacherTask) -> Array:
     """
     inner = bearing(tip(start.target.at[0].set(0.0), task))  # from the upper arm to the target
     mirrored = jnp.stack([start.target[0] + 2.0 * inner, -start.target[1]])
-    turn = wrap(jnp.stack([start.target, mirrored]) - start.angle)[CHOICES[:, 0]]
+    turn = wrap(jnp.stack([start.target, mirrored]) - start.angle[None])[CHOICES[:, 0]]
     other_way = turn - 2.0 * math.pi * jnp.sign(turn)
-    return start.angle + jnp.where(jnp.asarray(CHOICES[:, 1:]) == 1, other_way, turn)
+    return start.angle[None] + jnp.where(jnp.asarray(CHOICES[:, 1:]) == 1, other_way, turn)
 
 
 def drive(state: State, aim: Array, task: ReacherTask) -> Array:

@@ -25,7 +25,7 @@ def best_return(environment: TwoColours, task: TwoColoursTask) -> Array:
         return backup(value, pay), None
 
     value: Array = jax.lax.scan(step_more, jnp.zeros((CELLS, CELLS, CELLS)), steps)[0]
-    return jnp.sum(value * apart()) / apart().sum()
+    return jnp.sum(value, where=apart()) / int(apart().sum())
 
 
 def average_reward(pay: Array, iterations: int = 2_000) -> float:
@@ -62,8 +62,8 @@ def arrivals(value: Array, pay: Array) -> Array:
     """The value of arriving in a cell, given the boxes before the move, [25, 25, 25]."""
     on_first, on_second = (jnp.asarray(mask) for mask in taken())
     # a box appears in one of the 23 cells that hold neither the walker nor the other box
-    first = jnp.sum(value * apart(), axis=1, keepdims=True) / (CELLS - 2)
-    second = jnp.sum(value * apart(), axis=2, keepdims=True) / (CELLS - 2)
+    first = jnp.sum(value, axis=1, keepdims=True, where=apart()) / (CELLS - 2)
+    second = jnp.sum(value, axis=2, keepdims=True, where=apart()) / (CELLS - 2)
     return jnp.where(on_first, pay[0] + first, jnp.where(on_second, pay[1] + second, value - STEP_COST))
 
 

@@ -42,7 +42,7 @@ def action_worth(value: Array, task: TwoStepTask) -> Array:
     """The value of each action on the grid of beliefs, [2, B]."""
     to_first = task.first[:, None]
     worth = planet_worth(value, task)
-    return to_first * worth[0] + (1.0 - to_first) * worth[1]
+    return to_first * worth[0, None] + (1.0 - to_first) * worth[1, None]
 
 
 def belief_value(environment: TwoStep, task: TwoStepTask) -> Array:

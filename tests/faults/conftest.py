@@ -2,8 +2,9 @@
 
 A module names its fault, `pytestmark = pytest.mark.fault(3)`; a test that tries many cases says how many it tried and
 how many were lost, `tally(rounds=50, lost=0)`. `pytest tests/faults` prints the table; `--faults-json FILE` also writes
-what each test came to, with the versions and the machine. The long form takes hours, so it may be run by parts: a test
-that is run again replaces its own line, and those of another machine or other versions are dropped.
+what each test came to, with the versions and the machine. The long form takes hours, so it may be run by parts: cases
+that were not run before add to the line of their test, a case that is run again replaces it, and the lines of another
+machine or other versions are dropped.
 """
 
 import collections
@@ -42,13 +43,17 @@ FAULTS = {
 
 @dataclasses.dataclass
 class Tally:
-    """What the cases of a test came to."""
+    """What the cases of a test came to, and which they were, "" for the test itself."""
 
+    cases: list[str] = dataclasses.field(default_factory=list)
     passed: int = 0
     failed: int = 0
     skipped: int = 0
     rounds: int = 0
     lost: int = 0
+
+
+COUNTS = ("passed", "failed", "skipped", "rounds", "lost")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -96,9 +101,17 @@ def write(path: pathlib.Path, tests: dict[tuple[int, str], Tally]) -> None:
     lines = {(line["fault"], line["test"]): line for line in kept}
     today = datetime.date.today().isoformat()
     for (fault, test), tally in tests.items():
-        lines[fault, test] = {"fault": fault, "test": test, **dataclasses.asdict(tally), "date": today}
+        line = {"fault": fault, "test": test, **dataclasses.asdict(tally), "date": today}
+        lines[fault, test] = joined(lines.get((fault, test), line), line)
     table = {**provenance, "date": today, "faults": FAULTS, "tests": [lines[key] for key in sorted(lines)]}
     path.write_text(json.dumps(table, indent=1) + "\n")
+
+
+def joined(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """The line of both runs of a test where no case was run twice; else that of the later run."""
+    if set(before["cases"]) & set(after["cases"]):
+        return after
+    return after | {field: before[field] + after[field] for field in ("cases", *COUNTS)}
 
 
 def tallies(stats: dict[str, list[Any]]) -> dict[tuple[int, str], Tally]:
@@ -109,7 +122,9 @@ def tallies(stats: dict[str, list[Any]]) -> dict[tuple[int, str], Tally]:
             said = dict(getattr(report, "user_properties", []))
             if "fault" not in said:
                 continue
-            tally = found[said["fault"], report.nodeid.partition("[")[0].rpartition("/")[2]]
+            test, _, case = report.nodeid.partition("[")
+            tally = found[said["fault"], test.rpartition("/")[2]]
+            tally.cases.append(case.removesuffix("]"))
             setattr(tally, field, getattr(tally, field) + 1)
             tally.rounds += said.get("rounds", 0)
             tally.lost += said.get("lost", 0)
@@ -118,9 +133,7 @@ def tallies(stats: dict[str, list[Any]]) -> dict[tuple[int, str], Tally]:
 
 def described(found: list[Tally]) -> str:
     """What the tests of a fault came to, in words."""
-    total = collections.Counter[str]()
-    for tally in found:
-        total.update(dataclasses.asdict(tally))
+    total = {field: sum(getattr(tally, field) for tally in found) for field in COUNTS}
     words = [f"{total['passed']} passed"]
     words += [f"{total['failed']} failed"] if total["failed"] else []
     words += [f"{total['skipped']} skipped"] if total["skipped"] else []

@@ -13,6 +13,14 @@ pytestmark = pytest.mark.fault(9)
 
 OPTIONS = {"preset": "tiny", "log_every": 5, "checkpoint_every": 50, "evaluation_tasks": 0, "quiet": True}
 STEPS = 100
+EVOLVED = {"adaptations": 2, "steps": 4}
+SHORTER = {  # lives that take minutes otherwise
+    "drift": {**EVOLVED, "inner_epochs": 2},
+    "learned_optimizer": {**EVOLVED, "sweeps": 2, "tasks": 4},
+    "disco": {"envs": 2, "steps": 4, "tasks": 2},
+    "algorithm_distillation": {"layers": 1},
+    "decision_pretrained": {"layers": 1},
+}
 
 
 class Stop(Exception):
@@ -63,4 +71,5 @@ def test_an_algorithm_in_parts_is_the_algorithm_in_one_go(tmp_path, tally):
 @pytest.mark.parametrize("algorithm", algorithms.everything())
 def test_every_algorithm_in_parts_is_itself_in_one_go(algorithm, tmp_path, tally):
     few = {"tasks": 8} if "tasks" in field_names(algorithms.everything()[algorithm]) else {}
-    check(tmp_path, (algorithm, "bandit"), tally, **few, **needed(algorithm))
+    few |= SHORTER.get(algorithm, {}) | needed(algorithm)
+    check(tmp_path, (algorithm, "bandit"), tally, **few)
