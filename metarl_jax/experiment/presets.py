@@ -42,11 +42,17 @@ TINY_PAIRS: dict[tuple[str, str], Preset] = {
         algorithm={"tasks": 512, "width": 32, "gamma": 1.0, "lambda_": 0.9, "meta_lr": 4e-3},
         run={"meta_steps": 60, "log_every": 10, "checkpoint_every": 30, "evaluation_tasks": 50},
     ),
-    # An attempt is so short that a walker who does not know the way may fail, and later attempts show what it learned.
+    # An attempt is as long as the longest way to an exit, so that a walker who does not know the way may fail.
     ("rl2", "maze"): Preset(
         algorithm={"tasks": 128, "width": 32, "epochs": 2, "gamma": 0.98, "meta_lr": 4e-3},
-        environment={"size": 3, "episodes": 3, "openings": 0.0, "steps": 12},
-        run={"meta_steps": 80, "log_every": 10, "checkpoint_every": 40, "evaluation_tasks": 200, "from_scratch": False},
+        environment={"size": 3, "episodes": 3, "openings": 0.0, "steps": 8},
+        run={
+            "meta_steps": 100,
+            "log_every": 10,
+            "checkpoint_every": 50,
+            "evaluation_tasks": 200,
+            "from_scratch": False,
+        },
     ),
 }
 

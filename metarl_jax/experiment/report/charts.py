@@ -182,14 +182,14 @@ def interval_chart(title: str, x_label: str, rows: Sequence[Estimate], *, guide:
 
 
 def scatter_chart(title: str, x_label: str, y_label: str, dots: Sequence[Dot], said: tuple[str, str]) -> Chart:
-    """A dot for each task on two axes with one scale, and the diagonal; `said` is written above and below that."""
+    """A dot for each task on two axes with one scale, and the diagonal; `said` tells what lies above and below that."""
     right, bottom = WIDTH - 12, HEIGHT - BOTTOM
     extent = [value for dot in dots for value in (dot.x, dot.y)]
     x, y = _scale(extent, LEFT, right), _scale(extent, bottom, TOP)
     diagonal = Path(f"M{LEFT} {bottom}L{right} {TOP}", "faint", "guide")
     paths = [diagonal, *(_dot(x(dot.x), y(dot.y), "agent", dot.said, radius=4.0) for dot in dots)]
     labels = [
-        Label(LEFT + 8, TOP + 14, said[0], "faint"),
+        Label(right, 12, f"above the line: {said[0]}", "faint", "end"),  # outside, where no dot is
         Label(right - 8, bottom - 8, said[1], "faint", "end"),
     ]
     frame = (LEFT, TOP, right, bottom)
