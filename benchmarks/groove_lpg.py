@@ -26,7 +26,7 @@ from speed import WORKLOADS
 from metarl_jax.algorithms import LearnedRule
 from metarl_jax.envs import make, to_gymnax
 
-FORMS = jax_peer.FORMS
+FORMS = {"usual": 16, "at once": 1, "devices": 1}  # minibatches of agents, one after another; groove's default is 16
 WORKLOAD = WORKLOADS["rule-grid"]
 EMBEDDING, META_LR, ENDLESS = 16, 1e-4, 10**9
 
@@ -55,7 +55,7 @@ def measure(form: str, agents: int, seconds: float) -> dict[str, Any]:
     options = LearnedRule(tasks=agents, **WORKLOAD.options)
     mend(options.width)
     reach(os.environ["GROOVE"])
-    step, state = meta_step(options, agents)
+    step, state = meta_step(options, agents, min(FORMS[form], agents))
     if sharding is not None:
         whole = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
         state = jax.device_put(state[0], whole), *jax.device_put(state[1:], sharding)
@@ -63,8 +63,8 @@ def measure(form: str, agents: int, seconds: float) -> dict[str, Any]:
     return jax_peer.timed(step, state, agents * options.envs * options.steps * rollouts, seconds)
 
 
-def meta_step(options: LearnedRule, agents: int) -> tuple[Any, Any]:
-    """The compiled function (state, key) -> state, metrics, and a first state."""
+def meta_step(options: LearnedRule, agents: int, parts: int) -> tuple[Any, Any]:
+    """The function (state, key) -> state, metrics, and a first state."""
     import environments.rollout as rollouts
     from meta.train import lpg_meta_grad_train_step
     from util.data import LpgHyperparams
@@ -83,7 +83,7 @@ def meta_step(options: LearnedRule, agents: int) -> tuple[Any, Any]:
     )
 
     def step(state: Any, key: Any) -> tuple[Any, Any]:
-        *state, metrics = lpg_meta_grad_train_step(key, *state, manager, 1, options.gamma, options.lambda_, hypers)
+        *state, metrics = lpg_meta_grad_train_step(key, *state, manager, parts, options.gamma, options.lambda_, hypers)
         return tuple(state), metrics
 
     born = functools.partial(births, options, ours, world, manager)

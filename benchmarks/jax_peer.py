@@ -12,16 +12,16 @@ from speed import median_seconds
 
 from metarl_jax.experiment import devices
 
-FORMS = ("usual", "devices")  # one device whose operations use all cores; one device a core, each with its share
+FORMS = ("usual", "devices")  # one device whose operations use all cores; one a core, each with its share of agents
 
 
 def prepare(form: str) -> jax.sharding.Sharding | None:
     """Claim what that form uses, and say how the leading axis of its agents is divided; None if it is not."""
-    if form == "usual":
+    if form != "devices":
         jax.config.update("jax_num_cpu_devices", 1)
     devices.prepare()
     jax.config.update("jax_enable_compilation_cache", False)  # the compile time of a first use
-    if form == "usual":
+    if form != "devices":
         return None
     mesh = jax.make_mesh((jax.device_count(),), ("agents",), axis_types=(jax.sharding.AxisType.Auto,))
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("agents"))

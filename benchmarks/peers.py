@@ -39,7 +39,7 @@ WORKLOADS = {
 MISSING = {
     "torch": "PyTorch; install it with: pip install -e '.[peers]'",
     "groove": "a checkout of github.com/EmptyJackson/groove; name its folder in the environment variable GROOVE",
-    "rejax": "rejax; install it with: pip install --constraint constraints.txt rejax",
+    "rejax": "rejax; install it with: pip install --constraint constraints.txt -e '.[rejax]'",
 }
 SECONDS = 12.0  # of measurement
 HUGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}  # PyTorch's own switch; without it large tensors cost mostly page faults
@@ -92,6 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD")
     parser.add_argument("--tasks", type=int, nargs="*", help="task counts, instead of each workload's own")
+    parser.add_argument("--forms", nargs="*", metavar="FORM", help="only these of the peer")
     parser.add_argument("--out", type=pathlib.Path, help="also write the lines as a JSON list")
     parser.add_argument("--here", metavar="FORM", help="measure this form in this process")
     arguments = parser.parse_args()
@@ -107,8 +108,11 @@ def main() -> None:
             if arguments.here:
                 print(json.dumps(module.measure(*WORKLOADS[name].which, arguments.here, tasks, SECONDS)))
                 continue
+            forms = arguments.forms or module.FORMS
+            if unknown := set(forms) - set(module.FORMS):
+                parser.error(f"unknown form {min(unknown)!r} of {name}; choose of {', '.join(module.FORMS)}")
             own = ours(name, tasks)
-            for form in (None, *module.FORMS):
+            for form in (None, *forms):
                 lines.append(json.dumps(peer(form, own) if form else own))
                 print(lines[-1], flush=True)
     if arguments.out:
