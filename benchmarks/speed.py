@@ -126,6 +126,28 @@ def rule_work(inputs: int, actions: int) -> Callable[[Algorithm, MetaLearner, in
     return work
 
 
+def ppo_work(inputs: int, hidden: tuple[int, ...], actions: int) -> Callable[[Algorithm, MetaLearner, int], list[Work]]:
+    """PPO without minibatches: act once, then in each epoch a forward pass, slopes and weights, of policy and critic.
+
+    The critic's forward pass over the record is at least that of one epoch. No slope goes back to the observations.
+    """
+
+    def work(algorithm: Algorithm, learner: MetaLearner, tasks: int) -> list[Work]:
+        options: Any = algorithm
+        world, wide = learner.window.world, hidden[-1]
+        rows, each = world.envs * world.steps, 2.0 * world.envs * world.steps * tasks
+        layers = [list(itertools.pairwise((inputs, *hidden, outputs))) for outputs in (actions, 1)]
+        acting, forward = (each * sum(i * o for net in nets for i, o in net) for nets in (layers[:1], layers))
+        slopes = each * sum(i * o for net in layers for i, o in net[1:])
+        return [
+            Work("forward", acting, world.envs, wide, wide),
+            *(Work(kind, forward * options.epochs, rows, wide, wide) for kind in ("forward", "weights")),
+            Work("slope", slopes * options.epochs, rows, wide, wide),
+        ]
+
+    return work
+
+
 def navigation(adaptations: int, tasks: tuple[int, ...]) -> Workload:
     """MAML in the plane at the published shapes."""
     options = {"envs": 20, "hidden": (100, 100), "adaptations": adaptations}
@@ -149,6 +171,14 @@ WORKLOADS = {
     ),
     "rule-grid": Workload(
         "learned_rule", {"envs": 64, "steps": 20, "adaptations": 5}, "random_abc", {}, (64,), rule_work(10, 5)
+    ),
+    "ppo-cartpole": Workload(
+        "policy_gradient",
+        {"envs": 16, "steps": 128},
+        "gymnax/CartPole-v1",
+        {},
+        (64,),
+        ppo_work(4, (64, 64), 2),
     ),
     "rl2-maze": Workload("rl2", {"width": 128, "steps": 200}, "maze", {"size": 7}, (256,), rl2_work(28, 128, 5)),
 }
