@@ -10,6 +10,7 @@ One JSON line a row: milliseconds of processor time, the least of several calls.
 """
 
 import argparse
+import datetime
 import functools
 import json
 import pathlib
@@ -110,6 +111,7 @@ def trial(shape: Shape) -> tuple[jax.Array, jax.Array]:
 
 def measure(workload: str, shape: Shape) -> list[Row]:
     told = {"workload": workload, **shape._asdict(), "device": devices.describe(), "versions": devices.versions()}
+    told["date"] = datetime.date.today().isoformat()
     kinds = {"form": forms(shape), "part": parts(shape)}
     return [
         {**told, "kind": kind, "row": row, "milliseconds": ms}
