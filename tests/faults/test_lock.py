@@ -12,7 +12,7 @@ from shell_toy import Toy, toy  # noqa: F401
 
 from faults.stored import trained
 from metarl_jax.envs import make
-from metarl_jax.experiment import api, checkpoint, cli, files, lock
+from metarl_jax.experiment import api, checkpoint, cli, files
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.lock import HOLDER, locked
 from metarl_jax.experiment.run_folder import RunFolder
@@ -80,7 +80,7 @@ def test_flags_are_those_of_the_run_that_is_locked(tmp_path, monkeypatch):
         with locked(folder):
             yield
 
-    monkeypatch.setattr(lock, "locked", late)
+    monkeypatch.setattr(api, "locked", late)
     before = RunFolder(run).description.read_bytes()
     assert cli.main(["resume", str(run), "--log-every", "2", "--quiet"]) == 2
     assert RunFolder(run).description.read_bytes() != before

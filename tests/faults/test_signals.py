@@ -114,11 +114,15 @@ def test_a_run_without_a_terminal_ignores_that_it_hangs_up(tmp_path, monkeypatch
 
 def test_in_an_interactive_session_a_second_signal_has_its_usual_effect(monkeypatch):
     monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
-    with interruption.listening() as heard:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert heard.signal_number == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from what it runs apart
+    try:
+        with interruption.listening() as heard:
             os.kill(os.getpid(), signal.SIGINT)
+            assert heard.signal_number == signal.SIGINT
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def survives(run: pathlib.Path, code: int, number: int, other: pathlib.Path) -> bool:
