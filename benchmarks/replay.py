@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from speed import keep
 
 from metarl_jax.core.memories.gated import _gru, gated_unroll, gru, stepwise
 from metarl_jax.experiment import devices
@@ -127,8 +128,7 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", 1)
     lines = [json.dumps(row) for workload, shape in SHAPES.items() for row in measure(workload, shape)]
     print("\n".join(lines))
-    if given.out:
-        given.out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
+    keep(lines, given.out)
 
 
 if __name__ == "__main__":

@@ -70,8 +70,7 @@ def main() -> None:
         for part, took in spent.items()
     ]
     print("\n".join(lines))
-    if given.out:
-        given.out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
+    speed.keep(lines, given.out)
 
 
 if __name__ == "__main__":

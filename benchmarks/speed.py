@@ -252,6 +252,12 @@ def median_seconds(step: Any, state: Any, keys: Any, seconds: float = SECONDS) -
     return min(medians), count
 
 
+def keep(lines: list[str], out: pathlib.Path | None) -> None:
+    """Write lines of JSON as a list, where that is asked for."""
+    if out:
+        out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD")
@@ -273,8 +279,7 @@ def main() -> None:
             command = [sys.executable, __file__, name, *options]
             lines.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
             print(lines[-1], flush=True)
-    if arguments.out:
-        arguments.out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
+    keep(lines, arguments.out)
 
 
 if __name__ == "__main__":
