@@ -71,10 +71,10 @@ AGENTS: dict[str, Any] = {"envs": ENVS, "steps": STEPS}
 LPG = AGENTS | {"tasks": 32, "meta_lr": 3e-3, "inner_lr": 2.0, "value_weight": 0.1, "lifespan": (2, 20)}
 EVOLVED = AGENTS | {"tasks": 8, "pairs": 4, "adaptations": 20, "meta_lr": 2e-2, "hidden": (32,)}
 RECIPES: dict[str, Recipe] = {
-    "lpg-grid": Recipe("learned_rule", LPG, "grid", 2, "lpg-untrained"),
-    "lpg-chain": Recipe("learned_rule", LPG, "chain", 1),
-    "drift-grid": Recipe("drift", EVOLVED, "grid", 1, "drift-untrained"),
-    "optimizer-grid": Recipe("learned_optimizer", EVOLVED, "grid", 1, "optimizer-untrained"),
+    "lpg-grid": Recipe("learned_rule", LPG, "grid", 5, "lpg-untrained"),
+    "lpg-chain": Recipe("learned_rule", LPG, "chain", 5),
+    "drift-grid": Recipe("drift", EVOLVED, "grid", 5, "drift-untrained"),
+    "optimizer-grid": Recipe("learned_optimizer", EVOLVED, "grid", 5, "optimizer-untrained"),
 }
 SMALL = {"meta_steps": 1, "log_every": 1, "tasks": 2, "pairs": 1, "adaptations": 1}
 
