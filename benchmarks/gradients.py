@@ -20,7 +20,7 @@ from unittest import mock
 
 import jax
 import jax.numpy as jnp
-from speed import timed
+from speed import keep, timed
 
 from metarl_jax.algorithms import make as make_algorithm
 from metarl_jax.core import learner as learners
@@ -95,8 +95,7 @@ def main() -> None:
         command = [sys.executable, __file__, "--tasks", str(arguments.tasks), "--here", *map(str, way)]
         lines.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
         print(lines[-1], flush=True)
-    if arguments.out:
-        arguments.out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
+    keep(lines, arguments.out)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from speed import SECONDS, timed
+from speed import SECONDS, keep, timed
 
 from metarl_jax.algorithms import make as make_algorithm
 from metarl_jax.core.life import begin
@@ -103,8 +103,7 @@ def main() -> None:
     lines = []
     for length, memory in itertools.product(arguments.lengths, arguments.memories):
         lines.append(_in_own_process(memory, length, *how))
-        if arguments.out:
-            arguments.out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
+        keep(lines, arguments.out)
 
 
 def _in_own_process(memory: str, length: int, meta_steps: int, seconds: float, pulls: int) -> str:
