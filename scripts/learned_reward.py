@@ -1,12 +1,12 @@
 """Learned rewards: agents that see only the learned reward, in Random ABC and in Empty Rooms (arXiv:1912.05500, §4).
 
-    python scripts/learned_reward.py [--worlds random_abc empty_rooms] [--meta-steps 1000] [--tasks 200]
+    python scripts/learned_reward.py [--worlds random_abc empty_rooms] [--meta-steps 2000] [--tasks 200]
 
-Trains the reward on training tasks (three seeds as one program; runs/learned_reward/<world>.npz keeps the reward),
+Trains the reward on training tasks (five seeds as one program; runs/learned_reward/<world>.npz keeps the reward),
 lets newborn agents live in held-out tasks, and writes benchmarks/results/learned_reward.json. Beside them stand agents
 of the same architecture with as much experience: on the task's own reward alone, with the step size, the discount and
-the entropy bonus that were best for the column on training tasks, and on no reward at all. Columns: the whole life, and
-its last tenth (`end`).
+the entropy bonus that were best for the column on training tasks, on the reward before its training (the task's own
+times a gain), and on no reward at all. Columns: the whole life, and its last tenth (`end`).
 """
 
 import functools
@@ -30,11 +30,11 @@ from metarl_jax.experiment.results import Table
 from metarl_jax.oracles import chains
 
 TABLE = "learned_reward"
-SEEDS = 3  # side by side in one program
+SEEDS = 5  # side by side in one program
 STRETCH = 20  # meta-steps of one program
 DISCOUNTS = (0.5, 0.8, 0.9)  # γ among which the task's own reward chooses
 ENTROPIES = (0.002, 0.02)  # and weights of the entropy bonus
-RATES = (1.0, 2.5, 5.0)  # and step sizes in units of 1 / (1 − γ)
+RATES = (1.0, 2.5, 5.0, 10.0, 20.0)  # and step sizes in units of 1 / (1 − γ)
 PRACTICE = 64  # training tasks in which it does
 CRITIC_RATE = 0.1  # step size of the agent's critic
 COLUMNS = {"life": 0.0, "end": 0.9}  # the share of the life after which it counts
@@ -47,7 +47,6 @@ class World(NamedTuple):
     environment: Any
     options: dict[str, Any]
     numbers: dict[str, float]
-    helped: float  # the factor of the task's reward at the start of training, which falls to 0 over 70 % of it
     unit: str
 
 
@@ -55,15 +54,13 @@ WORLDS = {
     "random_abc": World(  # in a room of 5 x 5, hardly a walk at random reaches an object
         make_environment("random_abc", side=3, steps=8),
         COMMON | {"steps": 16, "adaptations": 2, "lifespan": 15, "tasks": 32},
-        {"inner_lr": 3.0, "gamma": 0.5, "entropy": 0.03, "meta_lr": 1e-3},
-        2.0,
+        {"inner_lr": 3.0, "gamma": 0.5, "entropy": 0.03, "meta_lr": 2e-3, "gain": 8.0},
         "an episode",
     ),
     "empty_rooms": World(
         make_environment("empty_rooms", room=3, steps=50),
         COMMON | {"steps": 32, "adaptations": 2, "lifespan": 15, "tasks": 32},
-        {"inner_lr": 3.0, "gamma": 0.5, "entropy": 0.05, "meta_lr": 3e-3},
-        0.0,
+        {"inner_lr": 3.0, "gamma": 0.5, "entropy": 0.05, "meta_lr": 3e-3, "gain": 8.0},
         "100 steps",
     ),
 }
@@ -72,13 +69,14 @@ EVOLVED = {  # whole lives, judged by evolution: φ is small, as evolution needs
         WORLDS["random_abc"].environment,
         {"reads": "history", "hidden": (8,), "width": 4, "envs": 4, "steps": 16, "chunk": 0, "adaptations": 30}
         | {"lifespan": 1, "estimator": "evolution", "objective": "mean", "pairs": 32, "tasks": 4},
-        {"inner_lr": 5.0, "gamma": 0.5, "entropy": 0.03, "meta_lr": 0.03, "sigma": 0.1},
-        2.0,
+        {"inner_lr": 5.0, "gamma": 0.5, "entropy": 0.03, "meta_lr": 0.03, "sigma": 0.1, "gain": 5.0},
         "an episode",
     ),
 }
+BIRTHS = jax.random.split(jax.random.key(0), SEEDS)
 SETTINGS = WORLDS | {f"{name}-evolution": world for name, world in EVOLVED.items()}
 EXPLORER = "walks to the nearest unvisited cell until it has found the goal, then straight to it"
+UNTRAINED = "the reward before its training: the task's own, times its gain"
 LEARNED = {"task_reward": 0.0, "reward_scale": 1.0}
 ALONE = {"task_reward": 1.0, "reward_scale": 0.0}
 NOTHING = {"task_reward": 0.0, "reward_scale": 0.0}
@@ -87,7 +85,7 @@ NOTHING = {"task_reward": 0.0, "reward_scale": 0.0}
 def main() -> None:
     parser = table_parser(__doc__)
     parser.add_argument("--worlds", nargs="*", default=list(WORLDS), choices=list(WORLDS))
-    parser.add_argument("--meta-steps", type=int, default=1000)
+    parser.add_argument("--meta-steps", type=int, default=2000)
     parser.add_argument("--evolution-steps", type=int, default=200)
     parser.add_argument("--tasks", type=int, default=200)
     given = parsed(parser, TABLE, worlds=["random_abc"], meta_steps=STRETCH, evolution_steps=STRETCH, tasks=16)
@@ -104,7 +102,8 @@ def fill(table: Table, name: str, given: Any) -> None:
     known, exploring = references(name, tasks)
     φ, note = trained(name, given.meta_steps, given.runs)
     taught, untaught = (lived(name, lanes(world, **numbers), φ, tasks) for numbers in (LEARNED, NOTHING))
-    fixed = [("learned-reward", taught, note), ("no-reward", untaught, None)]
+    first = lived(name, lanes(world), newborn(name), tasks)
+    fixed = [("learned-reward", taught, note), ("untrained-reward", first, UNTRAINED), ("no-reward", untaught, None)]
     if name in EVOLVED:
         evolved, note = trained(f"{name}-evolution", given.evolution_steps, given.runs)
         seen = lived(f"{name}-evolution", lanes(EVOLVED[name], **LEARNED), evolved, tasks)
@@ -170,17 +169,15 @@ def trained(name: str, meta_steps: int, runs: pathlib.Path) -> tuple[Tree, str]:
     """φ of every seed in a setting, from where an earlier call left it, and what its training took."""
     world, path = SETTINGS[name], runs / f"{name}.npz"
     numbers, (start, stretch) = lanes(world, **LEARNED), programs(name)
-    keys = jax.random.split(jax.random.key(0), SEEDS)
+    state = start(BIRTHS, numbers)
     if path.exists():
-        shape, saved = jax.tree.structure(jax.eval_shape(start, keys, numbers).meta_params), np.load(path)
+        shape, saved = jax.tree.structure(state.meta_params), np.load(path)
         return jax.tree.unflatten(shape, [saved[f"arr_{i}"] for i in range(shape.num_leaves)]), str(saved["note"])
-    state = start(keys, numbers)
-    stretch = stretch.lower(state, keys, numbers).compile()
+    stretch = stretch.lower(state, BIRTHS, numbers).compile()
     compiled = time.process_time()
     for index in range(meta_steps // STRETCH):
         keys = jax.vmap(lambda seed, i=index: jax.random.fold_in(jax.random.key(seed + 1), i))(jnp.arange(SEEDS))
-        help = world.helped * max(0.0, 1.0 - index * STRETCH / (0.7 * meta_steps))
-        now = numbers | {"task_reward": jnp.full(SEEDS, help)}
+        now = numbers | {"meta_lr": numbers["meta_lr"] * (1 - index * STRETCH / meta_steps)}
         state, info = jax.block_until_ready(stretch(state, keys, now))
         report = {key: [float(f"{x:.3g}") for x in np.nanmean(value, axis=1)] for key, value in info.items()}
         print((index + 1) * STRETCH, f"{time.process_time() - compiled:.0f} s", report, flush=True)
@@ -190,6 +187,11 @@ def trained(name: str, meta_steps: int, runs: pathlib.Path) -> tuple[Tree, str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, *jax.tree.leaves(state.meta_params), note=note)
     return state.meta_params, note
+
+
+def newborn(name: str) -> Tree:
+    """φ of every seed before training."""
+    return programs(name)[0](BIRTHS, lanes(SETTINGS[name])).meta_params
 
 
 @functools.cache

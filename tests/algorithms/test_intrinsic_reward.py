@@ -121,7 +121,7 @@ def test_the_history_goes_on_over_turns_and_the_ends_of_episodes() -> None:
         *(x._replace(memory=(), earned=(), onward=()) for x in (start.seen, seen)),
     )
     assert np.any(whole.terminated | whole.truncated)
-    reader = history_reward(ENVIRONMENT, 2, 3, (4,))
+    reader = history_reward(ENVIRONMENT, 2, 3, (4,), gain=0.0)
     records = 5 * 4 + 1
     ticks = jnp.concatenate([clock(jnp.int32(0), 4, records)[:-1], clock(jnp.int32(1), 4, records)])
     both, memory = reader.read(φ["reward"], reader.blank(), whole, ticks)
@@ -133,6 +133,23 @@ def test_the_history_goes_on_over_turns_and_the_ends_of_episodes() -> None:
     agent = run(world, φ, start, 2)[0].agent
     close(agent.state.memory.reward, memory, rtol=1e-5)
     assert agent.state.memory.age == 2
+
+
+def test_a_reward_of_the_history_is_a_gain_of_the_tasks_reward_and_what_its_network_adds() -> None:
+    _world, φ, start, _end = lived(3, True)
+    ticks = clock(jnp.int32(0), 4, 9)
+    plain, raised = (history_reward(ENVIRONMENT, 2, 3, (4,), gain) for gain in (0.0, 2.0))
+    assert raised.init(jax.random.key(0))["gain"] == 2.0
+    assert np.any(start.seen.reward != 0.0)
+    bonus = plain.read(φ["reward"] | {"gain": 0.0}, plain.blank(), start.seen, ticks)[0]
+    whole = raised.read(φ["reward"] | {"gain": 2.0}, raised.blank(), start.seen, ticks)[0]
+    np.testing.assert_allclose(whole, 2.0 * start.seen.reward + bonus, rtol=1e-6)
+    assert np.all(np.abs(bonus) <= 1.0)
+
+
+def test_a_gain_that_nothing_reads_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"gain of intrinsic_reward is 2.0 .* choose reads=history, or gain=0"):
+        make("intrinsic_reward", gain=2.0)
 
 
 @pytest.mark.parametrize("options", [{"estimator": "evolution"}, {"adaptations": 0}])

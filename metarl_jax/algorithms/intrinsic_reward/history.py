@@ -43,17 +43,24 @@ def transition_reward(environment: Environment, hidden: tuple[int, ...]) -> Read
     return Reader(network.init, lambda: (), read)
 
 
-def history_reward(environment: Environment, envs: int, width: int, hidden: tuple[int, ...]) -> Reader:
-    """r_φ of the history up to and including each step, [T, E], bounded by ±1."""
+def history_reward(environment: Environment, envs: int, width: int, hidden: tuple[int, ...], gain: float) -> Reader:
+    """r_φ of the history up to and including each step, [T, E]: g r + tanh(network), where g, at first `gain`, is in φ.
+
+    What the network adds is bounded by ±1.
+    """
     memory = recurrence(environment, envs, width)
     head = mlp(memory.size + 2 * width, hidden, 1, head_scale=0.01)
+    network = both(memory.init, head.init)
+
+    def init(key: Key) -> Tree:
+        return {**network(key), "gain": jnp.asarray(gain, float)}
 
     def read(params: Tree, state: Tree, seen: Experience, clock: Array) -> tuple[Array, Tree]:
         inputs, readout, state = memory.unroll(params["memory"], state, seen, clock)
         answer = head.apply(params["head"], jnp.concatenate([shared(readout)[1:], inputs], axis=-1))
-        return jnp.tanh(answer[..., 0]), state
+        return params["gain"] * seen.reward + jnp.tanh(answer[..., 0]), state
 
-    return Reader(both(memory.init, head.init), memory.blank, read)
+    return Reader(init, memory.blank, read)
 
 
 def count_bonus(count: int, index: Callable[[Experience], Array], scale: float = 1.0) -> Reader:

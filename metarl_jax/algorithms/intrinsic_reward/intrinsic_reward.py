@@ -48,6 +48,8 @@ class IntrinsicReward(Improved, Adapting):
     Args:
         reads: what r_φ is a function of: the transition (s, a, s'), or the whole history of the agent.
         judged_by: the return that φ maximises: to the end of the window, or to the end of the life.
+        gain: factor of the extrinsic reward in an r_φ of the history before training, from which it is learned: agents
+            that see only r_φ then begin as agents that see the task's reward, and meet what is worth exploring.
         task_reward: factor of the extrinsic reward in the agent's loss; 0 for agents that see only r_φ.
         reward_scale: factor of r_φ; 0 is the control without an intrinsic reward.
         inner_lr: step size of an adaptation.
@@ -75,6 +77,7 @@ class IntrinsicReward(Improved, Adapting):
     steps: Size = 32
     tasks: Count = 32
     meta_lr: Rate = 3e-3
+    gain: Amount = 0.0
     task_reward: Amount = 1.0
     reward_scale: Amount = 1.0
     inner_lr: Amount = 0.3
@@ -93,6 +96,11 @@ class IntrinsicReward(Improved, Adapting):
     def __post_init__(self) -> None:
         super().__post_init__()
         lifetime = self.judged_by == "lifetime"
+        if self.reads == "transition" and not isinstance(self.gain, jax.Array) and self.gain != 0.0:
+            raise ValueError(
+                f"gain of intrinsic_reward is {self.gain} and reads transition, which does not see the task's reward; "
+                "choose reads=history, or gain=0"
+            )
         if lifetime and self.estimator == "evolution":
             raise ValueError(
                 "judged_by of intrinsic_reward is lifetime and estimator evolution, which has no critic; "
@@ -131,7 +139,7 @@ def reward_reader(options: IntrinsicReward, environment: Environment) -> Reader:
     """The reward network that the options name."""
     if options.reads == "transition":
         return transition_reward(environment, options.hidden)
-    return history_reward(environment, options.envs, options.width, options.hidden)
+    return history_reward(environment, options.envs, options.width, options.hidden, options.gain)
 
 
 def taught_learner(
