@@ -3,10 +3,10 @@
     python benchmarks/sweep.py [WORKLOAD ...] [--out FILE]
 
 Each workload is trained twice, in fresh processes without a cache of compiled programs: by `metarl_jax.sweep`, and by
-`metarl_jax.train` for each run in turn, as a loop over a command would. Seconds are of the wall clock, with compilation
-and files, without evaluation; with a single core they are of the processor, since other programs may use it as well.
-`in_turn_compiled_seconds` are those of the runs in turn with nothing left to compile; the second speed-up is what
-remains beyond compiling once.
+`metarl_jax.train` for each run in turn, as a loop over a command would. Seconds are of the wall clock, and in columns
+with `cpu` of the processor, where other programs run beside it; with compilation and files, without evaluation.
+`in_turn_compiled` are those of the runs in turn with nothing left to compile; the second speed-up is what remains
+beyond compiling once.
 """
 
 import argparse
@@ -19,6 +19,8 @@ import pathlib
 import tempfile
 import time
 from typing import Any
+
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,38 +47,41 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def seconds() -> float:
-    """The time on the clock that is read."""
-    return time.process_time() if cores() == 1 else time.monotonic()
+Spent = dict[str, np.ndarray]  # by what was done: seconds of the wall clock and of the processor
 
 
-def together(workload: Workload, folder: pathlib.Path) -> dict[str, float]:
+def now() -> np.ndarray:
+    """The wall clock, and that of this process."""
+    return np.array([time.monotonic(), time.process_time()])
+
+
+def together(workload: Workload, folder: pathlib.Path) -> Spent:
     """Seconds of the sweep."""
     import metarl_jax
 
-    start = seconds()
+    start = now()
     how = {"over": workload.over, "seeds": workload.seeds, "out": folder / "sweep"} | workload.options | QUIET
     metarl_jax.sweep(workload.algorithm, workload.environment, **how)
-    return {"sweep_seconds": seconds() - start}
+    return {"sweep": now() - start}
 
 
-def in_turn(workload: Workload, folder: pathlib.Path) -> dict[str, float]:
+def in_turn(workload: Workload, folder: pathlib.Path) -> Spent:
     """Seconds of the same runs one after another, and without those of compilation."""
     import metarl_jax
 
-    start, trained = seconds(), 0.0
+    start, trained = now(), np.zeros(2)
     ((name, values),) = workload.over.items()
     for value in values:
         for seed in range(workload.seeds):
             how = {name: value, "seed": seed, "out": folder / f"{value}-{seed}"} | workload.options | QUIET
-            began = seconds()
+            began = now()
             metarl_jax.train(workload.algorithm, workload.environment, **how)
-            trained += (seconds() - began) * (seed > 0)  # another seed compiles nothing
-    share = workload.seeds / max(1, workload.seeds - 1)
-    return {"in_turn_seconds": seconds() - start, "in_turn_compiled_seconds": trained * share}
+            trained += (now() - began) * (seed > 0)  # another seed compiles nothing
+    share = workload.seeds / (workload.seeds - 1)
+    return {"in_turn": now() - start, "in_turn_compiled": trained * share}
 
 
-def measured(measure: Any, workload: Workload) -> dict[str, float]:
+def measured(measure: Any, workload: Workload) -> Spent:
     """The result of a measurement in a fresh process with an empty cache."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -93,13 +98,16 @@ def isolate(folder: str) -> None:
 
 
 def line(name: str) -> dict[str, Any]:
-    """The measurements of a workload, and the speed-up."""
+    """The measurements of a workload, and the speed-up, by either clock."""
     workload = WORKLOADS[name]
     took = measured(together, workload) | measured(in_turn, workload)
-    ratio = took["in_turn_seconds"] / took["sweep_seconds"]
-    compiled = took["in_turn_compiled_seconds"] / took["sweep_seconds"]
-    runs = workload.seeds * sum(map(len, workload.over.values()))
-    return {"workload": name, "runs": runs, "cores": cores(), **took, "speed_up": ratio, "speed_up_compiled": compiled}
+    found = {"workload": name, "runs": workload.seeds * sum(map(len, workload.over.values())), "cores": cores()}
+    for clock, suffix in enumerate(("", "_cpu")):
+        seconds = {f"{what}{suffix}": float(spent[clock]) for what, spent in took.items()}
+        found |= {f"{what}_seconds": x for what, x in seconds.items()}
+        found[f"speed_up{suffix}"] = seconds[f"in_turn{suffix}"] / seconds[f"sweep{suffix}"]
+        found[f"speed_up_compiled{suffix}"] = seconds[f"in_turn_compiled{suffix}"] / seconds[f"sweep{suffix}"]
+    return found
 
 
 def main() -> None:
@@ -107,6 +115,8 @@ def main() -> None:
     parser.add_argument("workloads", nargs="*", default=[], help=f"by default all: {', '.join(WORKLOADS)}")
     parser.add_argument("--out", type=pathlib.Path, help="such as benchmarks/results/sweep.json")
     given = parser.parse_args()
+    from speed import keep  # whose imports would slow down the processes that are timed
+
     from metarl_jax.experiment import devices
 
     lines = []
@@ -115,8 +125,7 @@ def main() -> None:
         made = {"device": devices.describe(), "versions": devices.versions(), "date": datetime.date.today().isoformat()}
         lines.append(json.dumps(found | made))
         print(lines[-1], flush=True)
-    if given.out:
-        given.out.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
+    keep(lines, given.out)
 
 
 if __name__ == "__main__":

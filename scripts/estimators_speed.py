@@ -69,12 +69,13 @@ def at(rewards: np.ndarray, share: float) -> np.ndarray:
 
 def main() -> None:
     parser = table_parser(__doc__)
+    parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=STEPS)
-    arguments = parsed(parser, TABLE, seeds=1, steps=240_000)
+    arguments = parsed(parser, TABLE, rows=["backprop"], seeds=1, steps=24_000)
     table = Table(TABLE, seeds=list(range(arguments.seeds)), tasks=SHARED["tasks"], env_steps=arguments.steps)
     found = {}
-    for row in ROWS:
+    for row in arguments.rows:
         rewards, env_steps, seconds = found[row] = trained(row, arguments.seeds, arguments.steps)
         for share in QUARTERS:
             values = at(rewards, share)

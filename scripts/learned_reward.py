@@ -86,9 +86,9 @@ def main() -> None:
     parser = table_parser(__doc__)
     parser.add_argument("--worlds", nargs="*", default=list(WORLDS), choices=list(WORLDS))
     parser.add_argument("--meta-steps", type=int, default=2000)
-    parser.add_argument("--evolution-steps", type=int, default=200)
+    parser.add_argument("--evolution-steps", type=int, default=200, help="0 for no row of evolution")
     parser.add_argument("--tasks", type=int, default=200)
-    given = parsed(parser, TABLE, worlds=["random_abc"], meta_steps=STRETCH, evolution_steps=STRETCH, tasks=16)
+    given = parsed(parser, TABLE, worlds=["random_abc"], meta_steps=STRETCH, evolution_steps=0, tasks=16)
     for name in given.worlds:
         table = Table(TABLE, seeds=list(range(SEEDS)), tasks=given.tasks)
         fill(table, name, given)
@@ -104,7 +104,7 @@ def fill(table: Table, name: str, given: Any) -> None:
     taught, untaught = (lived(name, lanes(world, **numbers), φ, tasks) for numbers in (LEARNED, NOTHING))
     first = lived(name, lanes(world), newborn(name), tasks)
     fixed = [("learned-reward", taught, note), ("untrained-reward", first, UNTRAINED), ("no-reward", untaught, None)]
-    if name in EVOLVED:
+    if name in EVOLVED and given.evolution_steps:
         evolved, note = trained(f"{name}-evolution", given.evolution_steps, given.runs)
         seen = lived(f"{name}-evolution", lanes(EVOLVED[name], **LEARNED), evolved, tasks)
         fixed.append(("learned-reward,evolution", seen, note))

@@ -191,9 +191,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=STREAM // 2)
     parser.add_argument("--trial", type=int, default=STREAM // 5, help="steps of the streams that choose numbers")
-    given = parsed(
-        parser, TABLE, rows=["q(lambda)", "actor-critic"], seeds=1, steps=CALL * ROLLOUT, trial=CALL * ROLLOUT
-    )
+    given = parsed(parser, TABLE, rows=["actor-critic"], seeds=1, steps=CALL * ROLLOUT, trial=CALL * ROLLOUT)
     bound = average_reward(published_task().pay)
     for row in given.rows:
         numbers, choice = chosen(row, given.trial)

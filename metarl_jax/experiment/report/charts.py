@@ -188,9 +188,9 @@ def scatter_chart(title: str, x_label: str, y_label: str, dots: Sequence[Dot], s
     x, y = _scale(extent, LEFT, right), _scale(extent, bottom, TOP)
     diagonal = Path(f"M{LEFT} {bottom}L{right} {TOP}", "faint", "guide")
     paths = [diagonal, *(_dot(x(dot.x), y(dot.y), "agent", dot.said, radius=4.0) for dot in dots)]
-    labels = [
-        Label(right, 12, f"above the line: {said[0]}", "faint", "end"),  # outside, where no dot is
-        Label(right - 8, bottom - 8, said[1], "faint", "end"),
+    labels = [  # outside, where no dot is
+        Label(right, 12, f"above the line: {said[0]}", "faint", "end"),
+        Label(LEFT, HEIGHT - 4, f"below: {said[1]}", "faint"),
     ]
     frame = (LEFT, TOP, right, bottom)
     return Chart(title, x_label, y_label, HEIGHT, frame, x.ticks(plain), y.ticks(plain), paths, labels)

@@ -16,7 +16,7 @@ from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.reproduction.scripts import TableScript, chosen, table_scripts
 from metarl_jax.experiment.results import Interval, Row, Table, read
 
-BEYOND = "beyond its bound"  # better than the best possible agent: a bug
+BEYOND, INSIDE = "beyond its bound", "within its bound"  # better than the best possible agent is: a bug, or not
 WITHIN, ABOVE, BELOW = "as published", "above published", "below published"
 UNPUBLISHED = "no published number"
 CHANCE = 3.0 / 1.96  # three standard errors, in halves of a 95 % interval
@@ -128,7 +128,8 @@ def beside(script: TableScript, table: Table, quick: bool) -> list[Line]:
 def _line(script: TableScript, row: Row, committed: Row | None, quick: bool) -> Line:
     value = None if committed is None else committed.value
     said = judged(row, script.costs_in(row.column))
-    said = said if said == BEYOND or not quick else ""
+    if quick and said != BEYOND:  # all that its values can tell
+        said = INSIDE if said and row.bound is not None else ""
     return Line(row.row, row.column, row.value, row.band, value, row.published, row.bound, said)
 
 

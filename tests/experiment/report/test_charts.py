@@ -51,6 +51,14 @@ def test_the_scatter_has_one_scale_on_both_axes():
     assert [path.said for path in chart.paths if path.kind == "dot"] == ["task 0", "task 1"]
 
 
+def test_no_label_of_the_scatter_covers_a_dot():
+    corners = [Dot(x, y, "") for x in (0.0, 1.0) for y in (0.0, 1.0)]
+    chart = scatter_chart("title", "before", "after", corners, ("gained", "lost"))
+    _, top, _, bottom = chart.frame
+    assert [label.text for label in chart.labels] == ["above the line: gained", "below: lost"]
+    assert all(label.y < top - 4 or label.y - charts.GAP > bottom for label in chart.labels)
+
+
 def test_an_interval_chart_has_a_bar_and_a_number_a_row_and_shows_its_guide():
     rows = [Estimate("A", 0.2, (0.1, 0.3)), Estimate("B", 0.5, None, "run-1")]
     chart = interval_chart("title", "return", rows, guide=1.0)
