@@ -13,15 +13,33 @@ from metarl_jax.algorithms import make
 from metarl_jax.algorithms.maml import MAML
 from metarl_jax.core.backprop import record as recording
 from metarl_jax.core.batching import Devices
-from metarl_jax.core.life import Life, unborn
-from metarl_jax.core.types import Record
+from metarl_jax.core.environment import Environment
+from metarl_jax.core.life import Life, begin, run, turn, unborn
+from metarl_jax.core.policy import Policy
+from metarl_jax.core.rollout import opening, rollout
+from metarl_jax.core.types import Experience, Record
 from metarl_jax.core.update import Lives, Now
-from metarl_jax.core.window import Window
+from metarl_jax.core.window import Window, live
 from metarl_jax.envs import make as make_environment
 
 ENVIRONMENT = make_environment("tabular", states=3, actions=2, steps=4, episodes=1)
 SMALL: dict[str, Any] = {"tasks": 4, "envs": 2, "pairs": 2, "sigma": 1e-3}
 BLIND: dict[str, Any] = {"memory": "none", "hidden": (4,), "width": 4, "epochs": 1, "minibatches": 1}
+
+# Compiled, which takes less time than to execute one operation after another.
+begun = jax.jit(begin, static_argnums=0)  # world, φ, task, key
+turned = jax.jit(turn, static_argnums=0)  # world, φ, life
+ran = jax.jit(run, static_argnums=(0, 3, 4))  # world, φ, life, turns, observe
+living = jax.jit(live, static_argnums=0)  # window, φ, life
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 4, 5, 6))
+def rolled(
+    environment: Environment, policy: Policy, params: Any, task: Any, envs: int, steps: int, quota: int | None = None
+) -> Experience:
+    """The record of a rollout from the opening."""
+    scene = opening(environment, policy, task, jax.random.key(2), envs)
+    return rollout(environment, policy, params, task, scene, jax.random.key(3), steps, quota)[1]
 
 
 @functools.cache

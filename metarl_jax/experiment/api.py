@@ -492,6 +492,7 @@ def _finish(
     """Train a locked run to the end, save a learned rule, evaluate, draw."""
     group.led(folder.clear_drafts)
     step, state = training.advance(folder, config, quiet, altered, on_log)
+    group.led(lambda: run_folder.delete_surplus(folder, config.run.keep))
     lines = group.led(lambda: metrics_until(folder.metrics, step))
     result = result_of(folder, config, step, state, lines)
     group.led(lambda: save_rule(folder, result))

@@ -54,7 +54,7 @@ def save(folder: Path, run: str, step: int, state: Any, keep: int) -> Path:
     draft.rename(final)
     files.sync(folder)
     _read_back(final, run, leaves)
-    _delete_old(folder, run, keep, final)
+    delete_old(folder, run, keep, final)
     return final
 
 
@@ -114,6 +114,17 @@ def clear_drafts(folder: Path) -> None:
         for name in os.listdir(folder):
             if _is_name(files.drafted(name) or ""):
                 files.discard(folder / name)
+
+
+def delete_old(folder: Path, run: str, keep: int, new: Path | None = None) -> None:
+    """Delete all checkpoints of a run except its `keep` newest ones, of which `new` is known to be usable.
+
+    Raises:
+        OSError: one could not be deleted.
+    """
+    for path in [path for path in found(folder) if path == new or _is_usable(path, run)][:-keep]:
+        gone = path.rename(files.draft_of(path))  # at once, for whoever is reading the folder
+        files.discard(gone)
 
 
 def name_of(step: int) -> str:
@@ -200,12 +211,6 @@ def _read_back(path: Path, run: str, leaves: Mapping[str, np.ndarray]) -> None:
     except DamagedCheckpoint as damage:
         _set_aside(path)
         raise OSError(f"{path} was written but cannot be used: {damage}") from damage
-
-
-def _delete_old(folder: Path, run: str, keep: int, new: Path) -> None:
-    for path in [path for path in found(folder) if path == new or _is_usable(path, run)][:-keep]:
-        gone = path.rename(files.draft_of(path))  # at once, for whoever is reading the folder
-        files.discard(gone)
 
 
 def _is_usable(path: Path, run: str) -> bool:

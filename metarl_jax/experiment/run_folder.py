@@ -196,6 +196,12 @@ def note_saved(folder: RunFolder, step: int) -> None:
     _write_description(folder, described(folder) | {"saved": step})
 
 
+def delete_surplus(folder: RunFolder, keep: int) -> None:
+    """Delete the checkpoints that the last save would have deleted if it had not been killed, if that is possible."""
+    with contextlib.suppress(OSError):
+        checkpoint.delete_old(folder.checkpoints, identity(folder), keep)
+
+
 def restore(folder: RunFolder, like: Any) -> tuple[int, Any] | None:
     """Step and state of the newest usable checkpoint of a run; None if it was never saved. See `checkpoint.newest`.
 

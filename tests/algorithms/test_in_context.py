@@ -108,6 +108,7 @@ def test_a_trial_of_one_episode_is_read_in_tenths() -> None:
     assert (apart.world.steps, apart.turns, apart.world.fresh) == (15, 9, True)
 
 
+@pytest.mark.slow
 def test_contexts_may_begin_anywhere_in_a_life() -> None:
     """Lives of several histories continue from one meta-step to the next."""
     learner = make(

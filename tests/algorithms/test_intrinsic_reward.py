@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from laws.test_laws import ENVIRONMENT, life, spread
+from lives import begun, ran
 from records import record
 from trees import close, double
 
@@ -104,8 +105,8 @@ def lived(turns: int, taught: bool) -> Any:
         )
         world = world._replace(learner=plain)
     φ = world.learner.meta_init(jax.random.key(0))
-    start = begin(world, φ, TASK, jax.random.key(4))
-    return world, φ, start, run(world, φ, start, turns, lambda φ, life: life.seen)
+    start = begun(world, φ, TASK, jax.random.key(4))
+    return world, φ, start, ran(world, φ, start, turns, lambda φ, life: life.seen)
 
 
 def test_without_its_reward_the_agent_is_a_plain_actor_critic() -> None:
@@ -130,7 +131,7 @@ def test_the_history_goes_on_over_turns_and_the_ends_of_episodes() -> None:
     parts = reader.read(φ["reward"], middle[1], first, clock(jnp.int32(1), 4, records))
     np.testing.assert_allclose(both, jnp.concatenate([middle[0], parts[0]]), rtol=1e-4, atol=1e-8)
     close(memory, parts[1], rtol=1e-5)
-    agent = run(world, φ, start, 2)[0].agent
+    agent = ran(world, φ, start, 2)[0].agent
     close(agent.state.memory.reward, memory, rtol=1e-5)
     assert agent.state.memory.age == 2
 

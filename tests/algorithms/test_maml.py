@@ -31,7 +31,7 @@ def test_reptile_moves_towards_the_adapted_parameters() -> None:
         value, lived = judged(some.window, some.objective, φ, bound(some.window, φ, life), past)
         return value, lived.end.agent
 
-    gradient, agent = jax.grad(value, has_aux=True)(some.meta_params)
+    gradient, agent = jax.jit(jax.grad(value, has_aux=True))(some.meta_params)
     close(
         gradient["params"], jax.tree.map(jnp.subtract, some.meta_params["params"], agent.params), rtol=1e-5, atol=1e-7
     )

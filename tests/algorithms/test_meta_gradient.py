@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from lives import begun, living, turned
 from trees import close, double
 
 from metarl_jax.algorithms import make
@@ -16,10 +17,9 @@ from metarl_jax.algorithms.meta_gradient.meta_gradient import TUNED
 from metarl_jax.algorithms.meta_gradient.tuned import OPTIONS, first
 from metarl_jax.core.environment import Box, Discrete, Episodic
 from metarl_jax.core.learner import inner_optimiser
-from metarl_jax.core.life import begin, turn
 from metarl_jax.core.losses import actor_critic, per_step
 from metarl_jax.core.types import Record, Step
-from metarl_jax.core.window import judged, live, target
+from metarl_jax.core.window import judged, target
 from metarl_jax.envs import make as make_environment
 
 ENVIRONMENT = make_environment("tabular", states=3, actions=2, steps=3, episodes=2)
@@ -34,7 +34,7 @@ def newborn(recipe: Any, meta_params: Any = None) -> tuple[Any, Any]:
     """φ, and a life at age 0 of the window's world."""
     world = recipe.window.world
     meta_params = world.learner.meta_init(jax.random.key(1)) if meta_params is None else meta_params
-    return meta_params, begin(
+    return meta_params, begun(
         world, meta_params, ENVIRONMENT.sample_task(jax.random.key(2), "train"), jax.random.key(3)
     )
 
@@ -68,10 +68,10 @@ def test_recent_rewards_are_remembered_in_order() -> None:
     φ, life = newborn(recipe)
     means = [float(jnp.mean(life.seen.reward))]
     for _ in range(3):
-        life = turn(recipe.window.world, φ, life)
+        life = turned(recipe.window.world, φ, life)
         means.append(float(jnp.mean(life.seen.reward)))
     np.testing.assert_allclose(life.agent.state[1], means[:3], rtol=1e-5)
-    life = turn(recipe.window.world, φ, life)
+    life = turned(recipe.window.world, φ, life)
     np.testing.assert_allclose(life.agent.state[1], means[1:], rtol=1e-5)
 
 
@@ -96,7 +96,7 @@ def test_each_critic_serves_one_loss(part: str) -> None:
     φ, life = newborn(recipe)
     world, loss = recipe.window.world, recipe.objective(0).loss
     moved = life._replace(agent=life.agent._replace(params=with_noise(life.agent.params, part)))
-    lives = [turn(world, φ, x) for x in (life, moved)]
+    lives = [turned(world, φ, x) for x in (life, moved)]
     actors = [x.agent.params["actor"]["head"]["kernel"] for x in lives]
     assert np.allclose(*actors, atol=1e-7) == (part == "critic")
     recorded = [world.policy.unroll(x.agent.params, (), life.seen.timestep).value for x in (life, moved)]
@@ -109,11 +109,11 @@ def test_the_outer_critic_descends_its_own_error_alone() -> None:
     φ, life = newborn(recipe)
     policy, params = recipe.window.world.policy, life.agent.params
     loss = actor_critic(policy, gamma=0.9, lambda_=0.95, value_weight=1.0, entropy=0.0, reward=per_step(0.9, 4))
-    slope = jax.grad(loss)(params, life.seen)["critic"]
+    slope = jax.jit(jax.grad(loss))(params, life.seen)["critic"]
     expected = jax.tree.map(lambda x, g: x - 0.2 * g, params["critic"], slope)
-    close(turn(recipe.window.world, φ, life).agent.params["critic"], expected, rtol=1e-4, atol=1e-6)
+    close(turned(recipe.window.world, φ, life).agent.params["critic"], expected, rtol=1e-4, atol=1e-6)
     tuned = jax.tree.map(lambda x: x + 1.0, φ)  # no hyper-parameter reaches it
-    close(turn(recipe.window.world, tuned, life).agent.params["critic"], expected, rtol=1e-4, atol=1e-6)
+    close(turned(recipe.window.world, tuned, life).agent.params["critic"], expected, rtol=1e-4, atol=1e-6)
 
 
 BOOTSTRAPPED: dict[str, Any] = {"target": "bootstrapped", "context": "reward", "history": 2}
@@ -127,9 +127,13 @@ def bootstrapped(steps: int = 1, optimiser: str = "sgd") -> tuple[Any, Any, Any,
     return recipe.window, recipe.objective(0), jax.tree.map(lambda x: x + 0.1, φ), life
 
 
+def targeted(window: Any, objective: Any, φ: Any, life: Any) -> Any:
+    return jax.jit(lambda φ, life: target(window, objective, φ, life))(φ, life)
+
+
 def recorded(window: Any, objective: Any, φ: Any, life: Any) -> Record:
-    seen = live(window, φ, life).seen
-    return Record(seen, jax.vmap(objective.loss.credited)(seen))
+    seen = living(window, φ, life).seen
+    return Record(seen, jax.jit(jax.vmap(objective.loss.credited))(seen))
 
 
 def test_the_bootstrapped_meta_gradient_equals_central_differences() -> None:
@@ -154,20 +158,20 @@ def test_the_bootstrapped_meta_gradient_equals_central_differences() -> None:
 def test_a_target_is_the_rules_further_updates_and_one_of_the_outer_loss(steps: int) -> None:
     window, objective, φ, life = bootstrapped(steps)
     for _ in range(steps - 1):
-        life = turn(window.world, φ, life)
+        life = turned(window.world, φ, life)
     policy, recent = window.world.policy, jnp.append(life.agent.state[1][1:], jnp.mean(life.seen.reward))
     context = context_of("reward", ENVIRONMENT, first(make("meta_gradient")), TUNED, 2)
     rate = legal(context.read(φ, life.seen, recent))["rate"]
     loss = actor_critic(policy, value_weight=0.0, entropy=0.0, reward=per_step(0.99, 4))
-    slope = jax.grad(loss)(life.agent.params, life.seen)
+    slope = jax.jit(jax.grad(loss))(life.agent.params, life.seen)
     expected = jax.tree.map(lambda x, g: x - rate * g, life.agent.params, slope)
-    close(target(window, objective, φ, bootstrapped(steps)[3]), expected, rtol=1e-4, atol=1e-6)
+    close(targeted(window, objective, φ, bootstrapped(steps)[3]), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_no_gradient_enters_the_target() -> None:
     window, objective, φ, life = bootstrapped(3)
     past = recorded(window, objective, φ, life)
-    past = past._replace(target=target(window, objective, φ, live(window, φ, life).end))
+    past = past._replace(target=targeted(window, objective, φ, living(window, φ, life).end))
     lived, relived = (
         jax.jit(jax.grad(lambda φ, x=x: judged(window, objective, φ, life, x)[0]))(φ) for x in (None, past)
     )
@@ -178,7 +182,7 @@ def test_no_gradient_enters_the_target() -> None:
 def test_an_agent_that_is_its_own_target_is_at_distance_0() -> None:
     window, objective, φ, life = bootstrapped()
     past = recorded(window, objective, φ, life)
-    past = past._replace(target=live(window, φ, life).end.agent.params)
+    past = past._replace(target=living(window, φ, life).end.agent.params)
     value, slope = jax.jit(jax.value_and_grad(lambda φ: judged(window, objective, φ, life, past)[0]))(φ)
     np.testing.assert_allclose(value, 0.0, atol=1e-7)
     close(slope, jax.tree.map(jnp.zeros_like, φ), rtol=0.0, atol=1e-7)
@@ -195,8 +199,8 @@ def test_inner_optimisers_are_twice_differentiable_at_a_zero_gradient(optimiser:
     with jax.enable_x64(True):
         zero, small = jnp.zeros(2), jnp.array([1e-7, 0.0])
         by_hand = (after(small) - after(-small)) / 2e-7
-        np.testing.assert_allclose(jax.grad(after)(zero)[0], by_hand, rtol=1e-3)
-        assert np.all(np.isfinite(jax.hessian(after)(zero)))
+        np.testing.assert_allclose(jax.jit(jax.grad(after))(zero)[0], by_hand, rtol=1e-3)
+        assert np.all(np.isfinite(jax.jit(jax.hessian(after))(zero)))
         assert by_hand < 0
 
 

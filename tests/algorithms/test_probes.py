@@ -33,7 +33,8 @@ def test_a_critic_bootstraps_past_truncation_and_not_past_termination(ends: Any,
     np.testing.assert_allclose(found, values, atol=0.1)
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+# The others are trained as long, and act as wisely, in tests/experiment/agents/test_acting.py.
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "q_learning")) for n in LEARNERS])
 def test_learners_find_the_paying_action_after_one_episode(name: str) -> None:
     meta = make(name, **LEARNERS[name]).build(Secret())
 

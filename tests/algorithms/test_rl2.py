@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from lives import rolled
 
 from metarl_jax.algorithms import make
 from metarl_jax.core.objective import curriculum, final
-from metarl_jax.core.rollout import opening, replay, rollout
+from metarl_jax.core.rollout import replay
 from metarl_jax.core.types import Experience, Timestep
 from metarl_jax.envs import make as make_environment
 
@@ -21,9 +22,7 @@ def lived(environment: Any, **options: Any) -> tuple[Any, Any, Any, Experience]:
     world = algorithm.recipe(environment).window.world
     params = world.learner.meta_init(jax.random.key(0))
     task = environment.sample_task(jax.random.key(1), "train")
-    scene = opening(world.environment, world.policy, task, jax.random.key(2), 3)
-    steps = (scene, jax.random.key(3), world.steps, world.quota)
-    return algorithm, world, params, rollout(world.environment, world.policy, params, task, *steps)[1]
+    return algorithm, world, params, rolled(world.environment, world.policy, params, task, 3, world.steps, world.quota)
 
 
 def test_the_loss_uses_expected_rewards_and_the_policy_sees_drawn_rewards() -> None:
@@ -57,7 +56,7 @@ def test_a_separate_critic_leaves_the_memory_of_the_actor_alone() -> None:
     def slopes(**options: Any) -> Any:
         _, world, params, seen = lived(BANDIT, **options)
         params = jax.tree.map(lambda x: x + 0.1, params)
-        slope = jax.grad(lambda φ: jnp.sum(replay(world.policy, φ, seen).value ** 2))(params)["memory"]
+        slope = jax.jit(jax.grad(lambda φ: jnp.sum(replay(world.policy, φ, seen).value ** 2)))(params)["memory"]
         return [any(np.any(leaf) for leaf in jax.tree.leaves(part)) for part in slope] if options else slope
 
     assert slopes(separate=True) == [False, True]  # of the actor, of the critic
@@ -67,13 +66,14 @@ def test_a_separate_critic_leaves_the_memory_of_the_actor_alone() -> None:
 @pytest.mark.parametrize("separate", [False, True])
 def test_task_information_for_the_critic_changes_values_only(memory: str, separate: bool) -> None:
     _, world, params, seen = lived(BANDIT, memory=memory, separate=separate, critic_knows_task=True)
-    np.testing.assert_allclose(replay(world.policy, params, seen).value, seen.value, rtol=1e-4, atol=1e-6)
+    replayed = jax.jit(lambda φ, seen: replay(world.policy, φ, seen))
+    np.testing.assert_allclose(replayed(params, seen).value, seen.value, rtol=1e-4, atol=1e-6)
     params = jax.tree.map(lambda x: x + 0.1, params)
     shown = seen.timestep.observation
     assert np.all(shown[..., -3:] == shown[0, 0, -3:])  # the chances of three arms
     assert np.ptp(shown[0, 0, -3:]) > 0
     other = seen._replace(timestep=seen.timestep._replace(observation=shown.at[..., -3:].multiply(0.5)))
-    one, two = replay(world.policy, params, seen), replay(world.policy, params, other)
+    one, two = replayed(params, seen), replayed(params, other)
     np.testing.assert_array_equal(one.distribution, two.distribution)
     assert np.all(one.value != two.value)
 

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from lives import rolled
 
 from metarl_jax.algorithms import make
 from metarl_jax.algorithms.belief import Trials, explain, inference, inferred
@@ -13,7 +14,6 @@ from metarl_jax.core.backprop import Passes, penalised, record
 from metarl_jax.core.memories import gru
 from metarl_jax.core.meta import meta_learner
 from metarl_jax.core.policy import perception
-from metarl_jax.core.rollout import opening, rollout
 from metarl_jax.core.update import chain
 from metarl_jax.envs import make as make_environment
 
@@ -25,12 +25,11 @@ def trials_and_policy(**options: Any) -> tuple[Any, Any, Trials]:
     world = make("varibad", **OPTIONS, **options).recipe(ENVIRONMENT).window.world
     params = world.learner.meta_init(jax.random.key(0))
     task = ENVIRONMENT.sample_task(jax.random.key(1), "train")
-    scene = opening(ENVIRONMENT, world.policy, task, jax.random.key(2), 4)
-    seen = rollout(ENVIRONMENT, world.policy, params, task, scene, jax.random.key(3), 6)[1]
+    seen = rolled(ENVIRONMENT, world.policy, params, task, 4, 6)
     return world, params, Trials(seen.timestep, seen.action, seen.reward, seen.next_observation, seen.weight)
 
 
-@pytest.mark.parametrize("states", [False, True])
+@pytest.mark.parametrize("states", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_policy_and_belief_have_separate_objectives(states: bool) -> None:
     """With one of the two step sizes at zero, only what the other objective is for moves."""
 

@@ -27,7 +27,8 @@ def test_truncation_differentiates_the_last_adaptations_only() -> None:
     φ, world = some.meta_params, some.window.world
     first, second = (turn_of(past.seen, k) for k in (0, 1))
     newborn = reborn(world, φ, life)._replace(seen=first)
-    agent = run(world, φ, newborn, 1, past=jax.tree.map(lambda x: x[None], second))[0].agent
+    past_turn = jax.tree.map(lambda x: x[None], second)
+    agent = jax.jit(lambda newborn: run(world, φ, newborn, 1, past=past_turn)[0].agent)(newborn)
     rest = jax.tree.map(lambda x: x[1:], past)
     expected = gradient(whole, whole.window._replace(turns=2), {"params": agent.params}, rest)
     close(gradient(some, some.window, φ, past), expected, rtol=1e-4, atol=1e-6)
@@ -46,9 +47,9 @@ def test_first_order_treats_inner_gradients_as_constants_and_still_learns_step_s
         return judged(some.window, some.objective, φ, bound(some.window, φ, life), past)[0]
 
     found = jax.jit(jax.grad(value))(some.meta_params)
-    inner = jax.grad(loss)(some.meta_params["params"], first)
+    inner = jax.jit(jax.grad(loss))(some.meta_params["params"], first)
     rates = some.meta_params["rates"]
     adapted = jax.tree.map(lambda p, r, g: p - 0.5 * r * g, some.meta_params["params"], rates, inner)
-    outer = jax.grad(some.objective.loss.surrogate)(adapted, last, turn_of(past.credit, 1))
+    outer = jax.jit(jax.grad(some.objective.loss.surrogate))(adapted, last, turn_of(past.credit, 1))
     close(found["params"], outer, rtol=1e-4, atol=1e-6)
     close(found["rates"], jax.tree.map(lambda g, o: -0.5 * g * o, inner, outer), rtol=1e-4, atol=1e-6)

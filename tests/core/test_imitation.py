@@ -50,6 +50,7 @@ def history() -> tuple[Experience, Any]:
     return seen, credit
 
 
+@jax.jit
 def predicted(params: Any, seen: Experience) -> Any:
     return recipe().world.policy.unroll(params, None, seen.timestep).distribution
 
@@ -96,7 +97,7 @@ def test_histories_look_like_the_trials_in_which_the_student_acts() -> None:
     world, params = recipe().world, lesson()[0]
     task = ENVIRONMENT.sample_task(jax.random.key(5), "train")
     scene = opening(ENVIRONMENT, world.policy, task, jax.random.key(6), ENVS)
-    _, seen = rollout(ENVIRONMENT, world.policy, params, task, scene, jax.random.key(7), 12)
+    _, seen = jax.jit(lambda φ: rollout(ENVIRONMENT, world.policy, φ, task, scene, jax.random.key(7), 12))(params)
     seen = seen._replace(memory=(), earned=(), onward=())
     apart = jax.tree.map(lambda x: x.reshape(3, 4, *x.shape[1:]), seen)
     opened = apart.timestep._replace(
@@ -134,14 +135,14 @@ def test_a_step_descends_the_mean_cross_entropy_of_all_histories() -> None:
     def total(params: Any) -> Any:
         return jnp.mean(jax.vmap(lambda one: loss(params, *jax.tree.map(lambda x: x[0], (one.seen, one.credit))))(past))
 
-    value, gradient = jax.value_and_grad(total)(params)
+    value, gradient = jax.jit(jax.value_and_grad(total))(params)
     np.testing.assert_allclose(info["loss"], value, rtol=1e-5)
     close(moved, jax.tree.map(lambda x, g: x - 0.1 * g, params, gradient), rtol=1e-4, atol=1e-6)
 
 
 def test_every_parameter_of_the_student_learns() -> None:
     params, (seen, credit) = lesson()[0], history()
-    gradient = jax.grad(cross_entropy(recipe().world.policy).surrogate)(params, seen, credit)
+    gradient = jax.jit(jax.grad(cross_entropy(recipe().world.policy).surrogate))(params, seen, credit)
     assert all(np.any(leaf) and np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
 
 

@@ -33,7 +33,7 @@ def test_the_inner_gradient_differentiates_like_reverse_over_reverse() -> None:
             moved = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient(params, meta_params, data))
             return loss(moved, meta_params, data)
 
-        return jax.grad(value, argnums=(0, 1))(params, meta_params)
+        return jax.jit(jax.grad(value, argnums=(0, 1)))(params, meta_params)
 
     ours, plain = outer(inner_gradient(loss)), outer(jax.grad(loss))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ours, plain)
@@ -112,7 +112,7 @@ def test_maml_has_the_exact_meta_gradient_of_an_enumerated_bandit() -> None:
         def observe(meta_params: Any, life: Any) -> Any:
             return loss(life.agent.params, life.seen)
 
-        slope = jax.grad(total)(zeros)["actor"]["head"]["bias"]
+        slope = jax.jit(jax.grad(total))(zeros)["actor"]["head"]["bias"]
         steps = np.eye(3) * 1e-5
         differences = [(exact(logits + d) - exact(logits - d)) / 2e-5 for d in steps]
         np.testing.assert_allclose(-np.asarray(slope), differences, rtol=1e-6, atol=1e-9)
@@ -122,11 +122,14 @@ def test_maml_has_the_exact_meta_gradient_of_an_enumerated_bandit() -> None:
 
 @pytest.mark.parametrize("decay", [0.5, 1.0])
 def test_inner_decay_shortens_every_further_step(decay: float) -> None:
-    some, plain = MamlLives(inner_decay=decay).window.world.learner, MamlLives().window.world.learner
-    seen, φ, key = jax.tree.map(lambda x: x[0, 0], MamlLives().past.seen), MamlLives().meta_params, jax.random.key(0)
-    once = some.adapt(φ, some.birth(φ, key), seen, key)
-    twice = some.adapt(φ, once, seen, key).params
-    whole = plain.adapt(φ, plain.birth(φ, key)._replace(params=once.params), seen, key).params
+    decaying, constant = MamlLives(inner_decay=decay), MamlLives()
+    some, plain = (jax.jit(one.window.world.learner.adapt) for one in (decaying, constant))
+    seen, φ, key = jax.tree.map(lambda x: x[0, 0], constant.past.seen), constant.meta_params, jax.random.key(0)
+    newborn = decaying.window.world.learner.birth(φ, key)
+    once = some(φ, newborn, seen, key)
+    twice = some(φ, once, seen, key).params
+    newborn = constant.window.world.learner.birth(φ, key)
+    whole = plain(φ, newborn._replace(params=once.params), seen, key).params
     step = jax.tree.map(jnp.subtract, whole, once.params)
     close(jax.tree.map(jnp.subtract, twice, once.params), jax.tree.map(lambda x: decay * x, step), 1e-4, 1e-6)
 
@@ -139,6 +142,6 @@ def test_the_second_sweep_continues_on_the_same_credit() -> None:
     learners = [some.window.world.learner for some in (once, twice)]
     agents = [jax.jit(learner.adapt)(φ, learner.birth(φ, key), seen, key) for learner in learners]
     loss = inner_loss(once.algorithm, once.window.world.policy)
-    gradient = jax.grad(loss.surrogate)(agents[0].params, seen, loss.credited(seen))
+    gradient = jax.jit(lambda params: jax.grad(loss.surrogate)(params, seen, loss.credited(seen)))(agents[0].params)
     expected = jax.tree.map(lambda p, g: p - 0.5 * g, agents[0].params, gradient)
     close(agents[1].params, expected, rtol=1e-4, atol=1e-5)

@@ -1,5 +1,6 @@
 """Memories: a trial at once is the trial step by step, and what is forgotten is gone."""
 
+import functools
 from typing import Any
 
 import jax
@@ -41,6 +42,7 @@ def trial(kind: str) -> tuple[Memory, Any, jax.Array, jax.Array]:
     return memory, params, inputs, keep
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def steps(memory: Memory, params: Any, state: Any, inputs: Any, keep: Any) -> tuple[Any, list[Any], jax.Array]:
     """The last memory, the memories after each step, and the outputs."""
     states, said = [], []
@@ -51,6 +53,11 @@ def steps(memory: Memory, params: Any, state: Any, inputs: Any, keep: Any) -> tu
     return state, states, jnp.stack(said)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def unrolled(memory: Memory, params: Any, state: Any, inputs: Any, keep: Any) -> Any:
+    return memory.unroll(params, state, inputs, keep)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_trial_at_once_is_the_trial_step_by_step(kind: str) -> None:
     """From a blank memory, and from the middle of a trial on."""
@@ -59,14 +66,15 @@ def test_a_trial_at_once_is_the_trial_step_by_step(kind: str) -> None:
     for _ in range(2):
         after, _, said = steps(memory, params, start, inputs, keep)
         assert said.shape == (STEPS, ENVS, memory.width)
-        np.testing.assert_allclose(memory.unroll(params, start, inputs, keep), said, atol=1e-5)
+        np.testing.assert_allclose(unrolled(memory, params, start, inputs, keep), said, atol=1e-5)
         start = after
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_newborn_memory_equals_a_blank_one(kind: str) -> None:
     memory, params, inputs, keep = trial(kind)
-    blank, newborn = (memory.unroll(params, start((ENVS,)), inputs, keep) for start in (memory.blank, memory.newborn))
+    starts = memory.blank((ENVS,)), memory.newborn((ENVS,))
+    blank, newborn = (unrolled(memory, params, start, inputs, keep) for start in starts)
     np.testing.assert_allclose(blank, newborn, atol=1e-5)
 
 
@@ -79,7 +87,7 @@ def test_the_trail_restores_the_memory_at_every_step(kind: str) -> None:
     time = jnp.array([0, STEPS - 1, 3])
     again, now = memory.at(start, trail, time), inputs[0]
     whole = jax.tree.map(lambda *x: jnp.stack(x)[time, jnp.arange(ENVS)], *states)
-    say = [memory.step(params, state, now, jnp.ones((ENVS, 1)))[1] for state in (again, whole)]
+    say = [steps(memory, params, state, now[None], jnp.ones((1, ENVS, 1)))[2] for state in (again, whole)]
     np.testing.assert_allclose(say[0], say[1], atol=1e-6)
 
 
@@ -89,7 +97,7 @@ def test_a_reset_removes_all_influence_of_the_past(kind: str) -> None:
     memory, params, inputs, _ = trial(kind)
     keep = jnp.ones((STEPS, ENVS, 1)).at[4].set(0.0)
     other = inputs.at[:4].add(jax.random.normal(jax.random.key(3), inputs[:4].shape))
-    one, two = (memory.unroll(params, memory.blank((ENVS,)), x, keep) for x in (inputs, other))
+    one, two = (unrolled(memory, params, memory.blank((ENVS,)), x, keep) for x in (inputs, other))
     np.testing.assert_allclose(one[4:], two[4:], atol=1e-6)
     assert not np.allclose(one[:4], two[:4])
 
@@ -120,7 +128,7 @@ def test_the_parallel_scan_equals_the_recurrence() -> None:
     added = jax.random.normal(jax.random.key(1), kept.shape)
 
     def both(recur: Any) -> Any:
-        return jax.value_and_grad(lambda kept, added: jnp.sum(recur(kept, added) ** 2), (0, 1))(kept, added)
+        return jax.jit(jax.value_and_grad(lambda kept, added: jnp.sum(recur(kept, added) ** 2), (0, 1)))(kept, added)
 
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *map(both, (in_parallel, in_sequence))
@@ -134,7 +142,8 @@ def test_attention_in_blocks_equals_attention_at_once(monkeypatch: pytest.Monkey
     keep = jnp.ones((STEPS, ENVS, 1)).at[3, 1].set(0.0)
 
     def both() -> Any:
-        return jax.value_and_grad(lambda x: jnp.sum(memory.unroll(params, memory.blank((ENVS,)), x, keep) ** 2))(inputs)
+        loss = lambda x: jnp.sum(memory.unroll(params, memory.blank((ENVS,)), x, keep) ** 2)  # noqa: E731
+        return jax.jit(jax.value_and_grad(loss))(inputs)
 
     whole = both()
     monkeypatch.setitem(attention.__globals__, "BLOCK", 3)  # of 7 steps: the last block is shorter
@@ -145,12 +154,12 @@ def test_attention_looks_no_further_than_its_window() -> None:
     memory = attention(WIDTH, window=3)
     params = memory.init(jax.random.key(0))
     inputs = jax.random.normal(jax.random.key(1), (STEPS, ENVS, WIDTH))
-    said = lambda x: memory.unroll(params, memory.blank((ENVS,)), x, jnp.ones((STEPS, ENVS, 1)))  # noqa: E731
+    said = lambda x: unrolled(memory, params, memory.blank((ENVS,)), x, jnp.ones((STEPS, ENVS, 1)))  # noqa: E731
     moved = np.abs(said(inputs) - said(inputs.at[2, :, 0].add(1.0))).max(axis=(1, 2))
     np.testing.assert_array_equal(moved > 1e-6, [False, False, True, True, True, False, False])
 
 
-@pytest.mark.parametrize("memory", ["gru", "lstm", "linear", "attention"])
+@pytest.mark.parametrize("memory", ["gru", pytest.param("lstm", marks=pytest.mark.slow), "linear", "attention"])
 def test_no_memory_leaks_between_tasks(memory: str) -> None:
     """Replacing one task changes the return on this task only."""
     environment: Environment = make_environment("bandit", pulls=20)
@@ -158,5 +167,6 @@ def test_no_memory_leaks_between_tasks(memory: str) -> None:
     meta_params = jax.tree.map(lambda x: x + 0.3, world.learner.meta_init(jax.random.key(0)))
     tasks = jax.vmap(lambda key: environment.sample_task(key, "test"))(jax.random.split(jax.random.key(1), 6))
     other = jax.tree.map(lambda x: x.at[2].set(1.0 - x[2]), tasks)
-    one, two = (evaluate(world, meta_params, each, jax.random.key(2), 0).returns[:, 0, 0] for each in (tasks, other))
+    run = jax.jit(lambda tasks: evaluate(world, meta_params, tasks, jax.random.key(2), 0).returns[:, 0, 0])
+    one, two = run(tasks), run(other)
     np.testing.assert_array_equal(np.asarray(one) != np.asarray(two), np.arange(6) == 2)

@@ -131,7 +131,7 @@ def test_devices_share_lives_with_all_their_members() -> None:
     jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6), *found)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ["rl2", pytest.param("meta_gradient", marks=pytest.mark.slow)])
 def test_a_step_keeps_the_shapes_of_the_state(name: str) -> None:
     """So that it compiles once, and a run resumes from its checkpoint; also of agents that act with φ itself."""
     how: dict[str, Any] = {"tasks": 2, "envs": 4, "pairs": 2, "sigma": 2.0, "estimator": "pes", "lifespan": 3}

@@ -1,5 +1,6 @@
 """Rollouts: quotas of episodes, true successors and recorded probabilities."""
 
+import functools
 import itertools
 from typing import Any
 
@@ -36,8 +37,9 @@ def test_a_quota_is_counted_over_the_windows_of_a_life() -> None:
     params = policy.init(jax.random.key(2))
     task = environment.sample_task(jax.random.key(0), "train")
     scene = opening(environment, policy, task, jax.random.key(1), 3)
-    scene, first = rollout(environment, policy, params, task, scene, jax.random.key(3), 3, quota=2)
-    scene, second = rollout(environment, policy, params, task, scene, jax.random.key(4), 3, quota=2)
+    live = jax.jit(lambda scene, key: rollout(environment, policy, params, task, scene, key, 3, quota=2))
+    scene, first = live(scene, jax.random.key(3))
+    scene, second = live(scene, jax.random.key(4))
     np.testing.assert_array_equal(np.concatenate([first.weight, second.weight])[:, 0], [1, 1, 1, 1, 0, 0])
     np.testing.assert_array_equal(np.concatenate([first.final, second.final])[:, 0], [0, 0, 0, 1, 0, 0])
     np.testing.assert_array_equal(scene.episodes, 3)
@@ -50,7 +52,7 @@ def test_the_next_value_is_that_of_the_true_successor() -> None:
     params = jax.tree.map(lambda x: x + 0.3, policy.init(jax.random.key(0)))
     task = environment.sample_task(jax.random.key(1), "train")
     scene = opening(environment, policy, task, jax.random.key(2), 4)
-    _, seen = rollout(environment, policy, params, task, scene, jax.random.key(3), 40)
+    _, seen = jax.jit(lambda scene: rollout(environment, policy, params, task, scene, jax.random.key(3), 40))(scene)
     assert seen.terminated.any()
     assert seen.truncated.any()
 
@@ -83,11 +85,13 @@ def test_a_held_scene_stops_at_the_end_of_its_quota() -> None:
     policy = memory_policy(line, lambda inputs: gru(inputs, 3))
     params = policy.init(jax.random.key(0))
     params["actor"]["head"]["bias"] = jnp.array([0.0, 50.0])  # always go
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def live(scene: Any, steps: int) -> Any:
+        return rollout(line, policy, params, Nothing(jnp.float32(1.0)), scene, jax.random.key(2), steps, 2, hold=True)
+
     for envs in (1, 2):
         scene = opening(line, policy, Nothing(jnp.float32(1.0)), jax.random.key(1), envs)
-        held, exact = (
-            rollout(line, policy, params, Nothing(jnp.float32(1.0)), scene, jax.random.key(2), steps, 2, hold=True)[0]
-            for steps in (13, 8)
-        )
+        held, exact = (live(scene, steps)[0] for steps in (13, 8))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), held, exact)
         np.testing.assert_array_equal(held.episodes, 2)

@@ -22,7 +22,7 @@ from metarl_jax.core.update import chain
 from metarl_jax.core.window import bound, live, turn_of
 
 
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_curvature_product_equals_the_hessian_vector_product(remat: bool) -> None:
     """Of the mean divergence from the policies that acted, through two adaptations with learned rates, in float64."""
     some = MamlLives(adaptations=2, learned_rates=True, outer="trust_region", remat=remat)
@@ -37,7 +37,7 @@ def test_the_curvature_product_equals_the_hessian_vector_product(remat: bool) ->
             return policy.unroll(adapted(meta_params, seen, life).params, (), turn_of(seen, -1).timestep).distribution
 
         seen = past.seen._replace(
-            distribution=past.seen.distribution.at[:, -1].set(jax.vmap(acted)(past.seen, some.lives))
+            distribution=past.seen.distribution.at[:, -1].set(jax.jit(jax.vmap(acted))(past.seen, some.lives))
         )
         past = past._replace(seen=seen)
 

@@ -71,11 +71,11 @@ def test_a_window_that_ends_with_an_episode_bootstraps_from_the_next_one(memory:
     task = environment.draw_task(jax.random.key(1), "train")
     scene = opening(environment, world.policy, task, jax.random.key(2), 3)
     windows = []
+    live = jax.jit(lambda s, key: rollout(environment, world.policy, params, task, s, key, world.steps, world.quota))
     for key in jax.random.split(jax.random.key(3), 4):
-        how = (params, task, scene, key, world.steps, world.quota)
-        scene, seen = rollout(environment, world.policy, *how)
+        scene, seen = live(scene, key)
         windows.append(seen)
-    credit = recipe.objective(jnp.int32(0)).loss.credit
+    credit = jax.jit(recipe.objective(jnp.int32(0)).loss.credit)
     for now, then in itertools.pairwise(windows):
         assert np.all(now.truncated[-1] | now.terminated[-1])
         assert np.all(then.timestep.first[0])

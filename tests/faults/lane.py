@@ -24,7 +24,11 @@ from laws.test_laws import VARIANTS, learner
 
 from metarl_jax import envs, oracles
 from metarl_jax.algorithms import make
+from metarl_jax.core.environment import Environment
 from metarl_jax.core.keys import key_of
+from metarl_jax.core.policy import mlp_policy
+from metarl_jax.core.rollout import opening, rollout
+from metarl_jax.core.types import Key
 
 
 def lenient(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,12 +63,13 @@ def acts_whoever_made_it(name: str) -> None:
 
 
 def acts(name: str) -> None:
-    """A traced meta-step in the environment, and its reference agent, where there is one."""
+    """A compiled rollout in the environment, a traced meta-step, and its reference agent, where there is one."""
     try:
         environment = envs.make(name)
     except ValueError as error:
         check("unset JAX_ENABLE_X64" in str(error), str(error))
         return
+    walks(environment)
     meta = make("rl2", width=4, tasks=4, envs=2).build(environment)
     state = jax.eval_shape(meta.init, key_of(0))
     check(types(jax.eval_shape(meta.step, state, key_of(1))[0]) == types(state), "the types of the state change")
@@ -74,6 +79,22 @@ def acts(name: str) -> None:
             jax.vmap(lambda key: environment.sample_task(key, "test")), jax.random.split(key_of(2), 3)
         )
         check(jax.eval_shape(known, key_of(3), tasks).dtype == jnp.result_type(float), "another float of the reference")
+
+
+def walks(environment: Environment) -> None:
+    """Rollouts in a few tasks, past the end of an episode or for a hundred steps, are finite."""
+    policy, steps = mlp_policy(environment, (2,), critic=True), min(environment.horizon + 1, 100)
+
+    @jax.jit
+    @jax.vmap
+    def walk(key: Key) -> Any:
+        task, params = environment.sample_task(key, "train"), policy.init(key)
+        return rollout(environment, policy, params, task, opening(environment, policy, task, key, 2), key, steps)[1]
+
+    seen = jax.tree.leaves(walk(jax.random.split(key_of(4), 3)))
+    check(
+        all(jnp.all(jnp.isfinite(x)) for x in seen if jnp.issubdtype(x.dtype, jnp.inexact)), "a rollout is not finite"
+    )
 
 
 def types(state: Any) -> list[Any]:

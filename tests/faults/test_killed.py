@@ -11,7 +11,7 @@ from shell_toy import toy  # noqa: F401
 
 from faults import victims
 from faults.stored import OPTIONS, copied, newest, same, steps, trained
-from metarl_jax.experiment import api, files
+from metarl_jax.experiment import api, checkpoint, files
 
 pytestmark = pytest.mark.fault(1)
 
@@ -64,14 +64,11 @@ def unbroken(tmp_path_factory):
 
 
 def lost(path, options, unbroken, kills=()):
-    """Whether a run that was killed so often is not the unbroken one, or was ever without a complete step.
-
-    It may have one checkpoint more than it keeps, if it was killed before the last save had deleted that.
-    """
+    """Whether a run that was killed so often is not the unbroken one, or was ever without a complete step."""
     broken = [not is_whole(path) for kill in kills if not advanced(path, options, **kill)]
     assert advanced(path, options)
     leftovers = [name for folder in (path, path / "checkpoints") for name in folder.iterdir() if ".draft" in name.name]
-    return any(broken) or not same(path, unbroken) or leftovers != [] or len(steps(path)) > 3
+    return any(broken) or not same(path, unbroken) or leftovers != [] or len(steps(path)) > options["keep"]
 
 
 def test_a_run_that_was_killed_inside_saves_is_the_unbroken_one(unbroken, tmp_path, tally):
@@ -80,12 +77,16 @@ def test_a_run_that_was_killed_inside_saves_is_the_unbroken_one(unbroken, tmp_pa
     tally(rounds=1, lost=int(lost(tmp_path / "run", SAVES, unbroken, kills)))
 
 
-def test_what_was_left_by_the_last_save_is_cleared_although_no_other_follows(unbroken, tmp_path):
-    run = copied(unbroken, tmp_path / "run")
+def test_what_was_left_by_the_last_save_is_cleared_although_no_other_follows(unbroken, tmp_path, monkeypatch):
+    with monkeypatch.context() as killed:
+        killed.setattr(checkpoint, "delete_old", lambda *_: None)
+        run = trained(tmp_path / "run", **SAVES).path
+    assert len(steps(run)) > SAVES["keep"]
     left = [copied(newest(run), files.draft_of(newest(run))), files.draft_of(run / "run.json")]
     left[1].touch()
     assert api.resume(run, quiet=True).step == OPTIONS["meta_steps"]
     assert not any(path.exists() for path in left)
+    assert steps(run) == steps(unbroken)
 
 
 @pytest.mark.slow

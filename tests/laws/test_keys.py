@@ -1,6 +1,9 @@
-"""No key is used twice in a whole meta-step, by JAX's checker of keys, which has to be told what vmap makes of them."""
+"""No key is used twice in a whole meta-step or in an environment, by JAX's checker of keys.
 
-from collections.abc import Iterator
+The checker has to be told what vmap makes of keys.
+"""
+
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -10,8 +13,9 @@ from jax.errors import KeyReuseError
 from jax.experimental.key_reuse import _core as checker
 
 from laws.test_laws import VARIANTS, learner
+from metarl_jax import envs
 from metarl_jax.core.keys import key_of
-from metarl_jax.core.types import Array, Key
+from metarl_jax.core.types import SPLITS, Array, Key
 
 # vmap batches a scan over keys by transposing them, and a loop that ends earlier in one lane by selecting among them.
 # To the checker these are unknown: it holds their results for used. Here they use what they are given, and make it
@@ -21,7 +25,7 @@ CHOSEN = checker.KeyReuseSignature(checker.Sink(2), checker.Source(0))
 # A record that is relived in epochs is the same lives with the same keys each time.
 RELIVED = ("rl2", "varibad", "algorithm_distillation", "decision_pretrained")
 LIVED = [variant for variant in VARIANTS if variant not in RELIVED]
-QUICK = ("maml",)
+QUICK = ("maml", "maze", "reacher")
 
 
 @pytest.fixture
@@ -63,8 +67,24 @@ def test_a_key_that_is_used_twice_is_found_under_vmap(told: None) -> None:
             check(jax.vmap(twice), keys)
 
 
-@pytest.mark.parametrize("variant", [pytest.param(v, marks=[pytest.mark.slow] * (v not in QUICK)) for v in LIVED])
+def each(names: Iterable[str]) -> list[Any]:
+    """The names as parameters, all but the quick ones slow."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in names]
+
+
+@pytest.mark.parametrize("variant", each(LIVED))
 def test_no_key_is_used_twice_in_a_meta_step(variant: str, told: None) -> None:
     meta = learner(variant)
     check(meta.init, key_of(0))
     check(meta.step, jax.eval_shape(meta.init, key_of(0)), key_of(1))
+
+
+@pytest.mark.parametrize("name", each(envs.everything()))
+def test_no_key_is_used_twice_in_an_environment(name: str) -> None:
+    environment, key, space = envs.make(name), key_of(0), envs.make(name).action_space
+    for split in SPLITS:
+        check(lambda key, split=split: environment.sample_task(key, split), key)
+    task = jax.eval_shape(lambda: environment.sample_task(key, "train"))
+    check(environment.reset, key, task)
+    state = jax.eval_shape(environment.reset, key, task)[1]
+    check(environment.step, key, state, jax.ShapeDtypeStruct(space.shape, space.dtype), task)

@@ -220,9 +220,14 @@ def test_replayed_actions_have_a_log_ratio_of_zero(kind: str, steps: int) -> Non
     params = spread(policy.init(jax.random.key(0)))
     task = ENVIRONMENT.sample_task(jax.random.key(1), "train")
     scene = opening(ENVIRONMENT, policy, task, jax.random.key(2), 2)
-    for key in jax.random.split(jax.random.key(3)):  # the second rollout starts in the middle of an episode
+
+    @jax.jit
+    def replayed(scene: Any, key: Any) -> Any:
         scene, seen = rollout(ENVIRONMENT, policy, params, task, scene, key, steps)
-        output = replay(policy, params, seen)
+        return scene, seen, replay(policy, params, seen)
+
+    for key in jax.random.split(jax.random.key(3)):  # the second rollout starts in the middle of an episode
+        scene, seen, output = replayed(scene, key)
         log_prob = policy.distribution.log_prob(output.distribution, seen.action)
         np.testing.assert_allclose(log_prob - seen.log_prob, 0.0, atol=1e-5)
         np.testing.assert_allclose(output.value, seen.value, atol=1e-5)
@@ -273,14 +278,14 @@ def test_without_adaptation_the_meta_gradient_is_a_policy_gradient() -> None:
         life, _ = run(world, meta_params, begin(world, meta_params, task, jax.random.key(2)), 0)
         return loss(life.agent.params, life.seen), life.seen
 
-    gradient, seen = jax.grad(total, has_aux=True)(meta_params)
+    gradient, seen = jax.jit(jax.grad(total, has_aux=True))(meta_params)
     credit = loss.credited(seen)
 
     def surrogate(params: Any) -> Any:
         output = world.policy.unroll(params, (), seen.timestep)
         return -jnp.mean(world.policy.distribution.log_prob(output.distribution, seen.action) * credit.advantage)
 
-    close(gradient["params"], jax.grad(surrogate)(meta_params["params"]))
+    close(gradient["params"], jax.jit(jax.grad(surrogate))(meta_params["params"]))
 
 
 # Compiled in a hurry, loops of two and of five turns round the history's last bit differently.

@@ -90,6 +90,7 @@ def test_an_agent_without_hidden_layers_reads_the_observation() -> None:
     assert params["actor"]["w"].shape == (ENVIRONMENT.observation_space.shape[0], 2)
 
 
+@pytest.mark.slow
 def test_a_meta_step_leaves_the_rule_as_it_was() -> None:
     options = {"hidden": (4,), "width": 4, "envs": 2, "steps": 4, "tasks": 2, "lifespan": 3, **needed("disco")}
     learner = make("disco", **options).build(ENVIRONMENT)
