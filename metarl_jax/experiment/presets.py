@@ -1,8 +1,9 @@
 """Presets: overrides of the defaults, as plain data.
 
-`tiny` takes seconds on a laptop and is one set for all algorithms, except for a few pairs that are shown first;
-overrides of fields that an algorithm or an environment does not have are ignored. `default` holds the changes that an
-algorithm, or a pair of one with an environment, needs from the defaults of its fields.
+`tiny` takes seconds on a laptop and is one set for all algorithms, except for two that take long to compile and for a
+few pairs that are shown first; overrides of fields that an algorithm or an environment does not have are ignored.
+`default` holds the changes that an algorithm, or a pair of one with an environment, needs from the defaults of its
+fields.
 """
 
 import dataclasses
@@ -32,12 +33,22 @@ TINY = Preset(
     run={"meta_steps": 10, "log_every": 5, "checkpoint_every": 5, "evaluation_tasks": 8},
 )
 
+# Compilation is most of such a run. Lives of one window are compiled in the meta-step alone, and not in the first state
+# too; ten turns, which are a loop, compile faster than five that are unrolled. Large steps show in ten turns.
+BRIEF: dict[str, Any] = {"adaptations": 10, "hidden": (16,)}
+BRIEF_RUN = {"meta_steps": 30, "log_every": 5, "checkpoint_every": 15, "evaluation_tasks": 50, "from_scratch": False}
+TINY_ALGORITHMS: dict[str, Preset] = {
+    "intrinsic_reward": Preset(algorithm=BRIEF | {"lifespan": 1, "inner_lr": 3.0, "value_weight": 0.05}, run=BRIEF_RUN),
+    "learned_rule": Preset(algorithm=BRIEF | {"lifespan": (1, 1), "inner_lr": 2.0}, run=BRIEF_RUN),
+}
+
 # Tiny runs that end far above chance, in a minute on two cores.
 TINY_PAIRS: dict[tuple[str, str], Preset] = {
     ("maml", "navigation"): Preset(
         algorithm={"tasks": 16, "envs": 10, "hidden": (32, 32), "meta_lr": 3e-3},
         run={"meta_steps": 80, "log_every": 10, "checkpoint_every": 40, "evaluation_tasks": 50},
     ),
+    ("intrinsic_reward", "bandit"): Preset(algorithm={"inner_lr": 40.0, "value_weight": 0.005}),
     ("rl2", "bandit"): Preset(
         algorithm={"tasks": 512, "width": 32, "gamma": 1.0, "lambda_": 0.9, "meta_lr": 4e-3},
         run={"meta_steps": 60, "log_every": 10, "checkpoint_every": 30, "evaluation_tasks": 50},
@@ -147,5 +158,5 @@ PAIRS: dict[tuple[str, str], Preset] = {
 def preset(name: str, algorithm: str, environment: str) -> Preset:
     """The overrides of the preset `name`, one of `PRESETS`, for this pair."""
     chosen = OF_ALGORITHM.get(algorithm, Preset()) | PAIRS.get((algorithm, environment), Preset())
-    tiny = TINY | TINY_PAIRS.get((algorithm, environment), Preset())
+    tiny = TINY | TINY_ALGORITHMS.get(algorithm, Preset()) | TINY_PAIRS.get((algorithm, environment), Preset())
     return tiny if name == "tiny" else DEFAULT | chosen

@@ -6,6 +6,7 @@ import pytest
 import shell_toy
 
 from metarl_jax.algorithms import ALGORITHMS
+from metarl_jax.core.window import UNROLLED
 from metarl_jax.envs import ENVIRONMENTS
 from metarl_jax.experiment.config import RunConfig, RunOptions, field_names, resolve
 from metarl_jax.experiment.errors import UsageError
@@ -85,6 +86,13 @@ def test_every_pair_that_makes_sense_has_both_presets(preset):
             if kind().refuses(place()) is None:
                 made += resolve(algorithm, environment, preset=preset).preset == preset
     assert made > len(ENVIRONMENTS)
+
+
+@pytest.mark.parametrize("algorithm", ["intrinsic_reward", "learned_rule"])
+def test_tiny_runs_of_what_takes_long_to_compile_compile_a_life_once_and_a_turn_once(algorithm):
+    window = resolve(algorithm, "bandit", preset="tiny").recipe.window
+    assert window.newborn
+    assert window.turns > UNROLLED
 
 
 def test_no_option_of_the_run_is_shadowed_by_an_algorithm():
