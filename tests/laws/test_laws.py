@@ -204,7 +204,9 @@ def test_a_relived_life_is_the_life_that_was_lived(variant: str) -> None:
     close(relived_slope, lived_slope)
 
 
-@pytest.mark.parametrize("steps", [3, 8], ids=["one-episode", "over-episode-ends"])
+@pytest.mark.parametrize(
+    "steps", [pytest.param(3, marks=pytest.mark.slow), 8], ids=["one-episode", "over-episode-ends"]
+)
 @pytest.mark.parametrize(
     "kind", ["memoryless", *(f"{how}-{name}" for name in KINDS for how in ("keeping", "forgetting"))]
 )
