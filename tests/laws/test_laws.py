@@ -337,7 +337,9 @@ def same(a: Any, b: Any) -> None:
     np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("variant", [pytest.param("maml", marks=pytest.mark.slow), "meta_gradient", "rl2"])
+@pytest.mark.parametrize(
+    "variant", ["meta_gradient", *(pytest.param(v, marks=pytest.mark.slow) for v in ("maml", "rl2"))]
+)
 def test_lives_of_all_spans_share_a_batch(variant: str) -> None:
     """Spans are data: lives end at ages of their own, and every one of them at its own."""
     name, options = VARIANTS[variant]
