@@ -1,6 +1,7 @@
 """Note in benchmarks/results/slow.json what a part of the slow tests came to; `.ci/slow` calls it.
 
 python .ci/note_slow.py PART REPORT CODE
+python .ci/note_slow.py PART not-run "a reason"
 """
 
 import collections
@@ -57,6 +58,7 @@ def note(found: dict[str, Any], path: pathlib.Path) -> None:
 
 
 def main(part: str, report: pathlib.Path, code: int) -> int:
+    """Note what a part came to; its exit status."""
     if not report.stat().st_size:
         print(f"{part} ended with {code} and without a report: {RESULTS} is as it was", file=sys.stderr)
         return 1
@@ -67,4 +69,8 @@ def main(part: str, report: pathlib.Path, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])))
+    part, report, last = sys.argv[1:]
+    if report == "not-run":
+        note({"part": part, "not_run": last} | provenance(), RESULTS)
+    else:
+        sys.exit(main(part, pathlib.Path(report), int(last)))

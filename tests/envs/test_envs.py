@@ -28,7 +28,10 @@ VARIANTS: dict[str, Environment] = {name: make(name) for name in ENVIRONMENTS} |
 }
 TASKS = 6
 FAR = 1e3  # how far a range without an end is tried
-every_environment = pytest.mark.parametrize("name", list(VARIANTS))
+OCCASIONAL = ("maze-9x9", "objects-dense")  # another size of what is tested beside them
+every_environment = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in OCCASIONAL)) for name in VARIANTS]
+)
 
 
 def draw_action(environment: Environment, key: Key) -> Array:

@@ -110,17 +110,21 @@ OCCASIONAL = (
     "maml-head",
     "meta_gradient-observation",
     "meta_gradient-reward",
+    "maml-hindsight-trust-region",
     "intrinsic_reward-history",
+    "intrinsic_reward-lifetime",
     "learned_optimizer",
+    "learned_rule",
     "drift",
     "disco",
     "decision_pretrained",
 )
 
 
-def each(names: Iterable[str]) -> list[Any]:
-    """The variants as parameters, the occasional ones slow."""
-    return [pytest.param(name, marks=[pytest.mark.slow] * (name in OCCASIONAL)) for name in names]
+def each(names: Iterable[str], always: str = "") -> list[Any]:
+    """The variants as parameters, the occasional ones slow, but for one that is `always` tested."""
+    rare = set(OCCASIONAL) - {always}
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in rare)) for name in names]
 
 
 def test_every_algorithm_is_under_the_laws() -> None:
@@ -204,7 +208,9 @@ def test_a_relived_life_is_the_life_that_was_lived(variant: str) -> None:
     close(relived_slope, lived_slope)
 
 
-@pytest.mark.parametrize("steps", [3, 8], ids=["one-episode", "over-episode-ends"])
+@pytest.mark.parametrize(
+    "steps", [pytest.param(3, marks=pytest.mark.slow), 8], ids=["one-episode", "over-episode-ends"]
+)
 @pytest.mark.parametrize(
     "kind", ["memoryless", *(f"{how}-{name}" for name in KINDS for how in ("keeping", "forgetting"))]
 )
@@ -253,7 +259,7 @@ def test_no_leaf_is_dead(variant: str) -> None:
     assert info["dead_leaves"] == 0
 
 
-@pytest.mark.parametrize("variant", each(DIFFERENTIATED))
+@pytest.mark.parametrize("variant", each(DIFFERENTIATED, always="learned_rule"))
 def test_the_meta_gradient_equals_central_differences(variant: str) -> None:
     """Of a recorded life in float64, along random directions, where nothing but φ moves."""
     one = life(variant)
@@ -331,7 +337,9 @@ def same(a: Any, b: Any) -> None:
     np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("variant", ["maml", "meta_gradient", "rl2"])
+@pytest.mark.parametrize(
+    "variant", ["meta_gradient", *(pytest.param(v, marks=pytest.mark.slow) for v in ("maml", "rl2"))]
+)
 def test_lives_of_all_spans_share_a_batch(variant: str) -> None:
     """Spans are data: lives end at ages of their own, and every one of them at its own."""
     name, options = VARIANTS[variant]
@@ -369,7 +377,7 @@ def tasks_over(devices: int) -> Any:
     return jax.make_mesh((devices,), ("tasks",), axis_types=axis) if devices > 1 else None
 
 
-USUAL = ("maml", "rl2", "meta_gradient", "varibad")  # to be divided: the others take the same paths
+USUAL = ("maml", "rl2", "meta_gradient")  # to be divided: the others take the same paths
 
 
 @pytest.mark.parametrize(
@@ -380,8 +388,8 @@ USUAL = ("maml", "rl2", "meta_gradient", "varibad")  # to be divided: the others
             for name in VARIANTS
             if name != "decision_pretrained"  # which knows no best actions in mazes
         ),
-        *((name, 2, 0) for name in ("maml", "rl2")),
-        *((name, 1, 3) for name in ("maml", "rl2")),
+        ("maml", 1, 3),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("rl2", 1, 3), ("maml", 2, 0), ("rl2", 2, 0))),
     ],
 )
 def test_a_step_is_the_same_however_its_tasks_are_divided(variant: str, devices: int, chunk: int) -> None:

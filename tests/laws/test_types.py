@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import pytest
 
-from laws.test_laws import VARIANTS
+from laws.test_laws import OCCASIONAL, VARIANTS
 from metarl_jax.algorithms import make
 from metarl_jax.envs import make as make_environment
 
@@ -35,7 +35,15 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("variant", "actions", "estimator"), [case for case in CASES if makes_sense(*case)])
+def is_shown_elsewhere(variant: str, actions: str, estimator: str) -> bool:
+    """A law compiles the usual variants, with numbers for actions; of the occasional ones one trace suffices."""
+    return (actions == "numbers") != (variant in OCCASIONAL) and estimator == "backprop"
+
+
+@pytest.mark.parametrize(
+    ("variant", "actions", "estimator"),
+    [pytest.param(*case, marks=[pytest.mark.slow] * is_shown_elsewhere(*case)) for case in CASES if makes_sense(*case)],
+)
 def test_a_step_keeps_the_types_of_the_state(variant: str, actions: str, estimator: str) -> None:
     """What `init` gives and what `step` gives are alike, so that one program takes both."""
     learner = algorithm_of(variant, estimator).build(ACTIONS[actions])
