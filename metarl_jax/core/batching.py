@@ -49,7 +49,8 @@ def map_tasks(function: Callable[..., Any], chunk: int | None, *tasks: Tree) -> 
     total = _count(tasks)
     if chunk is None or chunk >= total:
         return jax.vmap(function)(*tasks)
-    return jax.lax.map(lambda task: function(*task), tasks, batch_size=chunk)
+    # A single task without a vmap, whose axis of size 1 makes products slower.
+    return jax.lax.map(lambda task: function(*task), tasks, batch_size=None if chunk == 1 else chunk)
 
 
 def chunks(total: int, chunk: int | None) -> int:
@@ -136,7 +137,7 @@ class Devices:
 
     def gathered(self, tree: Tree) -> Tree:
         """The shares [N / D, ...] of all devices, [N, ...]."""
-        return tree if self.mesh is None else jax.lax.all_gather(tree, AXIS, tiled=True)
+        return tree if self.mesh is None else jax.tree.map(_gathered, tree)
 
     def share(self, tree: Tree) -> Tree:
         """This device's part of a replicated tree [N, ...]; the whole tree where it cannot be divided."""
@@ -148,15 +149,35 @@ class Devices:
 
 
 def across_devices(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Run `function(devices, replicated, tasks) -> replicated, tasks` on every device's share of the tasks."""
+    """Run `function(devices, replicated, tasks) -> replicated, tasks` on every device's share of the tasks.
+
+    Inside a map over the same devices, as where several runs divide them, every device has all tasks and takes its
+    share.
+    """
     devices = Devices(mesh)
 
     def local(replicated: Tree, tasks: Tree) -> Any:
         return function(devices, replicated, tasks)
 
+    def inside(replicated: Tree, tasks: Tree) -> Any:
+        replicated, tasks = local(replicated, devices.share(tasks))
+        return replicated, devices.gathered(tasks)
+
     if mesh is None:
         return local
-    everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
-    return jax.shard_map(
-        local, mesh=mesh, in_specs=(everywhere, divided), out_specs=(everywhere, divided), check_vma=False
-    )
+    specs = PartitionSpec(), PartitionSpec(AXIS)
+    mapped = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=specs, check_vma=False)
+
+    def run(replicated: Tree, tasks: Tree) -> Any:
+        mapping = AXIS in jax.sharding.get_abstract_mesh().manual_axes
+        return (inside if mapping else mapped)(replicated, tasks)
+
+    return run
+
+
+def _gathered(x: Array) -> Array:
+    """The shares of all devices; keys by their data, which alone can be sent."""
+    if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return jax.lax.all_gather(x, AXIS, tiled=True)
+    data = jax.lax.all_gather(jax.random.key_data(x), AXIS, tiled=True)
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))

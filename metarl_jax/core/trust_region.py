@@ -2,11 +2,11 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.scipy.sparse.linalg import cg
 
 from metarl_jax.core.backprop import relived_gradient
 from metarl_jax.core.batching import Devices, map_tasks
@@ -14,11 +14,12 @@ from metarl_jax.core.diagnostics import diagnostics, unmoved
 from metarl_jax.core.life import Life
 from metarl_jax.core.objective import Objective, Schedule, divergence, divergence_of
 from metarl_jax.core.rollout import replay
-from metarl_jax.core.types import Array, Record, Tree
+from metarl_jax.core.types import Array, Experience, Record, Tree
 from metarl_jax.core.update import Lives, Now, Update, recorded
 from metarl_jax.core.window import Info, Window, bound, judged, live, turn_of
 
 SHRINK = 0.8  # factor of the step after a rejection
+TOLERANCE = 1e-10  # of the residual as a share of the gradient, at which conjugate gradients end
 
 
 def trust_region(
@@ -39,8 +40,8 @@ def trust_region(
     in the policy's outputs y is zero, so its Hessian is exactly H = Jᵀ (∇²_y KL) J with J = ∂y/∂φ, through the
     adaptations.
 
-    The lives must have been recorded. With `remat` J is recomputed for every product; otherwise it is stored, and
-    memory grows with the number of tasks.
+    The lives must have been recorded. With `remat` J is recomputed for every product, a task at a time; otherwise it
+    is stored, and memory grows with the number of tasks.
     """
 
     def improve(meta_params: Tree, memory: Tree, lives: Lives, now: Now) -> tuple[Tree, Tree, Info, Lives]:
@@ -48,8 +49,8 @@ def trust_region(
         measure = _measure(window, aim, lives.start, past, now.devices)
         value, gradient, info = relived_gradient(window, aim, meta_params, past, lives.start, now.devices)
         hvp = curvature(window, meta_params, lives.start, past, now.devices)
-        step, _ = cg(lambda v: optax.tree.add_scale(hvp(v), damping, v), gradient, maxiter=products, tol=1e-10)
-        squared = jnp.maximum(optax.tree.vdot(step, hvp(step)), 1e-20)
+        step, product = solved(hvp, damping, gradient, products)
+        squared = jnp.maximum(optax.tree.vdot(step, product), 1e-20)
         step = optax.tree.scale(jnp.sqrt(2 * size / squared), step)
         meta_params, share, distance = _backtrack(measure, meta_params, step, value, size, tries)
         info |= {"loss": value} | diagnostics(gradient, memory.gradient, aim.reach)
@@ -72,8 +73,8 @@ def curvature(
 ) -> Callable[[Tree], Tree]:
     """The Hessian-vector product v -> H v of the mean divergence from the adapted policies that acted.
 
-    The lives' outputs are linearised once in φ: reverse mode gives the product with Jᵀ, and its transpose the product
-    with J.
+    The outputs of a task are linearised in φ: reverse mode gives the product with Jᵀ, and its transpose the product
+    with J. A task is multiplied by both in turn, while its linearisation is in the cache.
     """
     policy = window.world.policy
 
@@ -82,22 +83,49 @@ def curvature(
         end = live(window, meta_params, bound(window, meta_params, life), past.seen).end
         return replay(policy, end.agent.params, turn_of(past.seen, -1)).distribution
 
-    act = jax.checkpoint(act) if window.estimator.remat else act
-    outputs, transposed = jax.vjp(
-        lambda φ: map_tasks(lambda past, life: act(φ, past, life), window.chunk, past, lives), meta_params
-    )
-    forward = jax.linear_transpose(lambda u: transposed(u)[0], outputs)
+    def linearised(past: Record, life: Life) -> tuple[Tree, Callable[[Tree], tuple[Tree]]]:
+        """The outputs, and the product with Jᵀ."""
+        return jax.vjp(lambda φ: act(φ, past, life), meta_params)
+
+    remat = window.estimator.remat
+    tasks = (past, lives) if remat else map_tasks(linearised, window.chunk, past, lives)
     last = jax.tree.map(lambda x: x[:, -1], past.seen)  # [N, T, E, ...]
 
-    def mean_divergence(outputs: Tree) -> Array:
-        return jnp.mean(jax.vmap(lambda now, seen: divergence_of(policy, now, seen))(outputs, last))
-
     def product(direction: Tree) -> Tree:
-        (tangent,) = forward(direction)
-        _, cotangent = jax.jvp(jax.grad(mean_divergence), (outputs,), (tangent,))
-        return devices.mean(transposed(cotangent)[0])
+        def of_task(seen: Experience, *task: Any) -> Tree:
+            outputs, transposed = linearised(*task) if remat else task
+            (tangent,) = jax.linear_transpose(lambda u: transposed(u)[0], outputs)(direction)
+            bend = jax.grad(lambda now: divergence_of(policy, now, seen))
+            _, cotangent = jax.jvp(bend, (outputs,), (tangent,))
+            return transposed(cotangent)[0]
+
+        products = map_tasks(of_task, window.chunk, last, *tasks)
+        return devices.mean(jax.tree.map(lambda x: jnp.mean(x, axis=0), products))
 
     return product
+
+
+def solved(hvp: Callable[[Tree], Tree], damping: Array | float, target: Tree, products: int) -> tuple[Tree, Tree]:
+    """x = (H + damping)⁻¹ b and H x, by conjugate gradients from 0 with at most so many products with H."""
+    enough = TOLERANCE**2 * optax.tree.norm(target, squared=True)
+
+    def left(carry: tuple[Array, Any, Array]) -> Array:
+        return (carry[0] < products) & (carry[2] > enough)
+
+    def improved(carry: tuple[Array, Any, Array]) -> tuple[Array, Any, Array]:
+        count, (x, product, residual, direction), squared = carry
+        along = hvp(direction)
+        damped = optax.tree.add_scale(along, damping, direction)
+        share = squared / optax.tree.vdot(direction, damped)
+        x, product = optax.tree.add_scale((x, product), share, (direction, along))
+        residual = optax.tree.add_scale(residual, -share, damped)
+        after = optax.tree.norm(residual, squared=True)
+        direction = optax.tree.add_scale(residual, after / squared, direction)
+        return count + 1, (x, product, residual, direction), after
+
+    zeros = optax.tree.zeros_like(target)
+    start = (jnp.int32(0), (zeros, zeros, target, target), optax.tree.norm(target, squared=True))
+    return jax.lax.while_loop(left, improved, start)[1][:2]
 
 
 def _measure(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 
+from metarl_jax.core.batching import AXIS
 from metarl_jax.experiment.errors import UsageError
 
 PACKAGES = ("metarl-jax", "jax", "jaxlib", "flax", "optax", "numpy", "safetensors")
@@ -62,15 +63,24 @@ def task_mesh(tasks: int, minibatches: int = 1) -> jax.sharding.Mesh | None:
         return None
     # Explicit axes, the default of make_mesh, would make the sharding part of every type.
     auto = (jax.sharding.AxisType.Auto,)
-    return jax.make_mesh((used,), ("tasks",), axis_types=auto, devices=available[:used])
+    return jax.make_mesh((used,), (AXIS,), axis_types=auto, devices=available[:used])
 
 
-def lane_mesh(runs: int) -> tuple[jax.sharding.Mesh, int]:
-    """A mesh with the axis "lanes" for independent runs, and the number of lanes: equally many a device, few spare."""
-    share = -(-runs // len(jax.devices()))
+def lane_mesh(runs: int, tasks: int = 1, minibatches: int = 1) -> tuple[jax.sharding.Mesh, int]:
+    """A mesh with the axes "lanes" for independent runs and "tasks" for those of a run, and the number of lanes.
+
+    Equally many lanes a device, few spare. If there are more devices than lanes, several share the tasks of each run,
+    as many as divide those of every minibatch evenly.
+    """
+    available = jax.devices()
+    share = -(-runs // len(available))
     used = -(-runs // share)
-    auto = (jax.sharding.AxisType.Auto,)
-    return jax.make_mesh((used,), (LANES,), axis_types=auto, devices=jax.devices()[:used]), used * share
+    several = max(
+        count for count in range(1, len(available) // used + 1) if tasks % (count * minibatches) == 0 or count == 1
+    )
+    auto = (jax.sharding.AxisType.Auto,) * 2
+    chosen = available[: used * several]
+    return jax.make_mesh((used, several), (LANES, AXIS), axis_types=auto, devices=chosen), used * share
 
 
 def cache_folder() -> Path | None:

@@ -16,7 +16,7 @@ from metarl_jax.core.backprop import record as recording
 from metarl_jax.core.life import Life
 from metarl_jax.core.meta import meta_learner
 from metarl_jax.core.objective import divergence
-from metarl_jax.core.trust_region import curvature, trust_region
+from metarl_jax.core.trust_region import curvature, solved, trust_region
 from metarl_jax.core.types import Experience
 from metarl_jax.core.update import chain
 from metarl_jax.core.window import bound, live, turn_of
@@ -55,6 +55,25 @@ def test_the_curvature_product_equals_the_hessian_vector_product(remat: bool) ->
             slope(jax.tree.map(lambda x, d, e=e: x + e * d, meta_params, direction)) for e in (1e-5, -1e-5)
         )
         close(product, jax.tree.map(lambda a, b: (a - b) / 2e-5, ahead, behind), rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.5])
+def test_conjugate_gradients_solve_the_damped_system(damping: float) -> None:
+    """Exactly after as many products as there are numbers; and of a zero gradient nothing is made."""
+    with jax.enable_x64(True):
+        root = jnp.cos(jnp.arange(16.0) ** 2).reshape(4, 4)
+        matrix, target = root @ root.T + 0.1 * jnp.eye(4), {"a": jnp.arange(3.0), "b": jnp.ones(1)}
+        flat, unravel = ravel_pytree(target)
+
+        def hvp(direction: Any) -> Any:
+            return unravel(matrix @ ravel_pytree(direction)[0])
+
+        exact = np.linalg.solve(np.asarray(matrix) + damping * np.eye(4), flat)
+        x, product = solved(hvp, damping, target, 4)
+        np.testing.assert_allclose(ravel_pytree(x)[0], exact, rtol=1e-8)
+        np.testing.assert_allclose(ravel_pytree(product)[0], matrix @ exact, rtol=1e-8, atol=1e-12)
+        zeros = jax.tree.map(jnp.zeros_like, target)
+        close(solved(hvp, damping, zeros, 4), (zeros, zeros))
 
 
 def test_a_trust_region_step_stays_within_it_and_lowers_the_loss() -> None:

@@ -69,3 +69,12 @@ def test_an_accelerator_multiplies_in_float32_unless_it_is_told_otherwise(monkey
 def test_lanes_are_divided_evenly_among_devices(runs, used, lanes):
     mesh, count = devices.lane_mesh(runs)
     assert (mesh.shape[devices.LANES], count) == (used, lanes)
+
+
+@pytest.mark.parametrize(
+    ("runs", "tasks", "minibatches", "shape"),
+    [(1, 8, 2, (1, 4)), (1, 6, 1, (1, 3)), (2, 8, 4, (2, 2)), (2, 5, 1, (2, 1)), (3, 8, 1, (3, 1)), (5, 8, 1, (3, 1))],
+)
+def test_devices_beyond_the_runs_share_their_tasks(runs, tasks, minibatches, shape):
+    mesh, _ = devices.lane_mesh(runs, tasks, minibatches)
+    assert tuple(mesh.shape.values()) == shape

@@ -1,11 +1,14 @@
 """Cohorts: runs that differ only in seed and in float options, trained by one vmapped program that devices share.
 
+Devices divide the runs; with fewer runs than devices, also the tasks of each.
+
 Run i of a cohort is the lane i of its program. It has the results of the same run alone, up to rounding: products of
 several lanes are summed in another order.
 """
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.algorithms.base import Algorithm
+from metarl_jax.core.batching import AXIS
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evaluation import Curve, evaluate
 from metarl_jax.core.once import once
@@ -85,9 +89,10 @@ def programs(
     mesh: jax.sharding.Mesh,
 ) -> Programs:
     """The programs of a cohort. A lane whose state is not finite keeps its last finite state for good."""
+    shared = mesh if mesh.shape[AXIS] > 1 else None  # by the tasks of a run
 
     def learner(options: Tree) -> Any:
-        return learner_of(dataclasses.replace(algorithm, **options), environment, rule)
+        return learner_of(dataclasses.replace(algorithm, **options), environment, rule, shared)
 
     def chunk(options: Tree, state: Any, root: Key, alive: Array, first: Array, count: Array) -> Any:
         new, infos, finite = training.steps(learner(options), size)(state, root, first, count)
@@ -173,7 +178,10 @@ class Lanes:
 
     def __init__(self, cohort: Cohort) -> None:
         self.runs = len(cohort.configs)
-        self.mesh, self.count = devices.lane_mesh(cohort.width)
+        self._lanes_of = functools.partial(
+            devices.lane_mesh, tasks=cohort.like.algorithm.tasks, minibatches=cohort.like.recipe.update.parts
+        )
+        self.mesh, self.count = self._lanes_of(cohort.width)
         self._sharding = jax.sharding.NamedSharding(self.mesh, LANES)
 
     def spread(self, tree: Tree) -> Tree:
@@ -185,7 +193,7 @@ class Lanes:
         """Raise a UsageError if the program needs more memory than there is. It is then compiled for the call."""
         arguments = options, state, roots, alive, 0, 1
         wanted = memory.of_training(chunk, state, arguments, self.mesh.size)
-        memory.check_together(self.count, wanted, lambda runs: devices.lane_mesh(runs)[1])
+        memory.check_together(self.count, wanted, lambda runs: self._lanes_of(runs)[1])
 
     def first(self, x: np.ndarray) -> np.ndarray:
         """The lanes of the runs [M, ...]."""

@@ -18,7 +18,7 @@ from trees import close
 
 import metarl_jax
 from metarl_jax.algorithms import ALGORITHMS
-from metarl_jax.experiment import api, devices, saving, training
+from metarl_jax.experiment import api, saving, training
 from metarl_jax.experiment.cli import main
 from metarl_jax.experiment.errors import Interrupted, TrainingDiverged, UnusableRun, UsageError
 from metarl_jax.experiment.metrics import read_metrics
@@ -125,7 +125,7 @@ def test_floats_and_seeds_are_one_program_and_each_static_option_is_another(
     other = LONG | {"log_every": 5, "checkpoint_every": 100}  # another program than that of any other test
     split = metarl_jax.sweep(*PAIR, over=OVER, seeds=2, together=3, out=tmp_path / "sweep", **other)
     assert [len(part.folders) for part in split.cohorts] == [2, 2, 2, 2]
-    programs = [cohort.programs(*part.made_of, 5, devices.lane_mesh(2)[0]) for part in split.cohorts]
+    programs = [cohort.programs(*part.made_of, 5, cohort.Lanes(part).mesh) for part in split.cohorts]
     assert programs[0] is programs[1] is not programs[2] is programs[3]
     by_cohort = np.reshape(counts, (4, 10))  # two runs of five chunks
     np.testing.assert_array_equal(by_cohort, by_cohort[:, :1] + np.zeros((1, 10)))  # the first chunk compiles
