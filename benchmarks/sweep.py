@@ -5,8 +5,7 @@
 Each workload is trained twice, in fresh processes without a cache of compiled programs: by `metarl_jax.sweep`, and by
 `metarl_jax.train` for each run in turn, as a loop over a command would. Seconds are of the wall clock, and in columns
 with `cpu` of the processor, where other programs run beside it; with compilation and files, without evaluation.
-`in_turn_compiled` are those of the runs in turn with nothing left to compile; the second speed-up is what remains
-beyond compiling once.
+`in_turn_compiled` are those of the runs in turn with nothing left to compile: what compiling once cannot save.
 """
 
 import argparse
@@ -106,7 +105,6 @@ def line(name: str) -> dict[str, Any]:
         seconds = {f"{what}{suffix}": float(spent[clock]) for what, spent in took.items()}
         found |= {f"{what}_seconds": x for what, x in seconds.items()}
         found[f"speed_up{suffix}"] = seconds[f"in_turn{suffix}"] / seconds[f"sweep{suffix}"]
-        found[f"speed_up_compiled{suffix}"] = seconds[f"in_turn_compiled{suffix}"] / seconds[f"sweep{suffix}"]
     return found
 
 

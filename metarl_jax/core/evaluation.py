@@ -72,7 +72,16 @@ def lived(
 
     total = jax.tree.leaves(tasks)[0].shape[0]
     chunk = fitting_chunk(world) if reports or world.learner.shared else None  # newborns share parameters
-    return map_tasks(one, min(chunk or CHUNK, CHUNK), tasks, jax.random.split(key, total))
+    return map_tasks(one, even_chunk(total, min(chunk or CHUNK, CHUNK)), tasks, jax.random.split(key, total))
+
+
+def even_chunk(total: int, most: int) -> int:
+    """How many of `total` tasks to evaluate side by side: at most `most`.
+
+    If a number above half of that divides the total, it is taken. Tasks that are left over would be a second program,
+    which takes as long to compile as the first.
+    """
+    return next((size for size in range(most, most // 2, -1) if total % size == 0), most)
 
 
 def adapted(

@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import metarl_jax
 from metarl_jax.algorithms import make
-from metarl_jax.core.evaluation import evaluate
+from metarl_jax.core.evaluation import evaluate, even_chunk
 from metarl_jax.envs import make as make_environment
 
 
@@ -40,3 +41,13 @@ def test_evaluation_by_expected_rewards_has_the_same_mean_and_less_variance() ->
     drawn, mean = run(False), run(True)
     assert mean.std() < drawn.std()
     np.testing.assert_allclose(drawn.mean(), mean.mean(), atol=4 * float(drawn.std()) / 2000**0.5)
+
+
+@pytest.mark.parametrize(
+    ("total", "most", "chunk"),
+    [(200, 16, 10), (50, 16, 10), (50, 25, 25), (8, 16, 16), (7, 4, 4), (97, 16, 16), (5, 1, 1)],
+)
+def test_tasks_are_evaluated_in_equal_chunks_where_that_hardly_changes_their_size(
+    total: int, most: int, chunk: int
+) -> None:
+    assert even_chunk(total, most) == chunk
