@@ -23,6 +23,15 @@ def test_q_learning_needs_finitely_many_actions() -> None:
             make("policy_gradient", rule=rule).build(make_environment("navigation"))
 
 
+@pytest.mark.parametrize("rule", ["dpo", "q_lambda"])  # those that no other algorithm takes
+def test_a_step_by_a_rule_keeps_the_shapes_of_the_state(rule: str) -> None:
+    environment = make_environment("tabular", states=3, actions=2, steps=3)
+    learner = make("policy_gradient", rule=rule, tasks=2, envs=2, hidden=()).build(environment)
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    after = jax.eval_shape(learner.step, state, jax.random.key(1))[0]
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+
+
 @pytest.mark.learning
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_learns_a_chain_whose_end_pays(rule: str) -> None:
