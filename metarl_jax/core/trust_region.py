@@ -95,8 +95,8 @@ def curvature(
         def of_task(seen: Experience, *task: Any) -> Tree:
             outputs, transposed = linearised(*task) if remat else task
             (tangent,) = jax.linear_transpose(lambda u: transposed(u)[0], outputs)(direction)
-            bend = jax.grad(lambda now: divergence_of(policy, now, seen))
-            _, cotangent = jax.jvp(bend, (outputs,), (tangent,))
+            gradient = jax.grad(lambda now: divergence_of(policy, now, seen))
+            _, cotangent = jax.jvp(gradient, (outputs,), (tangent,))
             return transposed(cotangent)[0]
 
         products = map_tasks(of_task, window.chunk, last, *tasks)

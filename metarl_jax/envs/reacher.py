@@ -92,8 +92,8 @@ class Reacher(Episodic):
         for _ in range(SUBSTEPS):
             angle, speed = advance(angle, speed, TORQUE * task.gain * action, task, TIME_STEP / SUBSTEPS)
         state = State(angle, speed, state.target, state.time + 1)
-        distance = jnp.linalg.norm(tip(state.target, task) - tip(angle, task))
-        reward = -distance - EFFORT * jnp.sum(action**2)
+        way = tip(state.target, task) - tip(angle, task)
+        reward = -jnp.sqrt(way[0] ** 2 + way[1] ** 2) - EFFORT * (action[0] ** 2 + action[1] ** 2)
         return Step(observe(state, task), state, reward, jnp.array(False), state.time >= self.steps, {})
 
     def draw(self, task: ReacherTask, episode: Episode) -> Drawing:
@@ -172,8 +172,9 @@ def solve(matrix: Symmetric, vector: Array) -> Array:
 
 def tip(angle: Array, task: ReacherTask) -> Array:
     """The position of the end of the forearm, [2] m."""
-    along = jnp.cumsum(angle)
-    return jnp.stack([jnp.sum(task.length * jnp.cos(along)), jnp.sum(task.length * jnp.sin(along))])
+    upper, fore = angle[0], angle[0] + angle[1]
+    l1, l2 = task.length
+    return jnp.stack([l1 * jnp.cos(upper) + l2 * jnp.cos(fore), l1 * jnp.sin(upper) + l2 * jnp.sin(fore)])
 
 
 def observe(state: State, task: ReacherTask) -> Array:
