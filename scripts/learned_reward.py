@@ -4,8 +4,8 @@
 
 Trains the reward on training tasks (five seeds as one program; runs/learned_reward/<world>.npz keeps the reward),
 lets newborn agents live in held-out tasks, and writes benchmarks/results/learned_reward.json. Beside them stand agents
-of the same architecture with as much experience: on the task's own reward alone, with the step size, the discount and
-the entropy bonus that were best for the column on training tasks, on the reward before its training (the task's own
+of the same architecture with as much experience: on the task's own reward alone, with the factor, the discount and the
+entropy bonus that were best for the column on training tasks, on the reward before its training (the task's own
 times a gain), and on no reward at all. Columns: the whole life, and its last tenth (`end`).
 """
 
@@ -33,10 +33,12 @@ TABLE = "learned_reward"
 SEEDS = 5  # side by side in one program
 STRETCH = 20  # meta-steps of one program
 DISCOUNTS = (0.5, 0.8, 0.9)  # γ among which the task's own reward chooses
-ENTROPIES = (0.002, 0.02)  # and weights of the entropy bonus
-RATES = (1.0, 2.5, 5.0, 10.0, 20.0)  # and step sizes in units of 1 / (1 − γ)
+ENTROPIES = (0.01, 0.03, 0.1)  # and weights of the entropy bonus
+# And factors of the reward in units of 1 / (1 − γ). A larger step size instead would enlarge the noise of a newborn
+# critic too.
+FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0)
 PRACTICE = 64  # training tasks in which it does
-CRITIC_RATE = 0.1  # step size of the agent's critic
+CRITIC_RATE = 0.1  # step size of the agent's critic, far below that of divergence
 COLUMNS = {"life": 0.0, "end": 0.9}  # the share of the life after which it counts
 COMMON = {"reads": "history", "judged_by": "lifetime", "hidden": (32,), "width": 16, "envs": 4, "chunk": 0}
 
@@ -143,13 +145,13 @@ def rivals(name: str, φ: Tree, count: int) -> dict[str, dict[str, float]]:
     tasks = sample_tasks(world.environment, "train", count, jax.random.key(1))
     found: dict[str, list[float]] = {column: [] for column in COLUMNS}
     choices = [
-        {"gamma": gamma, "inner_lr": rate / (1 - gamma), "entropy": entropy}
-        for gamma, entropy, rate in itertools.product(DISCOUNTS, ENTROPIES, RATES)
+        {"gamma": gamma, "task_reward": factor / (1 - gamma), "entropy": entropy}
+        for gamma, entropy, factor in itertools.product(DISCOUNTS, ENTROPIES, FACTORS)
     ]
     for first in range(0, len(choices), SEEDS):
         several = choices[first : first + SEEDS]
         own = {key: jnp.array([choice[key] for choice in several]) for key in several[0]}
-        seen = lived(name, steady(lanes(world, **ALONE) | own), φ, tasks)
+        seen = lived(name, lanes(world, **ALONE) | own, φ, tasks)
         for column, since in COLUMNS.items():
             found[column] += paid(world, seen, since).mean(axis=1).tolist()
     return {column: choices[int(np.argmax(values))] for column, values in found.items()}
@@ -157,12 +159,9 @@ def rivals(name: str, φ: Tree, count: int) -> dict[str, dict[str, float]]:
 
 def lanes(world: World, **numbers: float) -> dict[str, Any]:
     """The numbers of an agent, the same for every seed, [seeds]."""
-    return steady({name: jnp.full(SEEDS, value) for name, value in (world.numbers | LEARNED | numbers).items()})
-
-
-def steady(numbers: dict[str, Any]) -> dict[str, Any]:
-    """The numbers with the weight of the critic's error at which its own step size stays below that of divergence."""
-    return numbers | {"value_weight": CRITIC_RATE / numbers["inner_lr"]}
+    chosen = world.numbers | LEARNED | numbers
+    chosen |= {"value_weight": CRITIC_RATE / chosen["inner_lr"]}
+    return {name: jnp.full(SEEDS, value) for name, value in chosen.items()}
 
 
 def trained(name: str, meta_steps: int, runs: pathlib.Path) -> tuple[Tree, str]:
