@@ -62,7 +62,7 @@ WORLDS = {
     "empty_rooms": World(
         make_environment("empty_rooms", room=3, steps=50),
         COMMON | {"steps": 32, "adaptations": 2, "lifespan": 15, "tasks": 32},
-        {"inner_lr": 3.0, "gamma": 0.5, "entropy": 0.05, "meta_lr": 3e-3, "gain": 8.0},
+        {"inner_lr": 3.0, "gamma": 0.5, "entropy": 0.05, "meta_lr": 2e-4, "gain": 8.0},
         "100 steps",
     ),
 }
