@@ -61,15 +61,15 @@ def check_program(program: Any, *arguments: Any, devices: int = 1) -> None:
         raise TooLarge(f"an evaluation needs {gib(wanted)} of memory, and {gib(room)} are free; {remedy}")
 
 
-def check_together(lanes: int, wanted: int, lanes_of: Callable[[int], int]) -> None:
+def check_together(lanes: int, wanted: int, copies_of: Callable[[int], int]) -> None:
     """Raise a UsageError, with a number of runs that fit, if so many lanes need more memory than there is.
 
-    `lanes_of` says how many lanes a number of runs takes.
+    `copies_of` says how many states of a run the devices hold for a number of runs.
     """
     room = available()
     if wanted > room:
-        most = int(SPARE * room / wanted * lanes)
-        fits = next((runs for runs in range(most, 0, -1) if lanes_of(runs) <= most), None)
+        most = SPARE * room / wanted * copies_of(lanes)
+        fits = next((runs for runs in range(lanes - 1, 0, -1) if copies_of(runs) <= most), None)
         remedy = SMALLER if fits is None else f"together={fits} fits"
         needs = f"{gib(wanted)} of memory, and {gib(room)} are free"
         raise TooLarge(f"training {lanes} runs together needs {needs}; {remedy}")

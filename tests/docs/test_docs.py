@@ -16,9 +16,7 @@ BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 CONFORMANCE = [
     test
     for name, test in vars(test_envs).items()
-    if name.startswith("test_")
-    and any(mark.args[0] == "name" for mark in getattr(test, "pytestmark", []))
-    and test.pytestmark[0].args[1] == list(test_envs.VARIANTS)
+    if name.startswith("test_") and test_envs.every_environment.mark in getattr(test, "pytestmark", [])
 ]
 
 

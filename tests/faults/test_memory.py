@@ -128,7 +128,7 @@ def test_an_evaluation_is_compiled_once_and_refused_if_its_program_does_not_fit(
 
 
 def test_a_sweep_that_does_not_fit_is_refused_with_a_number_of_runs_that_fits(room, tmp_path, monkeypatch):
-    room(400 * KIB)
+    room(800 * KIB)
     out, ask = tmp_path / "sweep", {"seeds": 8, "tasks": 8, "meta_steps": 4, **SHORT}
     with monkeypatch.context() as patch:
         patch.setattr(training, "loop", None)  # nothing is run

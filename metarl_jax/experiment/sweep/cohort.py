@@ -193,7 +193,12 @@ class Lanes:
         """Raise a UsageError if the program needs more memory than there is. It is then compiled for the call."""
         arguments = options, state, roots, alive, 0, 1
         wanted = memory.of_training(chunk, state, arguments, self.mesh.size)
-        memory.check_together(self.count, wanted, lambda runs: self._lanes_of(runs)[1])
+        memory.check_together(self.count, wanted, self._copies_of)
+
+    def _copies_of(self, runs: int) -> int:
+        """How many states the devices hold for so many runs: several of a run where they share its tasks."""
+        mesh, lanes = self._lanes_of(runs)
+        return lanes * mesh.shape[AXIS]
 
     def first(self, x: np.ndarray) -> np.ndarray:
         """The lanes of the runs [M, ...]."""
