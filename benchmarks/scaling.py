@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from speed import compile_step, keep
+from speed import checked, compile_step, keep
 
 from metarl_jax.algorithms import make as make_algorithm
 from metarl_jax.envs import make as make_environment
@@ -130,10 +130,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="few tasks, to see that everything runs")
     parser.add_argument("--out", type=pathlib.Path, help="also write the lines as a JSON list")
     parser.add_argument("--here", metavar="FORM", help="measure this form in this process")
-    arguments = parser.parse_args()
-    for name in arguments.workloads:
-        if name not in WORKLOADS:
-            parser.error(f"unknown workload {name!r}; choose one of {', '.join(WORKLOADS)}")
+    arguments = checked(parser, WORKLOADS)
     seconds = DRY_SECONDS if arguments.dry else arguments.seconds
     lines = []
     for name in arguments.workloads:

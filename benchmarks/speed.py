@@ -17,7 +17,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -252,6 +252,15 @@ def median_seconds(step: Any, state: Any, keys: Any, seconds: float = SECONDS) -
     return min(medians), count
 
 
+def checked(parser: argparse.ArgumentParser, known: Collection[str]) -> argparse.Namespace:
+    """What the command line says, whose `workloads` are all known."""
+    arguments = parser.parse_args()
+    for name in arguments.workloads:
+        if name not in known:
+            parser.error(f"unknown workload {name!r}; choose one of {', '.join(known)}")
+    return arguments
+
+
 def keep(lines: list[str], out: pathlib.Path | None) -> None:
     """Write lines of JSON as a list, where that is asked for."""
     if out:
@@ -265,10 +274,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of measurement")
     parser.add_argument("--out", type=pathlib.Path, help="also write the lines as a JSON list")
     parser.add_argument("--here", action="store_true", help="measure in this process")
-    arguments = parser.parse_args()
-    for name in arguments.workloads:
-        if name not in WORKLOADS:
-            parser.error(f"unknown workload {name!r}; choose one of {', '.join(WORKLOADS)}")
+    arguments = checked(parser, WORKLOADS)
     lines = []
     for name in arguments.workloads:
         for tasks in arguments.tasks or WORKLOADS[name].tasks:
