@@ -74,7 +74,6 @@ EVOLVED = {  # whole lives, judged by evolution: φ is small, as evolution needs
         "an episode",
     ),
 }
-BIRTHS = jax.random.split(jax.random.key(0), SEEDS)
 SETTINGS = WORLDS | {f"{name}-evolution": world for name, world in EVOLVED.items()}
 EXPLORER = "walks to the nearest unvisited cell until it has found the goal, then straight to it"
 UNTRAINED = "the reward before its training: the task's own, times its gain"
@@ -167,11 +166,11 @@ def trained(name: str, meta_steps: int, runs: pathlib.Path) -> tuple[Tree, str]:
     """φ of every seed in a setting, from where an earlier call left it, and what its training took."""
     world, path = SETTINGS[name], runs / f"{name}.npz"
     numbers, (start, stretch) = lanes(world, **LEARNED), programs(name)
-    state = start(BIRTHS, numbers)
+    state = start(births(), numbers)
     if path.exists():
         shape, saved = jax.tree.structure(state.meta_params), np.load(path)
         return jax.tree.unflatten(shape, [saved[f"arr_{i}"] for i in range(shape.num_leaves)]), str(saved["note"])
-    stretch = stretch.lower(state, BIRTHS, numbers).compile()
+    stretch = stretch.lower(state, births(), numbers).compile()
     compiled = time.process_time()
     for index in range(meta_steps // STRETCH):
         keys = jax.vmap(lambda seed, i=index: jax.random.fold_in(jax.random.key(seed + 1), i))(jnp.arange(SEEDS))
@@ -187,9 +186,14 @@ def trained(name: str, meta_steps: int, runs: pathlib.Path) -> tuple[Tree, str]:
     return state.meta_params, note
 
 
+def births() -> Any:
+    """The key of every seed, [seeds]."""
+    return jax.random.split(jax.random.key(0), SEEDS)
+
+
 def newborn(name: str) -> Tree:
     """φ of every seed before training."""
-    return programs(name)[0](BIRTHS, lanes(SETTINGS[name])).meta_params
+    return programs(name)[0](births(), lanes(SETTINGS[name])).meta_params
 
 
 @functools.cache
