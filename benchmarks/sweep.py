@@ -80,7 +80,7 @@ def in_turn(workload: Workload, folder: pathlib.Path) -> Spent:
     return {"in_turn": now() - start, "in_turn_compiled": trained * share}
 
 
-def measured(measure: Any, workload: Workload) -> Spent:
+def measured(measure: Any, workload: Any) -> Spent:
     """The result of a measurement in a fresh process with an empty cache."""
     with (
         tempfile.TemporaryDirectory() as folder,
