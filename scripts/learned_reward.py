@@ -38,6 +38,7 @@ ENTROPIES = (0.01, 0.03, 0.1)  # and weights of the entropy bonus
 FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0)
 PRACTICE = 64  # training tasks in which it does
 CRITIC_RATE = 0.1  # step size of the agent's critic, far below that of divergence
+RATES = {"meta_lr", "critic_lr"}  # which fall to zero in training
 COLUMNS = {"life": 0.0, "end": 0.9}  # the share of the life after which it counts
 COMMON = {"reads": "history", "judged_by": "lifetime", "hidden": (32,), "width": 16, "envs": 4, "chunk": 0}
 
@@ -55,13 +56,13 @@ WORLDS = {
     "random_abc": World(  # in a room of 5 x 5, hardly a walk at random reaches an object
         make_environment("random_abc", side=3, steps=8),
         COMMON | {"steps": 16, "adaptations": 2, "lifespan": 15, "tasks": 32},
-        {"inner_lr": 3.0, "gamma": 0.5, "entropy": 0.03, "meta_lr": 2e-3, "gain": 8.0},
+        {"inner_lr": 3.0, "gamma": 0.5, "entropy": 0.03, "meta_lr": 2e-3, "critic_lr": 2e-3, "gain": 8.0},
         "an episode",
     ),
     "empty_rooms": World(
         make_environment("empty_rooms", room=3, steps=50),
         COMMON | {"steps": 32, "adaptations": 2, "lifespan": 15, "tasks": 32},
-        {"inner_lr": 3.0, "gamma": 0.5, "entropy": 0.05, "meta_lr": 2e-4, "gain": 8.0},
+        {"inner_lr": 3.0, "gamma": 0.5, "entropy": 0.05, "meta_lr": 2e-4, "critic_lr": 1e-2, "gain": 8.0},
         "100 steps",
     ),
 }
@@ -174,7 +175,7 @@ def trained(name: str, meta_steps: int, runs: pathlib.Path) -> tuple[Tree, str]:
     compiled = time.process_time()
     for index in range(meta_steps // STRETCH):
         keys = jax.vmap(lambda seed, i=index: jax.random.fold_in(jax.random.key(seed + 1), i))(jnp.arange(SEEDS))
-        now = numbers | {"meta_lr": numbers["meta_lr"] * (1 - index * STRETCH / meta_steps)}
+        now = numbers | {rate: numbers[rate] * (1 - index * STRETCH / meta_steps) for rate in RATES & numbers.keys()}
         state, info = jax.block_until_ready(stretch(state, keys, now))
         report = {key: [float(f"{x:.3g}") for x in np.nanmean(value, axis=1)] for key, value in info.items()}
         print((index + 1) * STRETCH, f"{time.process_time() - compiled:.0f} s", report, flush=True)

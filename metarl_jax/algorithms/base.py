@@ -226,10 +226,24 @@ class Adapting:
     objective: Literal["final", "mean"] = "final"
 
 
-def adam(options: MetaLearned, eps: float = 1e-5) -> optax.GradientTransformation:
-    """Adam on φ with a clipped meta-gradient and a step size that is annealed over meta-steps."""
-    rate = lambda step: options.meta_lr * options.remaining(step // options.passes.updates)  # noqa: E731
-    return optax.chain(clipped(options.max_gradient_norm), optax.adam(rate, eps=eps))
+def adam(
+    options: MetaLearned, eps: float = 1e-5, rates: Mapping[str, Array | float] = MappingProxyType({})
+) -> optax.GradientTransformation:
+    """Adam on φ with a clipped meta-gradient and a step size that is annealed over meta-steps.
+
+    Branches of φ that `rates` names have a step size of their own.
+    """
+
+    def at(lr: Array | float) -> optax.GradientTransformation:
+        return optax.adam(lambda step: lr * options.remaining(step // options.passes.updates), eps=eps)
+
+    def branches(meta_params: Tree) -> dict[str, str]:
+        return {name: name if name in rates else "" for name in meta_params}
+
+    stepping = at(options.meta_lr)
+    if rates:
+        stepping = optax.partition({"": stepping, **{name: at(lr) for name, lr in rates.items()}}, branches)
+    return optax.chain(clipped(options.max_gradient_norm), stepping)
 
 
 def improved(
@@ -240,6 +254,7 @@ def improved(
     *,
     shape: Callable[[Objective, Array], Objective] = lambda objective, remaining: objective,
     eps: float = 1e-5,
+    rates: Mapping[str, Array | float] = MappingProxyType({}),
     lifespan: Span = 1,
 ) -> Recipe:
     """The recipe of an algorithm whose `estimator` option selects the update.
@@ -251,6 +266,7 @@ def improved(
         fitness: the outer loss of evolution, which needs no gradient.
         shape: modifies the objective, given that share.
         eps: epsilon of Adam; gradients far below it hardly change φ.
+        rates: step sizes of Adam for the branches of φ that do not have `meta_lr`.
         lifespan: windows in a life.
     """
     evolved = evolves(options.estimator)
@@ -260,7 +276,7 @@ def improved(
         remaining = options.remaining(step)
         return shape(reduce(fitness if evolved else loss(remaining)), remaining)
 
-    optimiser = adam(options, eps=eps)
+    optimiser = adam(options, eps, rates)
     if evolved:
         update = evolving(options.estimator, options, window, objective, optimiser)
     else:

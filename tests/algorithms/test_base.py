@@ -10,6 +10,7 @@ from records import drawn
 
 import metarl_jax
 from metarl_jax.algorithms import make
+from metarl_jax.algorithms.base import adam
 from metarl_jax.algorithms.maml import inner_loss
 from metarl_jax.core.losses import BASELINES
 from metarl_jax.core.policy import mlp_policy
@@ -48,6 +49,17 @@ def test_the_baseline_option_selects_the_baseline_of_the_loss(name: str, baselin
         credited = jax.jit(loss.credit)(seen)
         expected = credited.target - jax.jit(BASELINES[baseline])(seen, credited.target)
         np.testing.assert_allclose(credited.advantage, expected, atol=1e-5)
+
+
+def test_a_branch_of_φ_with_a_rate_of_its_own_moves_by_it_under_one_clip() -> None:
+    options = make("intrinsic_reward", meta_lr=0.1, max_gradient_norm=1.0)
+    φ = {"critic": jnp.zeros(2), "reward": {"gain": jnp.zeros(())}}
+    optimiser = adam(options, eps=1e-3, rates={"critic": 0.01})
+    gradient = jax.tree.map(lambda x: jnp.full_like(x, 2.0), φ)
+    moved = optimiser.update(gradient, optimiser.init(φ), φ)[0]
+    share = 3**-0.5 / (3**-0.5 + 1e-3)  # of a gradient that the clip has shortened, by what Adam divides it
+    np.testing.assert_allclose(moved["critic"], -0.01 * share, rtol=1e-5)
+    np.testing.assert_allclose(moved["reward"]["gain"], -0.1 * share, rtol=1e-5)
 
 
 def test_gradients_are_clipped_at_the_limit_and_0_means_no_limit() -> None:

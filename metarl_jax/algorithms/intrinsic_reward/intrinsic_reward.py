@@ -60,6 +60,7 @@ class IntrinsicReward(Improved, Adapting):
         outer_gamma: discount of the outer loss.
         outer_lambda: trace decay of the advantages of the lifetime.
         critic_weight: weight of the error of the lifetime critic.
+        critic_lr: step size of the outer Adam on the lifetime critic, which has to follow what r_φ makes of the agents.
         baseline: subtracted from an environment's returns in the outer loss of a window: a linear regression on all
             environments (fitted), or on only the others (leave_one_out), which leaves the expected gradient unchanged.
         lifespan: meta-steps before an agent is reborn in another task.
@@ -88,6 +89,7 @@ class IntrinsicReward(Improved, Adapting):
     outer_gamma: Share = 0.99
     outer_lambda: Share = 0.95
     critic_weight: Amount = 0.5
+    critic_lr: Rate = 3e-3
     baseline: Baseline = "fitted"
     lifespan: Count = 5
     width: Count = 32
@@ -132,7 +134,8 @@ class IntrinsicReward(Improved, Adapting):
 
         fitness, eps = negative_return(window.world, self.outer_gamma), 1e-9 if lifetime else 1e-5
         loss = lambda remaining: outer_loss  # noqa: E731
-        return improved(self, window, loss, fitness, shape=shape, eps=eps, lifespan=self.lifespan)
+        rates = {"critic": self.critic_lr} if lifetime else {}
+        return improved(self, window, loss, fitness, shape=shape, eps=eps, rates=rates, lifespan=self.lifespan)
 
 
 def reward_reader(options: IntrinsicReward, environment: Environment) -> Reader:
