@@ -160,7 +160,7 @@ def tuned(family: Family, budget: float) -> tuple[float, float, int]:
 def actor_critic(environment: Environment, rate: Any, entropy: Any) -> World:
     """Agents as large as those of the rules that follow actor-critic by Adam, a step on each rollout."""
     options = AGENTS | {"hidden": (32,), "epochs": 1, "inner_lr": rate, "entropy": entropy}
-    world = make("policy_gradient", rule="actor_critic", **options).recipe(environment).window.world
+    world = make("policy_gradient", loss="actor_critic", **options).recipe(environment).window.world
     return world._replace(fresh=False)
 
 

@@ -23,7 +23,7 @@ class Ruled(Acting):
     """Options of agents that follow a classical rule.
 
     Args:
-        rule: REINFORCE, actor-critic, PPO, discovered policy optimisation (dpo), Q-learning, or Q-learning with
+        loss: REINFORCE, actor-critic, PPO, discovered policy optimisation (dpo), Q-learning, or Q-learning with
             Watkins's traces (q_lambda).
         hidden: widths of the layers of the policy, the critic or the Q-network.
         baseline: subtracted from an environment's returns in REINFORCE: a linear regression on all environments
@@ -34,7 +34,7 @@ class Ruled(Acting):
         temperature: temperature of the policy that acts by Q-values.
     """
 
-    rule: Literal["reinforce", "actor_critic", "ppo", "dpo", "q_learning", "q_lambda"] = "ppo"
+    loss: Literal["reinforce", "actor_critic", "ppo", "dpo", "q_learning", "q_lambda"] = "ppo"
     hidden: Widths = (64, 64)
     baseline: Baseline = "fitted"
     lambda_: Share = 0.95
@@ -43,11 +43,11 @@ class Ruled(Acting):
     temperature: Positive = 0.3
 
     def refuses(self, environment: Environment) -> str | None:
-        return needs_discrete(environment) if self.rule.startswith("q_") else None
+        return needs_discrete(environment) if self.loss.startswith("q_") else None
 
     def ruled(self, environment: Environment, steps: int) -> Rule:
         """The rule in that environment, for rollouts of T steps."""
-        return RULES[self.rule](self, environment, steps)
+        return RULES[self.loss](self, environment, steps)
 
 
 def _reinforce(options: Ruled, environment: Environment, steps: int) -> Rule:

@@ -39,7 +39,7 @@ def test_algorithms_refuse_illegal_options() -> None:
 @pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize("name", ["maml", "policy_gradient", "q_learning", "intrinsic_reward"])
 def test_the_baseline_option_selects_the_baseline_of_the_loss(name: str, baseline: str) -> None:
-    more = {"rule": "reinforce"} if name == "policy_gradient" else {}
+    more = {"loss": "reinforce"} if name == "policy_gradient" else {}
     algorithm, environment = make(name, baseline=baseline, hidden=(4,), **more), RandomMDP(states=3, actions=2)
     seen, _ = drawn(states=3)
     losses = [algorithm.recipe(environment).objective(jnp.int32(0)).loss]

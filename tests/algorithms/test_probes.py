@@ -23,7 +23,7 @@ HORIZON = 1 / (1 - GAMMA)  # critics learn values per step of it
     ids=["terminated", "truncated"],
 )
 def test_a_critic_bootstraps_past_truncation_and_not_past_termination(ends: Any, values: list[float]) -> None:
-    options = {"rule": "actor_critic", "gamma": GAMMA, "hidden": (8,), "inner_lr": 0.01, "entropy": 0.0}
+    options = {"loss": "actor_critic", "gamma": GAMMA, "hidden": (8,), "inner_lr": 0.01, "entropy": 0.0}
     world = make("policy_gradient", envs=4, **options).recipe(Twin(ends)).window.world
     start = begin(world, {}, Nothing(jnp.float32(1.0)), jax.random.key(0))
 

@@ -1,15 +1,18 @@
 """Configurations: what is refused, in which words, and that JSON keeps everything."""
 
+import inspect
 import json
 
 import pytest
 import shell_toy
 
+import metarl_jax
 from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.core.window import UNROLLED
 from metarl_jax.envs import ENVIRONMENTS
 from metarl_jax.experiment.config import RunConfig, RunOptions, field_names, resolve
 from metarl_jax.experiment.errors import UsageError
+from metarl_jax.experiment.group import Group
 
 BAD = [
     (("mamml", "maze"), {}, "'maml'"),
@@ -99,3 +102,11 @@ def test_no_option_of_the_run_is_shadowed_by_an_algorithm():
     reserved = {*field_names(RunOptions), "preset", "out", "quiet", "on_log", "env"}
     for kind in [*ALGORITHMS.values(), shell_toy.Toy]:
         assert not reserved & set(field_names(kind)), kind.name
+
+
+def test_no_option_of_an_algorithm_has_the_name_of_one_of_the_shell():
+    shell = {*inspect.signature(metarl_jax.train).parameters, *inspect.signature(metarl_jax.sweep).parameters}
+    shell |= {*inspect.signature(metarl_jax.plan).parameters} | set(field_names(RunOptions)) | set(field_names(Group))
+    assert shell >= {"rule", "out", "together", "measure", "keep", "heartbeat"}
+    for name, kind in ALGORITHMS.items():
+        assert shell.isdisjoint(field_names(kind)), name
