@@ -1,4 +1,4 @@
-"""Peers in JAX: how gymnax's older interface is given back, how a peer is found, and what the floor of PPO counts."""
+"""Peers in JAX: gymnax's older interface, which peers are found, one update of a training, and the floor of PPO."""
 
 import importlib.util
 import pathlib
@@ -6,6 +6,8 @@ import sys
 from types import SimpleNamespace
 from typing import Any, cast
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
@@ -50,6 +52,44 @@ def test_a_missing_checkout_is_said(
     assert "environment variable GROOVE" in capsys.readouterr().err
 
 
+def test_one_peer_of_two_is_enough(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def lines(*arguments: Any) -> list[Any]:
+        measured.append(arguments)
+        return []
+
+    measured: list[Any] = []
+    monkeypatch.setattr(peers, "found", lambda library: library == "purejaxrl")
+    monkeypatch.setattr(peers, "forms_of", lambda peer: ("usual",))
+    monkeypatch.setattr(peers, "lines", lines)
+    monkeypatch.setattr(sys, "argv", ["peers.py", "ppo-cartpole", "rule-grid", "--tasks", "3"])
+    peers.main()
+    assert measured == [("ppo-cartpole", [peers.Peer("purejaxrl", "purejaxrl_ppo")], 3, ())]
+    said = capsys.readouterr().err
+    assert "left out: groove" in said
+    assert "left out: rejax" in said
+    assert "purejaxrl" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rule-grid", "--libraries", "torch"], "rule-grid has no peer in torch"),
+        (["rule-grid", "--forms", "mine"], "unknown form 'mine'; choose of usual"),
+        (["rl2-lake"], "unknown workload 'rl2-lake'"),
+    ],
+)
+def test_wrong_words_are_refused(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peers, "found", lambda library: True)
+    monkeypatch.setattr(peers, "forms_of", lambda peer: ("usual",))
+    monkeypatch.setattr(sys, "argv", ["peers.py", *words])
+    with pytest.raises(SystemExit) as ended:
+        peers.main()
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_checkout_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / "train.py").touch()
@@ -58,9 +98,41 @@ def test_a_checkout_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.
     assert peers.version("groove") == "unknown"
 
 
+def test_a_checkout_needs_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "purejaxrl").mkdir()
+    (tmp_path / "purejaxrl" / "ppo.py").touch()
+    monkeypatch.setenv("PUREJAXRL", str(tmp_path))
+    for there in (None, "distrax"):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, there=there: there)
+        assert peers.found("purejaxrl") == (there is not None)
+
+
 def test_every_peer_has_a_workload_and_a_remedy() -> None:
     assert set(peers.WORKLOADS) <= set(speed.WORKLOADS)
-    assert {peer.library for peer in peers.WORKLOADS.values()} == set(peers.MISSING)
+    assert all(workload.tasks == speed.WORKLOADS[name].tasks for name, workload in peers.WORKLOADS.items())
+    assert {peer.library for workload in peers.WORKLOADS.values() for peer in workload.peers} == set(peers.LIBRARIES)
+
+
+def test_one_update_of_a_training_is_that_of_the_whole() -> None:
+    """The training counts its updates, and its log begins with a whole number that becomes a fraction."""
+
+    def update(state: Any, _: Any) -> Any:
+        weights, log = state
+        return (weights + jax.random.normal(jax.random.key(3)), log + 0.5), weights
+
+    def train(key: Any, updates: int = 3) -> dict[str, Any]:
+        state, metrics = jax.lax.scan(update, (jax.random.normal(key), jnp.asarray(0)), None, updates)
+        return {"runner_state": state, "metrics": metrics}
+
+    key = jax.random.key(0)
+    caught = jax_peer.scanned(train, key)
+    assert caught["metrics"] is update
+    step = jax.jit(lambda state, key: caught["metrics"](state, None))
+    state = jax_peer.as_it_goes_on(step, caught["runner_state"])
+    for _ in range(3):
+        state, _ = step(state, None)
+    assert state[1] == 1.5
+    assert state[0] == pytest.approx(train(key)["runner_state"][0])
 
 
 def test_the_floor_of_ppo_counts_its_products() -> None:
