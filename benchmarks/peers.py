@@ -3,9 +3,9 @@
     python benchmarks/peers.py [WORKLOAD ...] [--libraries LIBRARY ...] [--tasks N ...] [--out FILE]
 
 One JSON line a workload, task count and form: ours as speed.py measures it, then each form of torch_maml.py,
-torch_rl2.py, groove_lpg.py, rejax_ppo.py or purejaxrl_ppo.py, with how many times faster ours is. Libraries that are
-absent are named and left out. Every line is measured in a process of its own. The machine must be idle: other work
-slows processes that wait for each other more than one that does not.
+torch_rl2.py, xland_rl2.py, groove_lpg.py, rejax_ppo.py or purejaxrl_ppo.py, with how many times faster ours is.
+Libraries that are absent are named and left out. Every line is measured in a process of its own. The machine must be
+idle: other work slows processes that wait for each other more than one that does not.
 """
 
 import argparse
@@ -44,6 +44,7 @@ class Workload(NamedTuple):
     peers: tuple[Peer, ...]
 
 
+REJAX = "rejax; install it with: pip install --constraint constraints.txt -e '.[rejax]'"
 LIBRARIES = {
     "torch": Library("PyTorch; install it with: pip install -e '.[peers]'", "torch"),
     "groove": Library(
@@ -51,21 +52,24 @@ LIBRARIES = {
         None,
         "meta/train.py",
     ),
-    "rejax": Library(
-        "rejax; install it with: pip install --constraint constraints.txt -e '.[rejax]'",
-        "rejax",
-    ),
+    "rejax": Library(REJAX, "rejax"),
     "purejaxrl": Library(
         "a checkout of github.com/luchris429/purejaxrl; name its folder in the environment variable PUREJAXRL, "
-        "and install distrax, which comes with: pip install --constraint constraints.txt -e '.[rejax]'",
+        f"and install distrax, which comes with {REJAX}",
         "distrax",
         "purejaxrl/ppo.py",
+    ),
+    "xland": Library(
+        "a checkout of github.com/corl-team/xland-minigrid; name its folder in the environment variable XLAND, "
+        f"and install distrax, which comes with {REJAX}",
+        "distrax",
+        "training/train_meta_task.py",
     ),
 }
 WORKLOADS = {
     "maml-navigation": Workload((20, 1000), (Peer("torch", "torch_maml"),)),
     "rl2-bandit": Workload((1024,), (Peer("torch", "torch_rl2", ("rl2-bandit",)),)),
-    "rl2-maze": Workload((256,), (Peer("torch", "torch_rl2", ("rl2-maze",)),)),
+    "rl2-maze": Workload((256,), (Peer("torch", "torch_rl2", ("rl2-maze",)), Peer("xland", "xland_rl2"))),
     "rule-grid": Workload((64,), (Peer("groove", "groove_lpg"),)),
     "ppo-cartpole": Workload((64,), (Peer("rejax", "rejax_ppo"), Peer("purejaxrl", "purejaxrl_ppo"))),
 }

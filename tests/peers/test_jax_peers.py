@@ -10,10 +10,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from metarl_jax.algorithms import PolicyGradient
+from metarl_jax.envs import make
+
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 jax_peer = importlib.import_module("jax_peer")
+purejaxrl_ppo = importlib.import_module("purejaxrl_ppo")
 speed = importlib.import_module("speed")
+xland_rl2 = importlib.import_module("xland_rl2")
 spec = importlib.util.spec_from_file_location("benchmarks_peers", BENCHMARKS / "peers.py")  # `peers` is this package
 assert spec is not None
 assert spec.loader is not None
@@ -133,6 +138,67 @@ def test_one_update_of_a_training_is_that_of_the_whole() -> None:
         state, _ = step(state, None)
     assert state[1] == 1.5
     assert state[0] == pytest.approx(train(key)["runner_state"][0])
+
+
+def test_xland_walks_in_our_maze() -> None:
+    """In a maze of 2 x 2 without walls, two moves reach the exit; then the same trial goes on from the start."""
+    right, down = 1, 2
+
+    @jax.jit
+    def walk(key: Any) -> Any:
+        params = xland_rl2.Params(maze.sample_task(key, "train"))
+        begun = world.reset(params, key)
+        inside = world.step(params, begun, right)
+        return begun, inside, world.step(params, inside, down)
+
+    maze = make("maze", size=2, openings=1.0)
+    world = xland_rl2.Maze(maze)
+    steps = begun, inside, over = walk(jax.random.key(1))
+    assert [bool(step.last()) for step in steps] == [True, False, True]
+    assert [float(step.reward) for step in steps] == pytest.approx([0.0, -0.01, 1.0])
+    assert jnp.array_equal(over.observation["img"], begun.observation["img"])
+    assert not jnp.array_equal(inside.observation["img"], begun.observation["img"])
+
+
+def test_a_purejaxrl_checkout_trains_with_our_options(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "purejaxrl").mkdir()
+    (tmp_path / "purejaxrl" / "ppo.py").write_text(PPO)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("brax", "brax.envs.wrappers.training", "navix", "ppo"):
+        monkeypatch.setitem(sys.modules, name, None)
+    del sys.modules["ppo"]
+    options = PolicyGradient(envs=3, steps=5, inner_lr=0.25)
+    step, state = purejaxrl_ppo.meta_step(purejaxrl_ppo.training(options, str(tmp_path)), agents=2)
+    (seen, rates), results = step(state, None)
+    assert seen.shape == (2, 3, 4)
+    assert rates.tolist() == [0.25, 0.25]
+    assert results.tolist() == [5, 5]
+
+
+PPO = """
+import gymnax
+import jax
+from brax import envs
+from brax.envs.wrappers.training import AutoResetWrapper, EpisodeWrapper
+import navix as nx
+
+
+def make_train(config):
+    environment, params = gymnax.make(config["ENV_NAME"])
+    count = config["TOTAL_TIMESTEPS"] // config["NUM_STEPS"] // config["NUM_ENVS"]
+
+    def train(key):
+        seen, state = jax.vmap(environment.reset, (0, None))(jax.random.split(key, config["NUM_ENVS"]), params)
+
+        def update(runner, _):
+            results = environment.step(key, jax.tree.map(lambda x: x[0], state), 0, params)
+            return (runner[0], runner[1] + config["LR"]), len(results)
+
+        runner, metrics = jax.lax.scan(update, (seen, 0), None, count)
+        return {"runner_state": runner, "metrics": metrics}
+
+    return train
+"""
 
 
 def test_the_floor_of_ppo_counts_its_products() -> None:
