@@ -10,7 +10,7 @@ what comes after them; it counts all.
 
 As for PureJaxRL, the meta-step is the body of the scan that is its whole training. `pmap`, which divides that over
 devices, is replaced by a `vmap` of the same axis, which JAX divides as it does ours. pyrallis, wandb and tqdm, which
-only its command line needs, are left empty.
+its command line and its downloads need, are left empty.
 """
 
 import importlib
