@@ -11,9 +11,6 @@ meta-step: returns for its log (cut to one step), and the rebirth of agents.
 
 import functools
 import os
-import pathlib
-import sys
-import types
 from typing import Any
 
 import jax
@@ -35,26 +32,17 @@ def mend(width: int) -> None:
     """Put back what groove uses of older JAX, Flax and evosax."""
     jax.tree_map = jax.tree.map  # type: ignore[attr-defined]
     linen.GRUCell = functools.partial(linen.GRUCell, features=width)  # it took its width from its state
-    module("jax.config", config=jax.config)
-    module("evosax", OpenES=object, Strategy=object, EvoParams=object, EvoState=object)  # not used by the meta-step
-
-
-def module(name: str, **contents: Any) -> None:
-    sys.modules[name] = types.ModuleType(name)
-    vars(sys.modules[name]).update(contents)
-
-
-def reach(folder: str) -> None:
-    """Let groove's top-level packages be imported: its `environments` hides behind environments.py of this folder."""
-    here = str(pathlib.Path(__file__).parent)
-    sys.path[:] = [folder, *(path for path in sys.path if os.path.abspath(path) != here)]
+    jax_peer.module("jax.config", config=jax.config)
+    jax_peer.module(
+        "evosax", OpenES=object, Strategy=object, EvoParams=object, EvoState=object
+    )  # not used by the meta-step
 
 
 def measure(form: str, agents: int, seconds: float) -> dict[str, Any]:
     sharding = jax_peer.prepare(form)
     options = LearnedRule(tasks=agents, **WORKLOAD.options)
     mend(options.width)
-    reach(os.environ["GROOVE"])
+    jax_peer.reach(os.environ["GROOVE"])
     step, state = meta_step(options, agents, min(FORMS[form], agents))
     if sharding is not None:
         whole = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())

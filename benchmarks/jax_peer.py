@@ -1,10 +1,15 @@
-"""What peers in JAX share: gymnax's environments as they were called before 1.0, the forms, and the stopwatch."""
+"""What peers in JAX share: the way into a checkout, gymnax before 1.0, the forms, one update of many, the stopwatch."""
 
 import copy
+import os
+import pathlib
 import resource
+import sys
 import time
+import types
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +32,18 @@ def prepare(form: str) -> jax.sharding.Sharding | None:
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("agents"))
 
 
+def reach(folder: str | pathlib.Path) -> None:
+    """Let top-level modules of that folder be imported: those of this folder would hide some of the same name."""
+    here = str(pathlib.Path(__file__).parent)
+    sys.path[:] = [str(folder), *(path for path in sys.path if os.path.abspath(path) != here)]
+
+
+def module(name: str, **contents: Any) -> None:
+    """Let `name` be imported as a module with these contents."""
+    sys.modules[name] = types.ModuleType(name)
+    vars(sys.modules[name]).update(contents)
+
+
 def older(environment: Any) -> Any:
     """A gymnax environment whose `step` says in one number that an episode is over, as it did before gymnax 1.0."""
 
@@ -40,6 +57,21 @@ def older(environment: Any) -> Any:
     copied = copy.copy(environment)
     copied.__class__ = Older
     return copied
+
+
+def scanned(train: Callable[..., Any], *arguments: Any) -> Any:
+    """What `train` returns when every scan that it calls gives back where it begins, and its body in place of a log.
+
+    A whole training is a scan over updates. This is how one update of it is reached, together with a first state.
+    """
+    with mock.patch("jax.lax.scan", lambda body, first, *_: (first, body)):
+        return train(*arguments)
+
+
+def as_it_goes_on(step: Callable[[Any, Any], Any], state: Any) -> Any:
+    """A first state in the types that `step` returns, as a scan makes it: a log may begin with whole numbers."""
+    after, _ = jax.eval_shape(step, state, None)
+    return jax.tree.map(lambda x, later: x.astype(later.dtype), state, after)
 
 
 def timed(step: Callable[[Any, Any], Any], state: Any, env_steps: int, seconds: float) -> dict[str, Any]:
