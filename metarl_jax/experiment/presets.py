@@ -49,6 +49,7 @@ TINY_PAIRS: dict[tuple[str, str], Preset] = {
         run={"meta_steps": 80, "log_every": 10, "checkpoint_every": 40, "evaluation_tasks": 50},
     ),
     ("intrinsic_reward", "bandit"): Preset(algorithm={"inner_lr": 40.0, "value_weight": 0.005}),
+    ("intrinsic_reward", "navigation"): Preset(algorithm={"inner_lr": 0.01, "value_weight": 0.5}),
     ("rl2", "bandit"): Preset(
         algorithm={"tasks": 512, "width": 32, "gamma": 1.0, "lambda_": 0.9, "meta_lr": 4e-3},
         run={"meta_steps": 60, "log_every": 10, "checkpoint_every": 30, "evaluation_tasks": 50},

@@ -298,7 +298,7 @@ def test_an_algorithm_says_what_its_rule_reads_where_agents_are_born_without_phi
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [name for name, kind in ALGORITHMS.items() if kind.rule_reads])
 def test_every_rule_is_learned_and_applied(algorithm, tmp_path):
-    options = SHORT | {"preset": "tiny", "meta_steps": 2, "evaluation_tasks": 3}
+    options = SHORT | {"preset": "tiny", "meta_steps": 2, "evaluation_tasks": 3, "from_scratch": True}
     metarl_jax.train(algorithm, "catch", out=tmp_path / "run", **options, **needed(algorithm))
     again = metarl_jax.train(rule=tmp_path / "run", environment="catch", seed=1, out=tmp_path / "again", **options)
     assert np.isfinite(again.metrics["return"][-1])

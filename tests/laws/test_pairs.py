@@ -46,7 +46,7 @@ def test_every_algorithm_trains_by_evolution_or_is_refused(algorithm, environmen
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_a_memory_is_trained_and_evaluated_in_every_environment(environment, tmp_path, capsys):
     run = tmp_path / "run"
-    assert main(["train", "rl2", environment, "--preset", "tiny", "--out", str(run)]) == 0
+    assert main(["train", "rl2", environment, "--preset", "tiny", "--from-scratch", "--out", str(run)]) == 0
     capsys.readouterr()
     for split in SPLITS[1:]:
         assert main(["evaluate", str(run), "--tasks", "8", "--split", split, "--json"]) == 0

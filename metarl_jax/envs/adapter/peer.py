@@ -31,7 +31,8 @@ class Spaces(NamedTuple):
 @functools.cache
 def peer_of(family: Family) -> tuple[Any, Params]:
     """gymnax's environment and its parameters, with the settings of the family."""
-    import gymnax
+    with jax.ensure_compile_time_eval():  # its modules make arrays
+        import gymnax
 
     known = gymnax.registered_envs
     if family.id in DOWNLOADED:
