@@ -295,10 +295,11 @@ def test_without_adaptation_the_meta_gradient_is_a_policy_gradient() -> None:
 
 
 # Compiled in a hurry, loops of two and of five turns round the history's last bit differently.
-WHOLE = pytest.param("intrinsic_reward-history", marks=pytest.mark.learning)
+HISTORIES = ("intrinsic_reward-history", "intrinsic_reward-lifetime")
+WHOLE = [pytest.param(name, marks=pytest.mark.learning) for name in HISTORIES]
 
 
-@pytest.mark.parametrize("variant", [*each(name for name in LIVED if name != WHOLE.values[0]), WHOLE])
+@pytest.mark.parametrize("variant", [*each(name for name in LIVED if name not in HISTORIES), *WHOLE])
 def test_lives_compose(variant: str) -> None:
     """Turn by turn, or 2 + 3 turns, or 5 at once: the same life, and the same observed, bit for bit."""
     one = life(variant)
