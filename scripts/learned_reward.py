@@ -6,7 +6,8 @@ Trains the reward on training tasks (five seeds as one program; runs/learned_rew
 lets newborn agents live in held-out tasks, and writes benchmarks/results/learned_reward.json. Beside them stand agents
 of the same architecture with as much experience: on the task's own reward alone, with the factor, the discount and the
 entropy bonus that were best for the column on training tasks, on the reward before its training (the task's own
-times a gain), and on no reward at all. Columns: the whole life, and its last tenth (`end`).
+times a gain), and on no reward at all. Rows of `training-tasks` show what was learned of these alone. Columns: the
+whole life, and its last tenth (`end`).
 """
 
 import functools
@@ -78,6 +79,7 @@ EVOLVED = {  # whole lives, judged by evolution: φ is small, as evolution needs
 SETTINGS = WORLDS | {f"{name}-evolution": world for name, world in EVOLVED.items()}
 EXPLORER = "walks to the nearest unvisited cell until it has found the goal, then straight to it"
 UNTRAINED = "the reward before its training: the task's own, times its gain"
+PRACTISED = "in training tasks, with their own bound"
 LEARNED = {"task_reward": 0.0, "reward_scale": 1.0}
 ALONE = {"task_reward": 1.0, "reward_scale": 0.0}
 NOTHING = {"task_reward": 0.0, "reward_scale": 0.0}
@@ -118,6 +120,19 @@ def fill(table: Table, name: str, given: Any) -> None:
         if exploring is not None:
             walks = exploring if column == "life" else known
             table.add_values("explorer", f"{name},{column}", walks, bound=known.mean(), note=EXPLORER)
+    practise(table, name, φ, given.tasks)
+
+
+def practise(table: Table, name: str, φ: Tree, count: int) -> None:
+    """Add the rows of the reward in training tasks, before and after its training."""
+    world = WORLDS[name]
+    tasks = sample_tasks(world.environment, "train", count, jax.random.key(TEST_KEY))
+    bound = references(name, tasks)[0].mean()
+    for row, reward in (("learned-reward", φ), ("untrained-reward", newborn(name))):
+        seen = lived(name, lanes(world), reward, tasks)
+        for column, since in COLUMNS.items():
+            values = paid(world, seen, since)
+            table.add_values(f"{row},training-tasks", f"{name},{column}", values, bound=bound, note=PRACTISED)
 
 
 def references(name: str, tasks: Tree) -> tuple[np.ndarray, np.ndarray | None]:
