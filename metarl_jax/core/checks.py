@@ -124,6 +124,11 @@ def _concrete(owner: str, name: str, value: Any, kind: Any) -> Any:
     return None if isinstance(value, jax.core.Tracer) else float(value)
 
 
+def differs(value: Any, other: Any) -> bool:
+    """Whether an option is known to differ from another value; False where it is traced."""
+    return not isinstance(value, jax.Array) and bool(value != other)
+
+
 def is_off(value: Any) -> bool:
     """Whether an option is known to be 0, which means off for some options; False where it is traced."""
     return isinstance(value, int | float) and value == 0

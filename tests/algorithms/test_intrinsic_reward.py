@@ -148,6 +148,24 @@ def test_a_reward_of_the_history_is_a_gain_of_the_tasks_reward_and_what_its_netw
     assert np.all(np.abs(bonus) <= 1.0)
 
 
+def test_the_reward_and_the_lifetime_critic_each_move_at_their_own_rate() -> None:
+    options = {"reads": "history", "judged_by": "lifetime", "width": 2, "hidden": (2,), "steps": 2, "envs": 1}
+
+    def moved(meta_lr: Any, critic_lr: Any) -> Any:
+        algorithm = make("intrinsic_reward", tasks=2, adaptations=1, meta_lr=meta_lr, critic_lr=critic_lr, **options)
+        learner = algorithm.build(ENVIRONMENT)
+        before = learner.init(jax.random.key(0))
+        after = learner.step(before, jax.random.key(1))[0]
+        change = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), after.meta_params, before.meta_params)
+        return {branch: jnp.max(jnp.stack(jax.tree.leaves(part))) for branch, part in change.items()}
+
+    found = jax.jit(jax.vmap(moved))(jnp.array([0.1, 0.0]), jnp.array([0.0, 0.1]))
+    assert found["reward"][0] > 0.01
+    assert found["reward"][1] == 0.0
+    assert found["critic"][0] == 0.0
+    assert found["critic"][1] > 0.01
+
+
 def test_a_gain_that_nothing_reads_is_refused() -> None:
     with pytest.raises(ValueError, match=r"gain of intrinsic_reward is 2.0 .* choose reads=history, or gain=0"):
         make("intrinsic_reward", gain=2.0)

@@ -22,6 +22,7 @@ from metarl_jax.algorithms.base import (
 )
 from metarl_jax.algorithms.intrinsic_reward.history import Reader, clock, history_reward, transition_reward
 from metarl_jax.algorithms.intrinsic_reward.lifetime import Chronicle, lifetime_critic, lifetime_loss
+from metarl_jax.core.checks import differs
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
 from metarl_jax.core.learner import History, InnerOptimiser, Learner, gradient_learner, inner_optimiser
@@ -98,7 +99,7 @@ class IntrinsicReward(Improved, Adapting):
     def __post_init__(self) -> None:
         super().__post_init__()
         lifetime = self.judged_by == "lifetime"
-        if self.reads == "transition" and not isinstance(self.gain, jax.Array) and self.gain != 0.0:
+        if self.reads == "transition" and differs(self.gain, 0.0):
             raise ValueError(
                 f"gain of intrinsic_reward is {self.gain} and reads transition, which does not see the task's reward; "
                 "choose reads=history, or gain=0"

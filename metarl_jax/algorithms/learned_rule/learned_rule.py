@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Annotated, ClassVar
 
-import jax
 import jax.numpy as jnp
 
 from metarl_jax.algorithms.base import (
@@ -24,7 +23,7 @@ from metarl_jax.algorithms.base import (
     rollout_steps,
 )
 from metarl_jax.algorithms.learned_rule.rule_network import Taught, rule_network
-from metarl_jax.core.checks import Between
+from metarl_jax.core.checks import Between, differs
 from metarl_jax.core.distributions import categorical
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evolution import negative_return
@@ -96,16 +95,12 @@ class LearnedRule(Improved, Adapting):
         if self.lifespan != (1, 1) and (len(self.lifespan) != 2 or not 1 < self.lifespan[0] <= self.lifespan[1]):
             rule = "the fewest, at least 2, and the most, for example (5, 50), or (1, 1) for lives of one meta-step"
             raise ValueError(f"lifespan of learned_rule is {list(self.lifespan)}; it must be {rule}")
-        if evolves(self.estimator) and any(map(self._sets, ("value_weight", "lambda_"))):
+        critic = differs(self.value_weight, LearnedRule.value_weight) or differs(self.lambda_, LearnedRule.lambda_)
+        if critic and evolves(self.estimator):
             raise ValueError(
                 f"estimator of learned_rule is {self.estimator}, which judges the return and trains no critic, so that "
                 "value_weight and lambda_ have no effect; leave them out, or choose estimator=backprop"
             )
-
-    def _sets(self, option: str) -> bool:
-        """Whether a number differs from its default, as far as that is known: it may be traced."""
-        value = getattr(self, option)
-        return not isinstance(value, jax.Array) and value != getattr(LearnedRule, option)
 
     def refuses(self, environment: Environment) -> str | None:
         return needs_discrete(environment)
