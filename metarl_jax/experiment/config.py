@@ -79,6 +79,13 @@ class RunOptions:
         require(minutes is None or 0 < minutes < math.inf, "checkpoint_minutes", minutes, "positive, or None")
 
 
+# What `train`, `sweep` and `plan` call options of their own, in Python or as flags: names that no algorithm can use.
+SHELL = frozenset({field.name for field in dataclasses.fields(RunOptions)}).union(
+    ("environment", "env", "preset", "rule", "out", "seeds", "quiet", "on_log", "over", "together", "json", "measure"),
+    ("distributed", "processes", "process", "heartbeat"),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
     """An algorithm, an environment that it accepts, the options of the run, and the rule where φ is given."""
@@ -259,8 +266,13 @@ def defaults(algorithm: str | None, environment: str | None, name: str, rule: "R
 def algorithm_class(name: str) -> type[Algorithm]:
     """The algorithm `name`, from this package or `module:name`; or a UsageError with the nearest name."""
     if is_plugin(name):
-        return own_algorithm(name)
-    return algorithms.everything()[choose("algorithm", name, algorithms.everything())]
+        kind = own_algorithm(name)
+    else:
+        kind = algorithms.everything()[choose("algorithm", name, algorithms.everything())]
+    shared = sorted(SHELL.intersection(field_names(kind)))
+    if shared:
+        raise UsageError(f"option {shared[0]!r} of {kind.name} has the name of an option of every run; rename it")
+    return kind
 
 
 def environment_class(name: str) -> type[Environment]:

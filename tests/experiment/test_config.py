@@ -1,7 +1,9 @@
 """Configurations: what is refused, in which words, and that JSON keeps everything."""
 
+import dataclasses
 import inspect
 import json
+from typing import ClassVar
 
 import pytest
 import shell_toy
@@ -10,7 +12,7 @@ import metarl_jax
 from metarl_jax.algorithms import ALGORITHMS
 from metarl_jax.core.window import UNROLLED
 from metarl_jax.envs import ENVIRONMENTS
-from metarl_jax.experiment.config import RunConfig, RunOptions, field_names, resolve
+from metarl_jax.experiment.config import SHELL, RunConfig, algorithm_class, field_names, resolve
 from metarl_jax.experiment.errors import UsageError
 from metarl_jax.experiment.group import Group
 
@@ -98,15 +100,18 @@ def test_tiny_runs_of_what_takes_long_to_compile_compile_a_life_once_and_a_turn_
     assert window.turns > UNROLLED
 
 
-def test_no_option_of_the_run_is_shadowed_by_an_algorithm():
-    reserved = {*field_names(RunOptions), "preset", "out", "quiet", "on_log", "env"}
-    for kind in [*ALGORITHMS.values(), shell_toy.Toy]:
-        assert not reserved & set(field_names(kind)), kind.name
+def test_no_option_of_an_algorithm_has_the_name_of_one_of_the_shell(monkeypatch):
+    calls = (metarl_jax.train, metarl_jax.sweep, metarl_jax.plan)
+    named = {name for call in calls for name in inspect.signature(call).parameters} | set(field_names(Group))
+    assert named - {"algorithm", "options"} <= SHELL  # an option may be called `algorithm`, which is positional
+    for name in ALGORITHMS:
+        assert algorithm_class(name) is ALGORITHMS[name]
+    monkeypatch.setitem(ALGORITHMS, "clashing", Clashing)
+    with pytest.raises(UsageError, match="option 'rule' of clashing has the name of an option of every run; rename it"):
+        resolve("clashing", "bandit")
 
 
-def test_no_option_of_an_algorithm_has_the_name_of_one_of_the_shell():
-    shell = {*inspect.signature(metarl_jax.train).parameters, *inspect.signature(metarl_jax.sweep).parameters}
-    shell |= {*inspect.signature(metarl_jax.plan).parameters} | set(field_names(RunOptions)) | set(field_names(Group))
-    assert shell >= {"rule", "out", "together", "measure", "keep", "heartbeat"}
-    for name, kind in ALGORITHMS.items():
-        assert shell.isdisjoint(field_names(kind)), name
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clashing(shell_toy.Toy):
+    name: ClassVar[str] = "clashing"
+    rule: str = "ppo"
