@@ -42,6 +42,9 @@ TINY_ALGORITHMS: dict[str, Preset] = {
     "learned_rule": Preset(algorithm=BRIEF | {"lifespan": (1, 1), "inner_lr": 2.0}, run=BRIEF_RUN),
 }
 
+# Rewards of a distance are large, and so are the gradients of a Gaussian policy.
+GENTLE = {"inner_lr": 0.01, "value_weight": 0.5}
+
 # Tiny runs that end far above chance, in a minute on two cores.
 TINY_PAIRS: dict[tuple[str, str], Preset] = {
     ("maml", "navigation"): Preset(
@@ -49,7 +52,7 @@ TINY_PAIRS: dict[tuple[str, str], Preset] = {
         run={"meta_steps": 80, "log_every": 10, "checkpoint_every": 40, "evaluation_tasks": 50},
     ),
     ("intrinsic_reward", "bandit"): Preset(algorithm={"inner_lr": 40.0, "value_weight": 0.005}),
-    ("intrinsic_reward", "navigation"): Preset(algorithm={"inner_lr": 0.01, "value_weight": 0.5}),
+    ("intrinsic_reward", "navigation"): Preset(algorithm=GENTLE),
     ("rl2", "bandit"): Preset(
         algorithm={"tasks": 512, "width": 32, "gamma": 1.0, "lambda_": 0.9, "meta_lr": 4e-3},
         run={"meta_steps": 60, "log_every": 10, "checkpoint_every": 30, "evaluation_tasks": 50},
@@ -153,6 +156,7 @@ PAIRS: dict[tuple[str, str], Preset] = {
         algorithm=HISTORIES | {"width": 32}, environment={"clock": True}, run=TAUGHT | {"meta_steps": 100}
     ),
     ("maml", "navigation"): Preset(algorithm={"envs": 20, "hidden": (100, 100)}),
+    ("intrinsic_reward", "navigation"): Preset(algorithm=GENTLE),
 }
 
 
