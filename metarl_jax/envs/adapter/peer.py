@@ -31,17 +31,16 @@ class Spaces(NamedTuple):
 @functools.cache
 def peer_of(family: Family) -> tuple[Any, Params]:
     """gymnax's environment and its parameters, with the settings of the family."""
-    with jax.ensure_compile_time_eval():  # its modules make arrays
-        import gymnax
-
-    known = gymnax.registered_envs
     if family.id in DOWNLOADED:
         raise ValueError(f"{family.id} downloads its data, which this package does not; choose another environment")
-    if family.id not in known:
-        raise ValueError(
-            f"gymnax has no environment {family.id!r}; it has {', '.join(known)}{nearest(family.id, known)}"
-        )
-    with jax.ensure_compile_time_eval():
+    with jax.ensure_compile_time_eval():  # its modules make arrays, too
+        import gymnax
+
+        known = gymnax.registered_envs
+        if family.id not in known:
+            raise ValueError(
+                f"gymnax has no environment {family.id!r}; it has {', '.join(known)}{nearest(family.id, known)}"
+            )
         environment, params = gymnax.make(family.id, **dict(family.options))
         return environment, params.replace(**dict(family.settings))
 
