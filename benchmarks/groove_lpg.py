@@ -33,9 +33,8 @@ def mend(width: int) -> None:
     jax.tree_map = jax.tree.map  # type: ignore[attr-defined]
     linen.GRUCell = functools.partial(linen.GRUCell, features=width)  # it took its width from its state
     jax_peer.module("jax.config", config=jax.config)
-    jax_peer.module(
-        "evosax", OpenES=object, Strategy=object, EvoParams=object, EvoState=object
-    )  # not used by the meta-step
+    unused = ("OpenES", "Strategy", "EvoParams", "EvoState")  # by the meta-step
+    jax_peer.module("evosax", **dict.fromkeys(unused, object))
 
 
 def measure(form: str, agents: int, seconds: float) -> dict[str, Any]:
