@@ -6,7 +6,8 @@ The shapes are those of a minibatch on one of two cores in `rl2-bandit` and `rl2
 whole replays with their gradient, by what reverse mode records: everything (`scan`), the arrays of all steps, with
 derivatives and weight gradients outside the loop (`outside`), or the states alone (`stepwise`). `part` rows are pieces
 of the last one, each in a loop of its own, and the same replay of a single trial, whose arithmetic is next to nothing.
-One JSON line a row: milliseconds of processor time, the least of several calls.
+`floor` rows are the least that a replay can take: its products, as in speed.py, or the numbers that it has to move. One
+JSON line a row: milliseconds, the least of several calls.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from floor import Work, floor_seconds
 from speed import keep
 
 from metarl_jax.core.memories.gated import _gru, gated_unroll, gru, stepwise
@@ -42,14 +44,14 @@ Row = dict[str, Any]
 
 
 def least(function: Callable[..., Any], *arguments: Any) -> float:
-    """Milliseconds of processor time."""
+    """Milliseconds by the clock: that of the processor may not yet count what another thread has just done."""
     compiled = jax.jit(function)
     jax.block_until_ready(compiled(*arguments))
     times = []
     for _ in range(CALLS):
-        start = time.process_time()
+        start = time.perf_counter()
         jax.block_until_ready(compiled(*arguments))
-        times.append(time.process_time() - start)
+        times.append(time.perf_counter() - start)
     return 1e3 * min(times)
 
 
@@ -103,6 +105,21 @@ def parts(shape: Shape) -> dict[str, float]:
     }
 
 
+def floors(shape: Shape) -> dict[str, float]:
+    """Products forwards, for slopes and for weights; inputs read twice, states written and read, cotangents read."""
+    steps, rows, width, inputs = shape
+    recurrent, entering = (6.0 * size * width * steps * rows for size in (width, inputs))
+    work = [
+        Work("forward", recurrent, rows, width, 3 * width),
+        Work("slope", recurrent, rows, 3 * width, width),
+        Work("weights", recurrent, rows * steps, width, 3 * width),
+        Work("forward", entering, rows * steps, inputs, 3 * width),
+        Work("weights", entering, rows * steps, inputs, 3 * width),
+    ]
+    copied = jnp.ones((steps, rows, 2 * inputs + 3 * width))
+    return {"products": 1e3 * floor_seconds(work, None), "bytes": least(lambda x: x + 1.0, copied) / 2}  # read, written
+
+
 def trial(shape: Shape) -> tuple[jax.Array, jax.Array]:
     """Inputs [T, B, I], and what comes back to the memories [T, B, W]."""
     steps, rows, width, inputs = shape
@@ -113,7 +130,7 @@ def trial(shape: Shape) -> tuple[jax.Array, jax.Array]:
 def measure(workload: str, shape: Shape) -> list[Row]:
     told = {"workload": workload, **shape._asdict(), "device": devices.describe(), "versions": devices.versions()}
     told["date"] = datetime.date.today().isoformat()
-    kinds = {"form": forms(shape), "part": parts(shape)}
+    kinds = {"form": forms(shape), "part": parts(shape), "floor": floors(shape)}
     return [
         {**told, "kind": kind, "row": row, "milliseconds": ms}
         for kind, found in kinds.items()
