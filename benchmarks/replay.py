@@ -68,7 +68,7 @@ def forms(shape: Shape) -> dict[str, float]:
         names = params["gates"]
         gates = tuple(x @ names[name]["input"] + names[name]["bias"] for name in names)
         recurrent = tuple(names[name]["recurrent"] for name in names)
-        return gated_unroll(_gru, recurrent, params["own"], blank, gates, keep)
+        return gated_unroll(_gru, recurrent, params["own"], blank, gates, keep)[1]
 
     def repeated(params: Any) -> Any:
         return stepwise(functools.partial(memory.step, params), blank, x, keep)

@@ -11,7 +11,7 @@ import pytest
 import metarl_jax
 from metarl_jax.core.environment import Environment
 from metarl_jax.core.evaluation import evaluate
-from metarl_jax.core.memories import make
+from metarl_jax.core.memories import gated, make
 from metarl_jax.core.memories.attention import attention
 from metarl_jax.core.memories.linear import in_parallel, in_sequence
 from metarl_jax.core.memory import Memory, beside, stack
@@ -33,12 +33,12 @@ KINDS = {
 WIDTHS = {"posterior of gridnavi": 14 + 5 + 2, "posterior of bandit": 1 + 5 + 2}
 
 
-def trial(kind: str) -> tuple[Memory, Any, jax.Array, jax.Array]:
+def trial(kind: str, envs: int = ENVS) -> tuple[Memory, Any, jax.Array, jax.Array]:
     """A memory with its parameters, the inputs of a trial, and where the past is to be forgotten."""
     memory = KINDS[kind]()
     params = jax.tree.map(lambda x: x + 0.1, memory.init(jax.random.key(0)))
-    inputs = jax.random.normal(jax.random.key(1), (STEPS, ENVS, WIDTHS.get(kind, INPUTS)))
-    keep = (jax.random.uniform(jax.random.key(2), (STEPS, ENVS, 1)) < 0.7).astype(jnp.float32)
+    inputs = jax.random.normal(jax.random.key(1), (STEPS, envs, WIDTHS.get(kind, INPUTS)))
+    keep = (jax.random.uniform(jax.random.key(2), (STEPS, envs, 1)) < 0.7).astype(jnp.float32)
     return memory, params, inputs, keep
 
 
@@ -102,13 +102,16 @@ def test_a_reset_removes_all_influence_of_the_past(kind: str) -> None:
     assert not np.allclose(one[:4], two[:4])
 
 
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.parametrize(("device", "envs"), [("cpu", WIDTH), ("cpu", ENVS), ("gpu", ENVS)])
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
-def test_the_gradient_equals_that_of_a_plain_scan(kind: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In both forms, which differ in what they record."""
+def test_the_gradient_equals_that_of_a_plain_scan(
+    kind: str, device: str, envs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step by step, in blocks (of three, three and one steps) and at once: they differ in what they record."""
     monkeypatch.setattr(jax, "default_backend", lambda: device)
-    memory, params, inputs, keep = trial(kind)
-    state = jax.tree.map(lambda x: x + 0.3, memory.blank((ENVS,)))
+    monkeypatch.setattr(gated, "BLOCK", 3)
+    memory, params, inputs, keep = trial(kind, envs)
+    state = jax.tree.map(lambda x: x + 0.3, memory.blank((envs,)))
 
     def plain(params: Any, state: Any, inputs: Any) -> Any:
         said = jax.lax.scan(lambda state, now: memory.step(params, state, *now), state, (inputs, keep))[1]

@@ -1,8 +1,10 @@
 """Gated recurrences: the GRU and the LSTM, as one loop.
 
 A recurrence has three parts. The contribution of the inputs to the gates needs no memory. The contribution of the
-memory is h U. The rest is elementwise and a function of its own. On a CPU a replay repeats whole steps. On accelerators
-the first part is one product for a whole trial, and only the second one is left in the loop.
+memory is h U. The rest is elementwise and a function of its own. A replay of many trials on a CPU repeats whole steps.
+All others leave only the second part in the loop: the first one, and the gradients of the weights, are one product for
+all steps on accelerators, and for a block of them on a CPU, where few trials would spend most of a step on reading and
+writing these gradients.
 """
 
 import functools
@@ -18,6 +20,7 @@ from metarl_jax.core.networks import orthogonal, rowwise, to_rank
 from metarl_jax.core.types import Array, Key, Tree
 
 LANES = 128  # environments whose arrays, in one step, stay in the cache of a CPU core
+BLOCK = 20  # steps of a few environments, whose arrays do
 State = tuple[Array, ...]  # the readout h [..., W] comes first
 Gates = tuple[Array, ...]  # one array each: XLA for CPUs does not vectorise operations on slices
 Combine = Callable[[Tree, State, Gates, Gates], State]  # elementwise parameters, state, gates from inputs, from h
@@ -93,10 +96,15 @@ def _recurrence(cell: Cell, inputs: int, width: int) -> Memory:
         state = cell.combine(params["own"], state, project(params, x), recalled)
         return state, state[0]
 
-    def unroll(params: Tree, state: State, x: Array, keep: Array) -> Array:
-        if jax.default_backend() == "cpu":
-            return stepwise(functools.partial(step, params), state, x, keep)
+    def stretch(params: Tree, state: State, x: Array, keep: Array) -> tuple[State, Array]:
         return gated_unroll(cell.combine, recurrent(params), params["own"], state, project(params, x), keep)
+
+    def unroll(params: Tree, state: State, x: Array, keep: Array) -> Array:
+        if jax.default_backend() != "cpu":
+            return stretch(params, state, x, keep)[1]
+        if 2 * keep[0].size < width:  # a step moves less for so few than for the gradients of the weights
+            return blockwise(functools.partial(stretch, params), state, x, keep)
+        return stepwise(functools.partial(step, params), state, x, keep)
 
     def blank(leading: tuple[int, ...]) -> State:
         return (jnp.zeros((*leading, width)),) * cell.states
@@ -114,30 +122,43 @@ def stepwise(step: Callable[..., tuple[State, Array]], state: State, x: Array, k
     return jax.lax.scan(repeated, state, (x, keep))[1]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def gated_unroll(combine: Combine, u: Gates, own: Tree, state: State, gates: Gates, keep: Array) -> Array:
-    """The readout after each step, [T, ..., W].
+def blockwise(stretch: Callable[..., tuple[State, Array]], state: State, x: Array, keep: Array) -> Array:
+    """The readout after each step, [T, ..., W], by stretches of `BLOCK` steps, or of a few less where T demands it."""
+    steps = len(x)
+    count = -(-steps // BLOCK)
+    missing = -steps % count  # steps after the last, which nothing reads
 
-    For accelerators, where each operation in the loop costs: reverse mode keeps only the necessary ones there. The
-    gates are elementwise, so their derivatives are arrays that are computed for all steps at once. A backward step
-    multiplies a cotangent by them and by Uᵀ, and only the cotangents are recorded. The gradient of each U is one
-    product over all steps. There is no forward mode.
+    def blocks(x: Array) -> Array:
+        x = jnp.concatenate([x, jnp.zeros((missing, *x.shape[1:]), x.dtype)])
+        return x.reshape(count, -1, *x.shape[1:])
+
+    readouts = jax.lax.scan(lambda state, now: stretch(state, *now), state, (blocks(x), blocks(keep)))[1]
+    return readouts.reshape(-1, *readouts.shape[2:])[:steps]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def gated_unroll(combine: Combine, u: Gates, own: Tree, state: State, gates: Gates, keep: Array) -> tuple[State, Array]:
+    """The last state, and the readout after each step, [T, ..., W].
+
+    Reverse mode keeps only the necessary operations in the loop. The gates are elementwise, so their derivatives are
+    arrays that are computed for all steps at once. A backward step multiplies a cotangent by them and by Uᵀ, and only
+    the cotangents are recorded. The gradient of each U is one product over all steps. There is no forward mode.
     """
     return _forward(combine, u, own, state, gates, keep)[0]
 
 
-def _forward(combine: Combine, u: Gates, own: Tree, state: State, gates: Gates, keep: Array) -> tuple[Array, Any]:
+def _forward(combine: Combine, u: Gates, own: Tree, state: State, gates: Gates, keep: Array) -> tuple[Any, Any]:
     def step(state: State, inputs: tuple[Gates, Array]) -> tuple[State, tuple[State, Gates]]:
         before = tuple(part * inputs[1] for part in state)
         recalled = tuple(before[0] @ weights for weights in u)
         after = combine(own, before, inputs[0], recalled)
         return after, (after, recalled)
 
-    _, (states, recalled) = jax.lax.scan(step, state, (gates, keep))
-    return states[0], (u, own, state, states, gates, recalled, keep)
+    last, (states, recalled) = jax.lax.scan(step, state, (gates, keep))
+    return (last, states[0]), (u, own, state, states, gates, recalled, keep)
 
 
-def _backward(combine: Combine, saved: Any, cotangent: Array) -> tuple[Gates, Tree, State, Gates, None]:
+def _backward(combine: Combine, saved: Any, cotangent: tuple[State, Array]) -> tuple[Gates, Tree, State, Gates, None]:
     u, own, state, states, gates, recalled, keep = saved
     before = tuple(
         jnp.concatenate([first[None], later[:-1]]) * keep for first, later in zip(state, states, strict=True)
@@ -156,8 +177,8 @@ def _backward(combine: Combine, saved: Any, cotangent: Array) -> tuple[Gates, Tr
         read, *rest = _times(carried, by_before)
         return tuple(part * keep for part in (read + through, *rest)), carried
 
-    start = jax.tree.map(jnp.zeros_like, state)
-    d_state, cotangents = jax.lax.scan(step, start, (cotangent, keep, by_before, by_recalled), reverse=True)
+    last, readouts = cotangent
+    d_state, cotangents = jax.lax.scan(step, last, (readouts, keep, by_before, by_recalled), reverse=True)
     d_own, _, d_gates, d_recalled = vjp(cotangents)
     rows = before[0].reshape(-1, before[0].shape[-1]).T  # [W, T ...]
     d_u = tuple(rows @ d.reshape(-1, d.shape[-1]) for d in d_recalled)
