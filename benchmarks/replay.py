@@ -4,8 +4,9 @@
 
 The shapes are those of a minibatch on one of two cores in `rl2-bandit` and `rl2-maze` of speed.py. `form` rows are
 whole replays with their gradient, by what reverse mode records: everything (`scan`), the arrays of all steps, with
-derivatives and weight gradients outside the loop (`outside`), or the states alone (`stepwise`). `part` rows are pieces
-of the last one, each in a loop of its own, and the same replay of a single trial, whose arithmetic is next to nothing.
+derivatives and weight gradients outside the loop (`outside`), the same for one block of steps after another (`blocks`),
+or the states alone (`stepwise`). `part` rows are pieces of the last one, each in a loop of its own, and both forms for
+a single trial, whose arithmetic is next to nothing.
 `floor` rows are the least that a replay can take: its products, as in speed.py, or the numbers that it has to move. One
 JSON line a row: milliseconds, the least of several calls.
 """
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 from floor import Work, floor_seconds
 from speed import keep
 
-from metarl_jax.core.memories.gated import _gru, gated_unroll, gru, stepwise
+from metarl_jax.core.memories.gated import _gru, blockwise, gated_unroll, gru, stepwise
 from metarl_jax.experiment import devices
 
 CALLS = 30
@@ -64,11 +65,16 @@ def forms(shape: Shape) -> dict[str, float]:
     def scan(params: Any) -> Any:
         return jax.lax.scan(lambda state, now: memory.step(params, state, *now), blank, (x, keep))[1]
 
+    def stretch(params: Any, state: Any, x: Any, keep: Any) -> Any:
+        gates = [params["gates"][name] for name in ("reset", "update", "candidate")]
+        entering = tuple(x @ gate["input"] + gate["bias"] for gate in gates)
+        return gated_unroll(_gru, tuple(gate["recurrent"] for gate in gates), params["own"], state, entering, keep)
+
     def outside(params: Any) -> Any:
-        names = params["gates"]
-        gates = tuple(x @ names[name]["input"] + names[name]["bias"] for name in names)
-        recurrent = tuple(names[name]["recurrent"] for name in names)
-        return gated_unroll(_gru, recurrent, params["own"], blank, gates, keep)[1]
+        return stretch(params, blank, x, keep)[1]
+
+    def blocks(params: Any) -> Any:
+        return blockwise(functools.partial(stretch, params), blank, x, keep)
 
     def repeated(params: Any) -> Any:
         return stepwise(functools.partial(memory.step, params), blank, x, keep)
@@ -76,7 +82,8 @@ def forms(shape: Shape) -> dict[str, float]:
     def gradient(replay: Callable[[Any], Any]) -> float:
         return least(jax.grad(lambda params: jnp.sum(replay(params) * incoming)), params)
 
-    found = {"scan": gradient(scan), "outside": gradient(outside), "stepwise": gradient(repeated)}
+    replays = {"scan": scan, "outside": outside, "blocks": blocks, "stepwise": repeated}
+    found = {name: gradient(replay) for name, replay in replays.items()}
     return found | {"stepwise, forward only": least(repeated, params)}
 
 
@@ -94,6 +101,7 @@ def parts(shape: Shape) -> dict[str, float]:
     def three(product: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         return lambda carry, now: 0.1 * sum(product(carry + i, now) for i in range(3))
 
+    alone = forms(shape._replace(rows=1))
     elementwise = lambda carry, now: _gru(jnp.zeros(shape.width), (carry,), (carry,) * 3, (carry,) * 3)[0]  # noqa: E731
     return {
         "forward or slope, three products": loop(three(lambda h, now: h @ recurrent), state),
@@ -101,7 +109,8 @@ def parts(shape: Shape) -> dict[str, float]:
         "weights of the memory, one of three": loop(weights(lambda pair: pair[0]), (state, recurrent)),
         "weights of the inputs, one of three": loop(weights(lambda pair: pair[1]), (state, entering)),
         "elementwise": loop(elementwise, state),
-        "a single trial": forms(shape._replace(rows=1))["stepwise"],
+        "a single trial": alone["stepwise"],
+        "a single trial in blocks": alone["blocks"],
     }
 
 
