@@ -6,9 +6,8 @@ The shapes are those of a minibatch on one of two cores in `rl2-bandit` and `rl2
 whole replays with their gradient, by what reverse mode records: everything (`scan`), the arrays of all steps, with
 derivatives and weight gradients outside the loop (`outside`), the same for one block of steps after another (`blocks`),
 or the states alone (`stepwise`). `part` rows are pieces of the last one, each in a loop of its own, and both forms for
-a single trial, whose arithmetic is next to nothing.
-`floor` rows are the least that a replay can take: its products, as in speed.py, or the numbers that it has to move. One
-JSON line a row: milliseconds, the least of several calls.
+a single trial, whose arithmetic is next to nothing. `floor` rows are the least that a replay can take: its products,
+as in speed.py, or the numbers that it has to move. One JSON line a row: milliseconds, the least of several calls.
 """
 
 import argparse
